@@ -1,0 +1,5 @@
+"""YOLOv3 with MobileNetV2 on VOC07+12: label smoothing of 0.1 (paper, Table X: 82.3 mAP)."""
+
+_base_ = 'yolo_hard_voc.py'
+
+model = dict(bbox_head=dict(one_hot_smoother=0.1))

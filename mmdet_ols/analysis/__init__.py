@@ -1,0 +1,19 @@
+"""Reading a finished run."""
+
+from mmdet_ols.analysis.soft_labels import (
+    ConfusedPair,
+    confused_pairs,
+    draw_soft_labels,
+    save_soft_labels,
+    soft_labels_in_checkpoint,
+    table_of_pairs,
+)
+
+__all__ = [
+    'ConfusedPair',
+    'confused_pairs',
+    'draw_soft_labels',
+    'save_soft_labels',
+    'soft_labels_in_checkpoint',
+    'table_of_pairs',
+]

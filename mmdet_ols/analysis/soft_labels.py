@@ -1,0 +1,173 @@
+"""What the soft labels say about the classes: a picture and a ranked list."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from mmdet_ols.core import SUMS
+
+if TYPE_CHECKING:
+    import numpy as np
+
+#: Above this number of classes the names are left off the axes, and the values off the cells.
+MAX_NAMES, MAX_VALUES = 60, 25
+
+
+class ConfusedPair(NamedTuple):
+    """`share` of class `true`'s soft label that lies on class `confused_with`, in [0, 1]."""
+
+    true: str
+    confused_with: str
+    share: float
+
+
+def column_names(size: int, class_names: Sequence[str] | None) -> list[str]:
+    """Names for `size` score columns; a column more than names is the background.
+
+    Raises:
+        ValueError: The number of names fits neither `size` nor `size` - 1.
+    """
+    if class_names is None:
+        return [str(index) for index in range(size)]
+    names = list(class_names)
+    if len(names) == size - 1:
+        names.append('background')
+    if len(names) != size:
+        raise ValueError(
+            f'`class_names` must name the {size} classes of the soft labels (or all but the '
+            f'background), but got {len(names)} names.'
+        )
+    return names
+
+
+def confused_pairs(
+    soft_labels: Tensor, class_names: Sequence[str] | None = None, top: int = 10
+) -> list[ConfusedPair]:
+    """The largest off-diagonal entries of the soft labels (C, C), largest first.
+
+    The background, if there is one, is left out: its own row is a hard label, and how much of a
+    class looks like background is no confusion between classes.
+    """
+    names = column_names(len(soft_labels), class_names)
+    size = len(names) - (class_names is not None and len(class_names) < len(names))
+    shares = soft_labels[:size, :size].clone().float()
+    shares.fill_diagonal_(-1)
+    values, places = shares.flatten().topk(min(top, size * (size - 1)))
+    return [
+        ConfusedPair(names[place // size], names[place % size], value)
+        for value, place in zip(values.tolist(), places.tolist())
+    ]
+
+
+def table_of_pairs(pairs: Sequence[ConfusedPair]) -> str:
+    """The pairs as lines of text."""
+    width = max((len(pair.true) for pair in pairs), default=0)
+    return '\n'.join(
+        f'{pair.share:8.2%}  of {pair.true:{width}} is taken for {pair.confused_with}'
+        for pair in pairs
+    )
+
+
+def soft_labels_in_checkpoint(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
+    """Every soft-label matrix of a checkpoint, by the name of its loss.
+
+    Args:
+        checkpoint: As `torch.load` gives it: MMEngine's, or a bare state dict.
+
+    Raises:
+        ValueError: It holds none.
+    """
+    state = checkpoint.get('state_dict', checkpoint)
+    found = {
+        key.rpartition('.')[0]: value
+        for key, value in state.items()
+        if key.rpartition('.')[2] == 'soft_labels' and key[: -len('soft_labels')] + SUMS[0] in state
+    }
+    if not found:
+        raise ValueError(
+            'The checkpoint holds no soft labels: it was trained without an online soft-label loss '
+            "(type='OLSLoss')."
+        )
+    return found
+
+
+def draw_soft_labels(
+    soft_labels: Tensor, class_names: Sequence[str] | None = None, title: str = ''
+) -> np.ndarray:
+    """Heat map of the soft labels; row = true class, column = what it is taken for.
+
+    The colours span the off-diagonal entries, where the differences between classes are; the
+    diagonal is grey with its value written in.
+
+    Args:
+        soft_labels: (C, C), rows sum to 1.
+        class_names: Names of the C columns, or of all but a last one for the background.
+        title: Written above.
+
+    Returns:
+        RGB image (H, W, 3), uint8.
+
+    Raises:
+        ImportError: matplotlib is missing.
+        ValueError: The number of names does not fit.
+    """
+    try:
+        import numpy as np
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.colors import ListedColormap
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError("Drawing needs matplotlib: pip install 'mmdet_ols[plot]'.") from error
+
+    names = column_names(len(soft_labels), class_names)
+    size = len(names)
+    matrix = soft_labels.detach().to('cpu', torch.float32).numpy()
+    diagonal = np.eye(size, dtype=bool)
+
+    inches = 4.5 + 0.32 * min(size, MAX_NAMES)
+    figure = Figure(figsize=(inches + 1, inches), dpi=110, layout='constrained')
+    canvas = FigureCanvasAgg(figure)  # no pyplot: nothing global, no display needed
+    axes = figure.add_subplot()
+    mesh = axes.imshow(np.ma.masked_array(matrix, diagonal), cmap='magma_r', vmin=0)
+    axes.imshow(np.ma.masked_array(matrix, ~diagonal), cmap=ListedColormap(['0.82']))
+    figure.colorbar(mesh, ax=axes, label='share of the soft label', shrink=0.8)
+    axes.set(xlabel='taken for', ylabel='true class', title=title)
+    if size <= MAX_NAMES:
+        axes.set_xticks(range(size), names, rotation=45, ha='right', rotation_mode='anchor')
+        axes.set_yticks(range(size), names)
+    if size <= MAX_VALUES:
+        dark = 0.55 * float(mesh.norm.vmax or 1)
+        for row in range(size):
+            for column in range(size):
+                value = matrix[row, column]
+                white = row != column and value > dark
+                axes.text(
+                    column,
+                    row,
+                    f'{100 * value:.0f}' if value >= 0.095 else f'{100 * value:.1f}',
+                    ha='center',
+                    va='center',
+                    fontsize=7,
+                    color='white' if white else 'black',
+                )
+        axes.set_title(f'{title}  (in %)' if title else 'in %')
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def save_soft_labels(
+    path: str | Path,
+    soft_labels: Tensor,
+    class_names: Sequence[str] | None = None,
+    title: str = '',
+) -> None:
+    """Save what `draw_soft_labels` draws as a PNG file."""
+    image = draw_soft_labels(soft_labels, class_names, title)
+    from matplotlib.image import imsave
+
+    imsave(path, image)

@@ -1,0 +1,266 @@
+"""The soft labels of Online Label Smoothing: what is kept, and the only code that changes it."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any, Callable, NamedTuple
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+STARTS = ('uniform', 'zeros', 'label_smoothing')
+EMPTY_CLASS_RULES = ('keep', 'uniform')
+#: The tensors that count since the last roll-over. They differ from rank to rank until then.
+SUMS = ('prob_sum', 'correct_count', 'sample_count')
+
+
+class RollOver(NamedTuple):
+    """What one period taught; 0-dimensional float32 tensors over the foreground classes."""
+
+    #: Share of the samples seen that were classified correctly, in [0, 1]; NaN if none was seen.
+    correct_share: Tensor
+    #: Number of classes without a correctly classified sample.
+    empty_classes: Tensor
+    #: Mean over the classes of the probability that a soft label gives its own class, in [0, 1].
+    confidence: Tensor
+    #: Mean entropy of the soft labels in nats, in [0, ln C].
+    entropy: Tensor
+
+
+class SoftLabelState(nn.Module):
+    """One soft label for each class: the mean prediction of its correct samples last period.
+
+    Losses derive from it, call `accumulate` in every training step and read `soft_labels`;
+    whoever drives the training calls `update_soft_labels` once an epoch.
+
+    C, the number of score columns, is `num_classes`, plus one (the last) with `background`.
+
+    Args:
+        num_classes: Number of foreground classes.
+        background: Whether the scores have a last column for the background, as MMDetection's
+            softmax heads do. That class keeps its plain hard label.
+        start: The soft labels of the first period. 'uniform' (1/C, the paper's text), 'zeros' (as
+            the authors' CIFAR code: the soft loss is absent at first), or 'label_smoothing'
+            (0.9 for the class itself, 0.1 / (C - 1) for the others, as ankandrew's port).
+        empty_class: What a class without a correct sample gets: 'keep' (its last soft label; the
+            paper leaves 0/0 open) or 'uniform' (as the authors' code).
+        freeze_confidence: A soft label whose largest entry has reached this value at a roll-over
+            is never replaced again (0.88 in the authors' fine-grained code); None replaces always.
+
+    State:
+        soft_labels (C, C): buffer; row y is the target of class y in use now.
+        prob_sum (C, C): sum of the probabilities of the correct samples since the last roll-over,
+            row = true class.
+        correct_count (C,): how many samples went into each row of `prob_sum`.
+        sample_count (C,): how many samples could have, right or wrong.
+
+        All float32, in the state dict, made here and changed in place. The last three are plain
+        tensors, not buffers: DDP's `broadcast_buffers` and averaging hooks must not touch them.
+    """
+
+    soft_labels: Tensor
+    prob_sum: Tensor
+    correct_count: Tensor
+    sample_count: Tensor
+
+    def __init__(
+        self,
+        num_classes: int,
+        background: bool = False,
+        start: str = 'uniform',
+        empty_class: str = 'keep',
+        freeze_confidence: float | None = None,
+    ) -> None:
+        super().__init__()
+        if not isinstance(num_classes, int) or num_classes < 1:
+            raise ValueError(f'`num_classes` must be a positive integer, but got {num_classes!r}.')
+        if start not in STARTS:
+            raise ValueError(f'`start` must be one of {STARTS}, but got {start!r}.')
+        if empty_class not in EMPTY_CLASS_RULES:
+            raise ValueError(
+                f'`empty_class` must be one of {EMPTY_CLASS_RULES}, but got {empty_class!r}.'
+            )
+        if freeze_confidence is not None and not 0 < freeze_confidence <= 1:
+            raise ValueError(
+                f'`freeze_confidence` must be None or in (0, 1], but got {freeze_confidence!r}.'
+            )
+        self.num_classes = num_classes
+        self.background = background
+        self.num_columns = num_classes + int(background)
+        self.start = start
+        self.empty_class = empty_class
+        self.freeze_confidence = freeze_confidence
+        #: Whether somebody cares for the roll-over; a hook that will call it sets this early.
+        self.roll_over_scheduled = False
+
+        self.register_buffer('soft_labels', self._initial_soft_labels())
+        self.prob_sum = torch.zeros(self.num_columns, self.num_columns)
+        self.correct_count = torch.zeros(self.num_columns)
+        self.sample_count = torch.zeros(self.num_columns)
+
+    def _initial_soft_labels(self) -> Tensor:
+        size = self.num_columns
+        if self.start == 'uniform':
+            rows = torch.full((size, size), 1 / size)
+        elif self.start == 'zeros':
+            rows = torch.zeros(size, size)
+        else:
+            rows = torch.full((size, size), 0.1 / max(size - 1, 1))
+            rows.fill_diagonal_(0.9 if size > 1 else 1.0)
+        if self.background:
+            rows[-1] = 0
+            rows[-1, -1] = 1
+        return rows
+
+    @torch.no_grad()
+    def accumulate(self, logits: Tensor, prob: Tensor, label: Tensor, teaches: Tensor) -> None:
+        """Add the correctly classified samples of a batch to the sums; nothing in eval mode.
+
+        A sample is correct if the largest of its foreground scores is its class. Rows of logits
+        that are not finite are left out, as if they had not been there. No host synchronisation.
+
+        Args:
+            logits: (N, C) scores before softmax or sigmoid.
+            prob: (N, C) probabilities.
+            label: (N,) int64 classes; only read where `teaches`.
+            teaches: (N,) bool, False for background, ignored and weightless samples.
+        """
+        if not self.training or not len(label):
+            return
+        logits, prob = logits.detach(), prob.detach()
+        # Any inf or NaN in a row ends up in its sum.
+        teaches = teaches & logits.sum(-1).isfinite()
+        label = torch.where(teaches, label, 0)
+        correct = teaches & (logits[:, : self.num_classes].argmax(-1) == label)
+        self.prob_sum.index_add_(0, label, torch.where(correct[:, None], prob, 0).float())
+        self.correct_count.index_add_(0, label, correct.float())
+        self.sample_count.index_add_(0, label, teaches.float())
+
+    @torch.no_grad()
+    def update_soft_labels(self, group: dist.ProcessGroup | None = None) -> RollOver:
+        """Roll over: the sums of all ranks become the soft labels (paper, Eq. 6) and restart at 0.
+
+        A collective call under `torch.distributed`: every rank of `group` must make it.
+        """
+        self._sum_over_ranks(group)
+        prob_sum = self.prob_sum[: self.num_classes]
+        correct = self.correct_count[: self.num_classes]
+        rows = self.soft_labels[: self.num_classes]  # a view: the background row stays as it is
+
+        total = prob_sum.sum(1, keepdim=True)
+        if self.empty_class == 'keep':
+            fallback = rows
+        else:
+            fallback = torch.full_like(rows, 1 / self.num_columns)
+        # A total of 0 can occur with correct samples too: sigmoid scores underflow.
+        new_rows = torch.where(total > 0, prob_sum / total, fallback)
+        if self.freeze_confidence is not None:
+            frozen = rows.amax(1, keepdim=True) >= self.freeze_confidence
+            new_rows = torch.where(frozen, rows, new_rows)
+        rows.copy_(new_rows)
+
+        seen = self.sample_count[: self.num_classes].sum()
+        report = RollOver(
+            correct_share=correct.sum() / seen,
+            empty_classes=(correct == 0).sum().to(rows.dtype),
+            confidence=rows.diagonal().mean(),
+            entropy=torch.special.entr(rows).sum(1).mean(),
+        )
+        self.reset_sums()
+        self.roll_over_scheduled = True
+        return report
+
+    @torch.no_grad()
+    def reduce_sums(self, group: dist.ProcessGroup | None = None) -> None:
+        """Bring the sums of all ranks to rank 0 and clear the others, so that rank 0 can save them.
+
+        Collective, and harmless to the next roll-over. Call it on every rank before a checkpoint
+        that is written between two roll-overs; without `torch.distributed` it does nothing.
+        """
+        self._sum_over_ranks(group)
+        if _world_size(group) > 1 and dist.get_rank(group) != 0:
+            self.reset_sums()
+
+    def reset_sums(self) -> None:
+        """Forget what was counted since the last roll-over."""
+        for name in SUMS:
+            getattr(self, name).zero_()
+
+    def _sum_over_ranks(self, group: dist.ProcessGroup | None) -> None:
+        if _world_size(group) < 2:
+            return
+        sums = [getattr(self, name) for name in SUMS]
+        flat = torch.cat([tensor.flatten() for tensor in sums])  # one message instead of three
+        dist.all_reduce(flat, group=group)
+        for tensor, total in zip(sums, flat.split([tensor.numel() for tensor in sums])):
+            tensor.copy_(total.view_as(tensor))
+
+    def train(self, mode: bool = True) -> SoftLabelState:
+        """As `nn.Module.train`; warns when a training pass went by and nobody rolled over."""
+        # Loops call this between two passes, so the look at the sums costs no step anything.
+        if mode and not self.roll_over_scheduled and bool(self.sample_count.any()):
+            self.roll_over_scheduled = True  # say it once
+            warnings.warn(
+                f'{type(self).__name__} has been trained on for a while and its soft labels were '
+                "never updated. Add default_hooks=dict(ols=dict(type='OLSHook')) to the config, "
+                'or call update_soft_labels() after every epoch of your own loop.',
+                stacklevel=2,
+            )
+        super().train(mode)
+        return self
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> SoftLabelState:
+        # `.to()` and its kin move the plain tensors too, and leave all four in float32: a soft
+        # label in half precision loses the small entries that it is made of.
+        before = {name: getattr(self, name) for name in ('soft_labels', *SUMS)}
+        super()._apply(fn)
+        for name, old in before.items():
+            new = fn(old) if name in SUMS else self.soft_labels
+            setattr(self, name, new if new.dtype == torch.float32 else old.to(new.device))
+        return self
+
+    def _save_to_state_dict(
+        self, destination: dict[str, Any], prefix: str, keep_vars: bool
+    ) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        for name in SUMS:
+            destination[prefix + name] = getattr(self, name)
+
+    def _load_from_state_dict(
+        self,
+        state_dict: dict[str, Any],
+        prefix: str,
+        local_metadata: dict[str, Any],
+        strict: bool,
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
+    ) -> None:
+        """Load the state; the sums of a checkpoint are those of all ranks, so rank 0 takes them."""
+        own_keys = {prefix + name for name in SUMS}
+        others = {key: value for key, value in state_dict.items() if key not in own_keys}
+        super()._load_from_state_dict(
+            others, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
+        )
+        for name in SUMS:
+            key, tensor = prefix + name, getattr(self, name)
+            if key not in state_dict:
+                if strict:
+                    missing_keys.append(key)
+            elif state_dict[key].shape != tensor.shape:
+                error_msgs.append(
+                    f'size mismatch for {key}: the checkpoint has {tuple(state_dict[key].shape)}, '
+                    f'the model {tuple(tensor.shape)}.'
+                )
+            elif _world_size(None) > 1 and dist.get_rank() != 0:
+                tensor.zero_()
+            else:
+                with torch.no_grad():
+                    tensor.copy_(state_dict[key])
+
+
+def _world_size(group: dist.ProcessGroup | None) -> int:
+    if dist.is_available() and dist.is_initialized():
+        return dist.get_world_size(group)
+    return 1

@@ -1,0 +1,158 @@
+"""Loading checkpoints without running what a stranger put into them, and saying what fits."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+TRUST_REMEDY = 'If you trust where the file comes from, pass --trust-checkpoint.'
+
+
+def only_safe_loading() -> None:
+    """From now on this process loads checkpoints as data alone: tensors and MMEngine's records.
+
+    MMEngine's checkpoints hold logs (`HistoryBuffer`, NumPy arrays) that `torch.load` refuses by
+    default, so these are allowed by name, and nothing else. It also makes MMEngine releases that
+    know nothing of `weights_only` resume on torch 2.6 and later, and keeps those that fall back to
+    unsafe loading from doing so.
+    """
+    os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] = '1'
+    torch.serialization.add_safe_globals(_mmengine_globals())
+
+
+def trust_checkpoints() -> None:
+    """From now on this process unpickles whatever a checkpoint holds, code included."""
+    os.environ.pop('TORCH_FORCE_WEIGHTS_ONLY_LOAD', None)
+    os.environ['TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'] = '1'
+
+
+def load_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Load a local checkpoint onto the CPU; as safely as the process was told to.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file is damaged, holds more than data, or is no checkpoint.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f'There is no checkpoint file {path}.')
+    try:
+        checkpoint = torch.load(path, map_location='cpu')
+    except UnpicklingError as error:
+        reason = next((line for line in str(error).splitlines() if 'GLOBAL' in line), str(error))
+        raise ValueError(
+            f'The checkpoint {path} was not loaded, since it holds more than tensors and the '
+            f"records of MMEngine, and could run code: {reason.split('was not')[0].strip()}. "
+            + TRUST_REMEDY
+        ) from error
+    except (RuntimeError, EOFError) as error:
+        raise ValueError(
+            f'The checkpoint {path} cannot be read ({str(error).splitlines()[0]}): it may have '
+            'been cut short while it was written. Use an earlier one.'
+        ) from error
+    if not isinstance(checkpoint, dict):
+        raise ValueError(
+            f'The checkpoint {path} must hold a dict (MMEngine\'s format or a state dict), but '
+            f'holds a {type(checkpoint).__name__}.'
+        )
+    return checkpoint
+
+
+class Fit:
+    """How a checkpoint's state dict fits a model: the keys that will be left out, and why."""
+
+    def __init__(self, model: nn.Module, checkpoint: dict[str, Any]) -> None:
+        own = {key: value for key, value in model.state_dict().items() if isinstance(value, Tensor)}
+        given = {
+            key.removeprefix('module.'): value
+            for key, value in checkpoint.get('state_dict', checkpoint).items()
+            if isinstance(value, Tensor)
+        }
+        #: Shapes (checkpoint's, model's) that differ.
+        self.mismatched = {
+            key: (tuple(given[key].shape), tuple(own[key].shape))
+            for key in own.keys() & given.keys()
+            if given[key].shape != own[key].shape
+        }
+        self.missing = sorted(own.keys() - given.keys())
+        self.unexpected = sorted(given.keys() - own.keys())
+
+    def __str__(self) -> str:
+        lines = [
+            f'of another shape: {key} is {theirs} in the checkpoint, {ours} in the model'
+            for key, (theirs, ours) in sorted(self.mismatched.items())
+        ]
+        for what, keys in (
+            ('only in the checkpoint, left out', self.unexpected),
+            ('only in the model, kept as initialised', self.missing),
+        ):
+            if keys:
+                more = f' and {len(keys) - 6} more' if len(keys) > 6 else ''
+                lines.append(f'{what}: {", ".join(keys[:6])}{more}')
+        return '\n'.join(f'  {line}' for line in lines)
+
+
+def check_fits(model: nn.Module, checkpoint: dict[str, Any], path: str | Path, use: str) -> Fit:
+    """Compare a checkpoint with the model before anything is lost.
+
+    Args:
+        model: The model that it will be loaded into.
+        checkpoint: As `load_checkpoint` gives it.
+        path: Its file, for messages.
+        use: 'resume', 'test' or 'start' (a new training, where other shapes are legal).
+
+    Raises:
+        ValueError: For resuming or testing, a tensor has another shape, as after training with
+            another number of classes, or no tensor fits at all.
+    """
+    fit = Fit(model, checkpoint)
+    if use == 'start':
+        return fit
+    if fit.mismatched or len(fit.missing) == len(model.state_dict()):
+        classes = checkpoint.get('meta', {}).get('dataset_meta', {}).get('classes')
+        trained = f' It was trained on {len(classes)} classes: {_few(classes)}.' if classes else ''
+        raise ValueError(
+            f'To {use} with {path} the model must be the one it was trained with.{trained}\n{fit}\n'
+            'Use the config of that run (in its work directory), with the same classes. To start a '
+            'new training from these weights instead, leave --resume out and pass '
+            '--cfg-options load_from=' + str(path)
+        )
+    return fit
+
+
+def _few(names: Any) -> str:
+    names = [str(name) for name in names]
+    return ', '.join(names[:8]) + (', ...' if len(names) > 8 else '')
+
+
+def _mmengine_globals() -> list[Any]:
+    """What MMEngine's checkpoints hold beside tensors and plain containers."""
+    import numpy as np
+    from mmengine.logging import HistoryBuffer
+
+    def method_of_history_buffer(owner: Any, name: str) -> Any:
+        # A HistoryBuffer is pickled with its statistics, which the format stores as
+        # getattr(HistoryBuffer, 'mean'). The real getattr would reach anything from there.
+        if owner is not HistoryBuffer or name.startswith('_'):
+            raise UnpicklingError(f'Unsupported global: GLOBAL getattr({owner!r}, {name!r})')
+        return getattr(owner, name)
+
+    multiarray = np._core.multiarray if hasattr(np, '_core') else np.core.multiarray
+    named = [
+        (function, f'numpy.{core}.multiarray.{function.__name__}')
+        for function in (multiarray._reconstruct, multiarray.scalar)
+        for core in ('core', '_core')  # NumPy 1 and 2
+    ]
+    dtypes = {type(np.dtype(code)) for code in np.typecodes['AllInteger'] + 'efd?'}
+    return [
+        HistoryBuffer,
+        np.ndarray,
+        np.dtype,
+        *dtypes,
+        *named,
+        *((method_of_history_buffer, f'{module}.getattr') for module in ('builtins', '__builtin__')),
+    ]

@@ -1,0 +1,204 @@
+"""What `tools/train.py` and `tools/test.py` share: options, the config, checks before the start."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from pathlib import Path
+
+import torch
+from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.device import get_device
+from mmengine.logging import print_log
+from mmengine.registry import METRICS
+from mmengine.runner import Runner, find_latest_checkpoint
+
+from mmdet_ols.engine.checkpoint import (
+    check_fits,
+    load_checkpoint,
+    only_safe_loading,
+    trust_checkpoints,
+)
+from mmdet_ols.engine.cpu_amp import CPUAmpOptimWrapper
+
+
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options that MMDetection's users know, where training and testing share them."""
+    parser.add_argument('--work-dir', help='where logs and results go (work_dirs/CONFIG)')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='override entries of the config, as in optim_wrapper.optimizer.lr=1e-3',
+    )
+    parser.add_argument(
+        '--trust-checkpoint',
+        action='store_true',
+        help='load checkpoints that hold more than data; they can run code on this machine',
+    )
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='who started the processes',
+    )
+    parser.add_argument(  # older launchers pass it; newer ones set the environment variable
+        '--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS
+    )
+
+
+def read_config(args: argparse.Namespace) -> Config:
+    """Read the config of a command line, with its overrides, and set the loading of checkpoints."""
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    (trust_checkpoints if args.trust_checkpoint else only_safe_loading)()
+    cfg = Config.fromfile(args.config)
+    cfg.launcher = args.launcher
+    if args.cfg_options:
+        cfg.merge_from_dict(args.cfg_options)
+    if args.work_dir:
+        cfg.work_dir = args.work_dir
+    elif cfg.get('work_dir') is None:
+        cfg.work_dir = str(Path('work_dirs', Path(args.config).stem))
+    return cfg
+
+
+def use_amp(cfg: Config) -> None:
+    """Train in mixed precision: MMEngine's own on a GPU, bfloat16 autocast on a CPU.
+
+    Raises:
+        ValueError: The processor has no bfloat16 instructions, so that it would only get slower.
+    """
+    if get_device() != 'cpu':
+        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    elif torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        cfg.optim_wrapper.type = CPUAmpOptimWrapper.__name__
+    else:
+        raise ValueError(
+            '--amp needs a GPU or a processor with bfloat16 instructions (AVX512 or AMX), and this '
+            'machine shows neither: leave it out.'
+        )
+
+
+def use_auto_scale_lr(cfg: Config) -> None:
+    """Scale the learning rate with the total batch size.
+
+    Raises:
+        ValueError: The config does not say which batch size its learning rate is meant for.
+    """
+    if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
+        raise ValueError(
+            '--auto-scale-lr needs auto_scale_lr=dict(base_batch_size=N) in the config: N is the '
+            'total batch size that its learning rate is meant for.'
+        )
+    cfg.auto_scale_lr.enable = True
+
+
+def use_visualization(
+    cfg: Config, show: bool, show_dir: str | None, wait_time: float
+) -> None:
+    """Draw the predictions, with the visualization hook of the config's host.
+
+    Raises:
+        ValueError: The config has no such hook.
+    """
+    hook = cfg.get('default_hooks', {}).get('visualization')
+    if not hook:
+        raise ValueError(
+            '--show and --show-dir need default_hooks.visualization in the config '
+            "(type='DetVisualizationHook' in MMDetection, 'VisualizationHook' in MMPretrain)."
+        )
+    hook.update(show=show, wait_time=wait_time)
+    if cfg.get('default_scope') == 'mmpretrain':
+        hook.update(enable=True, out_dir=show_dir)
+    else:
+        hook.update(draw=True, test_out_dir=show_dir)
+
+
+def save_predictions(runner: Runner, path: str) -> None:
+    """Save the predictions of a test as a pickle file, as the hosts' tools do.
+
+    Raises:
+        ValueError: `path` does not end in .pkl or .pickle.
+    """
+    if not path.endswith(('.pkl', '.pickle')):
+        raise ValueError(f'`--out` must end in .pkl or .pickle, but got {path}.')
+    scope = runner.cfg.get('default_scope')
+    kind = 'mmdet.DumpDetResults' if scope == 'mmdet' else 'DumpResults'
+    runner.test_evaluator.metrics.append(METRICS.build(dict(type=kind, out_file_path=path)))
+
+
+def use_tta(cfg: Config) -> None:
+    """Test with the config's own test-time augmentation, or with flips where it has none.
+
+    Raises:
+        ValueError: The config has no model for it, and is for neither of the hosts.
+    """
+    defaults = {
+        'mmdet': dict(
+            type='DetTTAModel',
+            tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100),
+        ),
+        'mmpretrain': dict(type='AverageClsScoreTTA'),
+    }
+    scope = cfg.get('default_scope')
+    if 'tta_model' not in cfg:
+        if scope not in defaults:
+            raise ValueError(f'--tta needs `tta_model` in a config whose default_scope is {scope!r}.')
+        cfg.tta_model = defaults[scope]
+    dataset = cfg.test_dataloader.dataset
+    while 'dataset' in dataset:
+        dataset = dataset.dataset
+    if 'tta_pipeline' not in cfg:
+        *steps, pack = deepcopy(dataset.pipeline)
+        if scope == 'mmdet':
+            pack['meta_keys'] = (
+                'img_id',
+                'img_path',
+                'ori_shape',
+                'img_shape',
+                'scale_factor',
+                'flip',
+                'flip_direction',
+            )
+        flips = [dict(type='RandomFlip', prob=prob) for prob in (1.0, 0.0)]
+        cfg.tta_pipeline = [*steps, dict(type='TestTimeAug', transforms=[flips, [pack]])]
+    dataset.pipeline = cfg.tta_pipeline
+    cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
+
+
+def check_start(runner: Runner, trained: bool = False) -> None:
+    """Look into the checkpoint that a built Runner is going to load, before it starts.
+
+    Args:
+        runner: A built Runner, not yet started.
+        trained: Whether the checkpoint is to be tested rather than trained on.
+
+    Raises:
+        FileNotFoundError: The checkpoint does not exist.
+        ValueError: It cannot be loaded safely, or does not fit the model where it has to.
+    """
+    path = runner._load_from
+    if runner._resume and path is None:
+        path = find_latest_checkpoint(runner.work_dir)
+    if path is None or '://' in str(path):
+        return  # remote files are MMEngine's to fetch, under the same rule of safe loading
+    use = 'test' if trained else 'resume' if runner._resume else 'start'
+    model = runner.model.module if hasattr(runner.model, 'module') else runner.model
+    fit = check_fits(model, load_checkpoint(path), path, use)
+    if str(fit):
+        print_log(f'{path} does not fill the whole model:\n{fit}', logger='current')
+
+
+@contextmanager
+def clear_errors() -> Iterator[None]:
+    """Turn what is wrong with the input into a message and an exit code, without a traceback."""
+    try:
+        yield
+    except (ValueError, FileNotFoundError, ImportError) as error:
+        sys.exit(f'error: {error}')

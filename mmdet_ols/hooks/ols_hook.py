@@ -1,0 +1,205 @@
+"""Rolls the soft labels over in MMEngine's training, and keeps checkpoints right."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mmdet_ols.core import SUMS, SoftLabelState
+from mmdet_ols.registry import Hook, register_hook
+
+
+@register_hook
+class OLSHook(Hook):
+    """Rolls over every loss with online soft labels.
+
+    In a config: `default_hooks = dict(ols=dict(type='OLSHook'))`. It finds all such losses of the model by itself. After each period it logs, for every loss,
+    the share of correctly classified samples, the number of classes without one, and the mean
+    confidence and entropy of the new soft labels; they go to the log and to the Visualizer.
+
+    A checkpoint that a user opens holds the soft labels in use, also beside `EMAHook`. The sums of
+    an unfinished period are saved where the loop resumes exactly there (iteration-based loops, of
+    all ranks) and left out where MMEngine replays the epoch from its start, or starts anew.
+
+    Args:
+        by_epoch: Whether `interval` counts epochs or iterations. Iteration-based loops need False.
+        interval: Number of epochs or iterations between two roll-overs (the paper's updating
+            period; 1 epoch there).
+        draw_interval: Draw the soft-label matrix into the Visualizer at every so many roll-overs;
+            0 never draws.
+
+    Raises:
+        ValueError: An interval is out of range, or `by_epoch=True` in an iteration-based loop.
+    """
+
+    # After EMAHook (NORMAL), which swaps the soft labels in a checkpoint and so has to come first,
+    # and before CheckpointHook (VERY_LOW), which is to save the new period's start.
+    priority = 'BELOW_NORMAL'
+
+    def __init__(self, by_epoch: bool = True, interval: int = 1, draw_interval: int = 0) -> None:
+        super().__init__()
+        if not isinstance(interval, int) or interval < 1:
+            raise ValueError(f'`interval` must be a positive integer, but got {interval!r}.')
+        if not isinstance(draw_interval, int) or draw_interval < 0:
+            raise ValueError(
+                '`draw_interval` must be 0 (never) or a positive integer, but got '
+                f'{draw_interval!r}.'
+            )
+        self.by_epoch = by_epoch
+        self.interval = interval
+        self.draw_interval = draw_interval
+        self._losses: dict[str, SoftLabelState] = {}
+        self._absent: list[str] = []  # losses whose soft labels a loaded checkpoint did not hold
+        self._started_epoch = -1
+        self._sums_are_complete = True
+
+    def before_run(self, runner: Any) -> None:
+        """Find the losses, under the names that they have in a checkpoint."""
+        from mmengine.model import is_model_wrapper
+
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        self._losses = {
+            name: module
+            for name, module in model.named_modules()
+            if isinstance(module, SoftLabelState)
+        }
+        for loss in self._losses.values():
+            loss.roll_over_scheduled = True
+
+    def before_train(self, runner: Any) -> None:
+        from mmengine.runner import IterBasedTrainLoop
+
+        if not self._losses:
+            runner.logger.warning(
+                'OLSHook found no loss with online soft labels in the model, so it does nothing: '
+                "the model learns from its own losses alone. Name type='OLSLoss' where the head's "
+                'classification loss stands, or remove the hook.'
+            )
+        for name in self._absent:
+            runner.logger.warning(
+                f'The checkpoint holds no soft labels for {name} (it was trained without online '
+                'label smoothing, or under another name): they start as configured.'
+            )
+        if self.by_epoch and isinstance(runner.train_loop, IterBasedTrainLoop):
+            raise ValueError(
+                '`by_epoch` of OLSHook must be False in an iteration-based loop, which has no '
+                "epochs: set dict(type='OLSHook', by_epoch=False, interval=k), with k the number "
+                'of iterations that make one pass over your data.'
+            )
+
+    def before_train_epoch(self, runner: Any) -> None:
+        self._started_epoch = runner.epoch
+
+    def after_train_epoch(self, runner: Any) -> None:
+        if self.by_epoch and self.every_n_epochs(runner, self.interval):
+            self._roll_over(runner, runner.epoch + 1)
+        else:
+            self._collect_sums()  # CheckpointHook may save in the middle of the period
+
+    def after_train_iter(
+        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        self._sums_are_complete = False
+        if not self.by_epoch and self.every_n_train_iters(runner, self.interval):
+            self._roll_over(runner, runner.iter + 1)
+        elif _saves_now(runner):
+            self._collect_sums()
+
+    def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
+        self._collect_sums()  # CheckpointHook may save the best model next
+
+    def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
+        """Write the live state; runs on rank 0 alone, so nothing collective can happen here."""
+        replayed = self._will_be_replayed(runner, checkpoint)
+        if self._losses and not self._sums_are_complete and not replayed and _distributed():
+            runner.logger.warning(
+                'This checkpoint is written at a time that OLSHook could not foresee: it holds '
+                "rank 0's part of the unfinished soft labels only. Resuming from it counts a "
+                'part of the samples.'
+            )
+        for name, loss in self._losses.items():
+            if replayed and loss.sample_count.any():
+                runner.logger.info(
+                    f'Resuming from this checkpoint replays epoch {self._started_epoch + 1} from '
+                    f'its start, so the samples of {name} counted in it so far are left out.'
+                )
+            for key, tensor in loss.state_dict().items():
+                tensor = tensor.detach().to('cpu', copy=True)
+                if replayed and key in SUMS:
+                    tensor.zero_()
+                checkpoint['state_dict'][f'{name}.{key}'] = tensor
+                if 'ema_state_dict' in checkpoint:  # from where EMAHook takes it when resuming
+                    checkpoint['ema_state_dict'][f'module.{name}.{key}'] = tensor
+
+    def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
+        """A new training does not inherit the sums of an old one."""
+        state = checkpoint.get('state_dict', checkpoint)
+        for name in self._losses:
+            if f'{name}.soft_labels' not in state:
+                self._absent.append(name)
+            for key in SUMS:
+                sums = state.get(f'{name}.{key}')
+                if sums is not None and not runner._resume:
+                    state[f'{name}.{key}'] = sums.new_zeros(sums.shape)
+
+    def _will_be_replayed(self, runner: Any, checkpoint: dict[str, Any]) -> bool:
+        """Whether resuming starts the epoch again whose samples are in the sums."""
+        from mmengine.runner import EpochBasedTrainLoop
+
+        return (
+            isinstance(runner.train_loop, EpochBasedTrainLoop)
+            and checkpoint['meta']['epoch'] <= self._started_epoch
+        )
+
+    def _collect_sums(self) -> None:
+        """Bring the sums of all ranks to rank 0, which writes the checkpoints."""
+        if _distributed() and not self._sums_are_complete:
+            for loss in self._losses.values():
+                loss.reduce_sums()
+        self._sums_are_complete = True
+
+    def _roll_over(self, runner: Any, step: int) -> None:
+        unit = 'epoch' if self.by_epoch else 'iteration'
+        for name, loss in self._losses.items():
+            report = {
+                key: value.item() for key, value in loss.update_soft_labels()._asdict().items()
+            }
+            runner.visualizer.add_scalars(
+                {f'ols/{name}/{key}': value for key, value in report.items()}, step=step
+            )
+            runner.logger.info(
+                f'Soft labels of {name} rolled over at {unit} {step}: '
+                f'{report["correct_share"]:.1%} of the samples were classified correctly, '
+                f'{report["empty_classes"]:.0f} of {loss.num_classes} classes had none; '
+                f'mean confidence {report["confidence"]:.3f}, entropy {report["entropy"]:.3f} nats.'
+            )
+            if self.draw_interval and step // self.interval % self.draw_interval == 0:
+                self._draw(runner, name, loss, step)
+        self._sums_are_complete = True
+
+    def _draw(self, runner: Any, name: str, loss: SoftLabelState, step: int) -> None:
+        from mmdet_ols.analysis import draw_soft_labels
+
+        metainfo = getattr(runner.train_dataloader.dataset, 'metainfo', {})
+        image = draw_soft_labels(loss.soft_labels, metainfo.get('classes'), title=f'{name}, {step}')
+        runner.visualizer.add_image(f'soft_labels_{name}', image, step=step)
+
+
+def _saves_now(runner: Any) -> bool:
+    """Whether a CheckpointHook saves after this iteration."""
+    from mmengine.hooks import CheckpointHook
+
+    return any(
+        isinstance(hook, CheckpointHook)
+        and not hook.by_epoch
+        and (
+            hook.every_n_train_iters(runner, hook.interval, hook.save_begin)
+            or (hook.save_last and hook.is_last_train_iter(runner))
+        )
+        for hook in runner.hooks
+    )
+
+
+def _distributed() -> bool:
+    from mmengine.dist import get_world_size
+
+    return get_world_size() > 1

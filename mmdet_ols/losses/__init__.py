@@ -1,0 +1,5 @@
+"""What `type='...Loss'` names in a config: one file a method."""
+
+from mmdet_ols.losses.ols_loss import OLSLoss
+
+__all__ = ['OLSLoss']

@@ -1,0 +1,39 @@
+"""The only door to the host registries.
+
+Everything is registered once, in MMEngine's root registries, where every host's scope finds it.
+Without MMEngine nothing is registered and the losses work all the same.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Callable
+
+try:
+    from mmengine.hooks import Hook
+    from mmengine.registry import HOOKS, MODELS, OPTIM_WRAPPERS
+except ModuleNotFoundError as error:
+    if error.name != 'mmengine':
+        raise  # MMEngine is there but broken: hiding that would help nobody
+
+    class Hook:  # type: ignore[no-redef]
+        """Stands in for MMEngine's Hook, so that hooks can be imported and say what they lack."""
+
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            raise ImportError(
+                f'{type(self).__name__} runs inside MMEngine, which is not installed: '
+                "pip install 'mmdet_ols[onedl]' (or 'mmdet_ols[openmmlab]'). "
+                'Without it, call update_soft_labels() after every epoch of your own loop.'
+            )
+
+    def _no_registry(cls: type) -> type:
+        return cls
+
+    register_model: Callable[[type], type] = _no_registry
+    register_hook: Callable[[type], type] = _no_registry
+    register_optim_wrapper: Callable[[type], type] = _no_registry
+else:
+    register_model = MODELS.register_module()
+    register_hook = HOOKS.register_module()
+    register_optim_wrapper = OPTIM_WRAPPERS.register_module()
+
+__all__ = ['Hook', 'register_hook', 'register_model', 'register_optim_wrapper']

@@ -1,0 +1,131 @@
+"""What a user gets who installs a built package: all files, one requirement, and no host needed."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from email.parser import Parser
+from pathlib import Path
+
+import pytest
+
+import mmdet_ols
+
+ROOT = Path(__file__).resolve().parent.parent
+PIP = (sys.executable, '-m', 'pip', '--disable-pip-version-check')
+
+
+def run(*command: str | Path, cwd: Path) -> str:
+    result = subprocess.run(command, cwd=cwd, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
+@pytest.fixture(scope='module')
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of what a clone would hold, so that no build product of the checkout gets in."""
+    if not (ROOT / '.git').exists():
+        pytest.skip('needs a git checkout: the list of files is asked of git')
+    target = tmp_path_factory.mktemp('source')
+    listed = run('git', 'ls-files', '--cached', '--others', '--exclude-standard', cwd=ROOT)
+    for name in listed.splitlines():
+        # A file that was removed and not yet committed is still listed.
+        if (ROOT / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, target / name)
+    return target
+
+
+@pytest.fixture(scope='module')
+def shipped(source: Path) -> set[str]:
+    """The files of `configs` and `tools`."""
+    files = {
+        path.relative_to(source).as_posix()
+        for folder in ('configs', 'tools')
+        for path in (source / folder).rglob('*')
+        if path.is_file()
+    }
+    assert {'configs/yolo_ols_voc.py', 'tools/train.py'} <= files
+    return files
+
+
+@pytest.fixture(scope='module')
+def wheel(source: Path, shipped: set[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp('wheel')
+    run(*PIP, 'wheel', '--no-deps', '--no-build-isolation', '-w', folder, '.', cwd=source)
+    (path,) = folder.glob('*.whl')
+    return path
+
+
+@pytest.fixture(scope='module')
+def metadata(wheel: Path):
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (n for n in archive.namelist() if n.endswith('.dist-info/METADATA'))
+        return Parser().parsestr(archive.read(name).decode())
+
+
+def test_wheel_has_all_configs_and_tools(wheel, source, shipped):
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    assert {f'mmdet_ols/.mim/{name}' for name in shipped} - names == set()
+    # They are put into the build tree, never beside the sources.
+    assert not (source / 'mmdet_ols' / '.mim').exists()
+
+
+def test_wheel_has_every_module_and_nothing_else_at_the_top(wheel, source):
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    modules = {p.relative_to(source).as_posix() for p in (source / 'mmdet_ols').rglob('*.py')}
+    assert modules - names == set()
+    tops = {name.split('/')[0] for name in names}
+    assert tops == {'mmdet_ols', f'mmdet_ols-{mmdet_ols.__version__}.dist-info'}
+
+
+def test_sdist_has_all_configs_and_tools(source, shipped, tmp_path):
+    build = 'import sys; from setuptools import build_meta; build_meta.build_sdist(sys.argv[1])'
+    run(sys.executable, '-c', build, tmp_path, cwd=source)
+    (path,) = tmp_path.glob('*.tar.gz')
+    with tarfile.open(path) as archive:
+        names = {name.partition('/')[2] for name in archive.getnames()}
+    assert (shipped | {'LICENSE', 'README.md'}) - names == set()
+
+
+def test_version_is_the_packages_own(metadata):
+    assert metadata['Name'] == 'mmdet_ols'
+    assert metadata['Version'] == mmdet_ols.__version__
+
+
+def test_torch_is_the_only_unconditional_requirement(metadata):
+    unconditional = [r for r in metadata.get_all('Requires-Dist') if 'extra ==' not in r]
+    assert [re.match(r'[\w-]+', r)[0] for r in unconditional] == ['torch']
+
+
+def test_installed_wheel_needs_torch_alone(wheel, tmp_path):
+    run(*PIP, 'install', '--no-deps', '--target', tmp_path / 'site', wheel, cwd=tmp_path)
+    absent = 'mmengine mmcv mmdet mmpretrain torchvision numpy cv2 PIL matplotlib rich sklearn'
+    script = f"""
+import sys
+from importlib.machinery import PathFinder
+
+class Without(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        return None if name in {absent.split()!r} else super().find_spec(name, path, target)
+
+sys.meta_path[sys.meta_path.index(PathFinder)] = Without
+sys.path.insert(0, {str(tmp_path / 'site')!r})
+import mmdet_ols
+from mmdet_ols import OLSLoss, config_path
+OLSLoss(num_classes=3)
+print(mmdet_ols.__file__)
+print(config_path('yolo_ols_voc.py'))
+"""
+    package_file, config = run(sys.executable, '-c', script, cwd=tmp_path).splitlines()
+    package = tmp_path / 'site' / 'mmdet_ols'
+    assert Path(package_file) == package / '__init__.py'
+    assert Path(config) == package / '.mim' / 'configs' / 'yolo_ols_voc.py'
+    assert Path(config).read_bytes() == (ROOT / 'configs' / 'yolo_ols_voc.py').read_bytes()

@@ -1,0 +1,43 @@
+#!/usr/bin/env python
+"""Draw the soft labels of a checkpoint, and list the pairs of classes that they confuse most."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from mmdet_ols import analysis, engine
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('checkpoint', help='a checkpoint of a model with an online soft-label loss')
+    parser.add_argument('--out-dir', help='where the PNG goes (beside the checkpoint)')
+    parser.add_argument('--top', type=int, default=10, help='how many pairs to list')
+    parser.add_argument(
+        '--trust-checkpoint',
+        action='store_true',
+        help='load a checkpoint that holds more than data; it can run code on this machine',
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    with engine.clear_errors():
+        (engine.trust_checkpoints if args.trust_checkpoint else engine.only_safe_loading)()
+        checkpoint = engine.load_checkpoint(args.checkpoint)
+        matrices = analysis.soft_labels_in_checkpoint(checkpoint)
+        names = checkpoint.get('meta', {}).get('dataset_meta', {}).get('classes')
+        folder = Path(args.out_dir or Path(args.checkpoint).parent)
+        folder.mkdir(parents=True, exist_ok=True)
+        for loss, matrix in matrices.items():
+            print(f'Most confused classes, by the soft labels of {loss}:')
+            print(analysis.table_of_pairs(analysis.confused_pairs(matrix, names, args.top)))
+            path = folder / f'{Path(args.checkpoint).stem}_soft_labels_{loss}.png'
+            analysis.save_soft_labels(path, matrix, names, title=loss)
+            print(f'Heat map: {path}')
+
+
+if __name__ == '__main__':
+    main()
