@@ -133,11 +133,7 @@ tta_pipeline = [
             ],
             [dict(type='RandomFlip', prob=1.0), dict(type='RandomFlip', prob=0.0)],
             [dict(type='LoadAnnotations', with_bbox=True)],
-            [
-                dict(
-                    type='PackDetInputs', meta_keys=(*test_meta_keys, 'flip', 'flip_direction')
-                )
-            ],
+            [dict(type='PackDetInputs', meta_keys=(*test_meta_keys, 'flip', 'flip_direction'))],
         ],
     ),
 ]

@@ -1,6 +1,11 @@
-"""What the command lines do around MMEngine's Runner: check first, load safely, start everywhere."""
+"""What the command lines do around MMEngine's Runner: check first, load safely, start."""
 
-from mmdet_ols.engine.checkpoint import check_fits, load_checkpoint, only_safe_loading, trust_checkpoints
+from mmdet_ols.engine.checkpoint import (
+    check_fits,
+    load_checkpoint,
+    only_safe_loading,
+    trust_checkpoints,
+)
 from mmdet_ols.engine.command_line import (
     add_common_arguments,
     check_start,

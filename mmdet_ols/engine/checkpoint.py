@@ -46,7 +46,7 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
         reason = next((line for line in str(error).splitlines() if 'GLOBAL' in line), str(error))
         raise ValueError(
             f'The checkpoint {path} was not loaded, since it holds more than tensors and the '
-            f"records of MMEngine, and could run code: {reason.split('was not')[0].strip()}. "
+            f'records of MMEngine, and could run code: {reason.split("was not")[0].strip()}. '
             + TRUST_REMEDY
         ) from error
     except (RuntimeError, EOFError) as error:
@@ -56,7 +56,7 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
         ) from error
     if not isinstance(checkpoint, dict):
         raise ValueError(
-            f'The checkpoint {path} must hold a dict (MMEngine\'s format or a state dict), but '
+            f"The checkpoint {path} must hold a dict (MMEngine's format or a state dict), but "
             f'holds a {type(checkpoint).__name__}.'
         )
     return checkpoint
@@ -154,5 +154,8 @@ def _mmengine_globals() -> list[Any]:
         np.dtype,
         *dtypes,
         *named,
-        *((method_of_history_buffer, f'{module}.getattr') for module in ('builtins', '__builtin__')),
+        *(
+            (method_of_history_buffer, f'{module}.getattr')
+            for module in ('builtins', '__builtin__')
+        ),
     ]

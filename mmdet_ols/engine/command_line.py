@@ -99,9 +99,7 @@ def use_auto_scale_lr(cfg: Config) -> None:
     cfg.auto_scale_lr.enable = True
 
 
-def use_visualization(
-    cfg: Config, show: bool, show_dir: str | None, wait_time: float
-) -> None:
+def use_visualization(cfg: Config, show: bool, show_dir: str | None, wait_time: float) -> None:
     """Draw the predictions, with the visualization hook of the config's host.
 
     Raises:
@@ -149,7 +147,9 @@ def use_tta(cfg: Config) -> None:
     scope = cfg.get('default_scope')
     if 'tta_model' not in cfg:
         if scope not in defaults:
-            raise ValueError(f'--tta needs `tta_model` in a config whose default_scope is {scope!r}.')
+            raise ValueError(
+                f'--tta needs `tta_model` in a config whose default_scope is {scope!r}.'
+            )
         cfg.tta_model = defaults[scope]
     dataset = cfg.test_dataloader.dataset
     while 'dataset' in dataset:

@@ -45,8 +45,8 @@ def check_losses(cfg: Config) -> None:
     if found and not any(_type_name(hook) == 'OLSHook' for hook in hooks if hook):
         print_log(
             'The model has a loss with online soft labels, but the config has no OLSHook: unless '
-            'something of yours calls update_soft_labels(), the soft labels keep their start values '
-            "for ever. Add default_hooks = dict(ols=dict(type='OLSHook')).",
+            'something of yours calls update_soft_labels(), the soft labels never leave their '
+            "start values. Add default_hooks = dict(ols=dict(type='OLSHook')).",
             logger='current',
             level=logging.WARNING,
         )
@@ -73,7 +73,9 @@ def check_datasets(cfg: Config, splits: tuple[str, ...] = SPLITS, strict: bool =
     for split in splits:
         loader = cfg.get(f'{split}_dataloader') or {}
         for dataset in _leaf_datasets(loader.get('dataset') or {}):
-            identity = str({key: dataset.get(key) for key in ('data_root', 'ann_file', 'data_prefix')})
+            identity = str(
+                {key: dataset.get(key) for key in ('data_root', 'ann_file', 'data_prefix')}
+            )
             if identity not in seen:
                 seen.add(identity)
                 _check_dataset(dataset, split, strict)
