@@ -26,7 +26,7 @@ model = dict(
     ),
 )
 
-image_size = (192, 192)
+image_size = (160, 160)
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True),
@@ -66,7 +66,7 @@ test_dataloader = val_dataloader
 channels_last = True  # convolutions on a CPU take two thirds of the time
 max_epochs = 12
 train_cfg = dict(max_epochs=max_epochs, val_interval=4)
-optim_wrapper = dict(optimizer=dict(lr=4e-3))
+optim_wrapper = dict(optimizer=dict(_delete_=True, type='AdamW', lr=2e-3, weight_decay=0.05))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, begin=0, end=50, by_epoch=False),
     dict(

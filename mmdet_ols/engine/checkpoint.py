@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+# What `torch.load` obeys whoever calls it; here that is MMEngine too.
+DISTRUST, TRUST = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD', 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'
 TRUST_REMEDY = 'If you trust where the file comes from, pass --trust-checkpoint.'
 
 
@@ -21,14 +23,15 @@ def only_safe_loading() -> None:
     know nothing of `weights_only` resume on torch 2.6 and later, and keeps those that fall back to
     unsafe loading from doing so.
     """
-    os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] = '1'
+    os.environ.pop(TRUST, None)
+    os.environ[DISTRUST] = '1'
     torch.serialization.add_safe_globals(_mmengine_globals())
 
 
 def trust_checkpoints() -> None:
     """From now on this process unpickles whatever a checkpoint holds, code included."""
-    os.environ.pop('TORCH_FORCE_WEIGHTS_ONLY_LOAD', None)
-    os.environ['TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'] = '1'
+    os.environ.pop(DISTRUST, None)
+    os.environ[TRUST] = '1'
 
 
 def load_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -41,7 +44,7 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     if not Path(path).is_file():
         raise FileNotFoundError(f'There is no checkpoint file {path}.')
     try:
-        checkpoint = torch.load(path, map_location='cpu')
+        checkpoint = torch.load(path, map_location='cpu', weights_only=TRUST not in os.environ)
     except UnpicklingError as error:
         reason = next((line for line in str(error).splitlines() if 'GLOBAL' in line), str(error))
         raise ValueError(

@@ -12,9 +12,10 @@ from mmdet_ols.registry import Hook, register_hook
 class OLSHook(Hook):
     """Rolls over every loss with online soft labels.
 
-    In a config: `default_hooks = dict(ols=dict(type='OLSHook'))`. It finds all such losses of the model by itself. After each period it logs, for every loss,
-    the share of correctly classified samples, the number of classes without one, and the mean
-    confidence and entropy of the new soft labels; they go to the log and to the Visualizer.
+    In a config: `default_hooks = dict(ols=dict(type='OLSHook'))`. It finds all such losses of the
+    model by itself. After each period it reports, for every loss, the share of correctly
+    classified samples, the number of classes without one, and the mean confidence and entropy of
+    the new soft labels, in the log and through the Visualizer.
 
     A checkpoint that a user opens holds the soft labels in use, also beside `EMAHook`. The sums of
     an unfinished period are saved where the loop resumes exactly there (iteration-based loops, of
