@@ -200,5 +200,5 @@ def clear_errors() -> Iterator[None]:
     """Turn what is wrong with the input into a message and an exit code, without a traceback."""
     try:
         yield
-    except (ValueError, FileNotFoundError, ImportError) as error:
+    except (ValueError, OSError, ImportError) as error:
         sys.exit(f'error: {error}')

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from mmdet_ols.core import SUMS, SoftLabelState
 from mmdet_ols.registry import Hook, register_hook
 
@@ -51,6 +54,7 @@ class OLSHook(Hook):
         self._losses: dict[str, SoftLabelState] = {}
         self._absent: list[str] = []  # losses whose soft labels a loaded checkpoint did not hold
         self._started_epoch = -1
+        self._sums_at_epoch_start: dict[str, Tensor] = {}
         self._sums_are_complete = True
 
     def before_run(self, runner: Any) -> None:
@@ -89,6 +93,11 @@ class OLSHook(Hook):
 
     def before_train_epoch(self, runner: Any) -> None:
         self._started_epoch = runner.epoch
+        self._sums_at_epoch_start = {  # not 0 where a period is longer than an epoch
+            f'{name}.{key}': getattr(loss, key).clone()
+            for name, loss in self._losses.items()
+            for key in SUMS
+        }
 
     def after_train_epoch(self, runner: Any) -> None:
         if self.by_epoch and self.every_n_epochs(runner, self.interval):
@@ -126,13 +135,15 @@ class OLSHook(Hook):
             for key, tensor in loss.state_dict().items():
                 tensor = tensor.detach().to('cpu', copy=True)
                 if replayed and key in SUMS:
-                    tensor.zero_()
+                    start = self._sums_at_epoch_start.get(f'{name}.{key}')
+                    tensor = torch.zeros_like(tensor) if start is None else start.cpu()
                 checkpoint['state_dict'][f'{name}.{key}'] = tensor
                 if 'ema_state_dict' in checkpoint:  # from where EMAHook takes it when resuming
                     checkpoint['ema_state_dict'][f'module.{name}.{key}'] = tensor
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """A new training does not inherit the sums of an old one."""
+        self.before_run(runner)  # FlexibleRunner loads first
         state = checkpoint.get('state_dict', checkpoint)
         for name in self._losses:
             if f'{name}.soft_labels' not in state:
@@ -160,6 +171,7 @@ class OLSHook(Hook):
 
     def _roll_over(self, runner: Any, step: int) -> None:
         unit = 'epoch' if self.by_epoch else 'iteration'
+        self._sums_at_epoch_start.clear()  # they are in the soft labels now
         for name, loss in self._losses.items():
             report = {
                 key: value.item() for key, value in loss.update_soft_labels()._asdict().items()

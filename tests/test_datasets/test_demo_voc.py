@@ -1,0 +1,323 @@
+"""The demo data set: the same every time, in VOC's layout, with boxes where the objects are."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import runpy
+import shutil
+import sys
+from pathlib import Path
+from xml.dom import minidom
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmdet_ols.datasets import demo_voc
+from mmdet_ols.datasets.demo_voc import CLASSES, FAMILIES, TRAIT_MEANS, draw_object, make_demo_voc
+
+SMALL = {'VOC2007/trainval': 40, 'VOC2012/trainval': 30, 'VOC2007/test': 30}
+
+
+@pytest.fixture(scope='module')
+def root(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('demo') / 'set'
+    make_demo_voc(folder, SMALL, workers=2)
+    return folder
+
+
+def contents(root):
+    return {path.relative_to(root): path.read_bytes() for path in root.rglob('*') if path.is_file()}
+
+
+def read_objects(xml_path):
+    """Size and objects of an annotation, read by a parser that the writer does not use."""
+
+    def text(node, tag):
+        (found,) = node.getElementsByTagName(tag)
+        return found.firstChild.data
+
+    document = minidom.parse(str(xml_path))
+    assert text(document, 'folder') == xml_path.parts[-3]
+    assert text(document, 'filename') == f'{xml_path.stem}.jpg'
+    assert text(document, 'depth') == '3'
+    size = int(text(document, 'width')), int(text(document, 'height'))
+    objects = [
+        {
+            'name': text(node, 'name'),
+            'box': [int(text(node, tag)) for tag in ('xmin', 'ymin', 'xmax', 'ymax')],
+            'truncated': {'0': False, '1': True}[text(node, 'truncated')],
+            'difficult': {'0': False, '1': True}[text(node, 'difficult')],
+            'pose': text(node, 'pose'),
+        }
+        for node in document.getElementsByTagName('object')
+    ]
+    return size, objects
+
+
+def all_objects(root):
+    for path in sorted(root.glob('*/Annotations/*.xml')):
+        size, objects = read_objects(path)
+        for item in objects:
+            yield size, item
+
+
+def test_seed_alone_decides(root, tmp_path):
+    fewer = {'VOC2007/trainval': 3, 'VOC2012/trainval': 2, 'VOC2007/test': 4}
+    make_demo_voc(tmp_path / 'same', fewer, workers=1)
+    make_demo_voc(tmp_path / 'other', fewer, seed=1, workers=1)
+    many, same, other = contents(root), contents(tmp_path / 'same'), contents(tmp_path / 'other')
+    drawn = [path for path in same if path.suffix in ('.xml', '.jpg')]
+    assert len(drawn) == 2 * 9
+    for path in drawn:
+        assert same[path] == many[path], path
+        assert same[path] != other[path], path
+
+
+def test_layout(root):
+    names = {
+        split: (root / year / 'ImageSets/Main' / f'{subset}.txt').read_text().splitlines()
+        for split in SMALL
+        for year, subset in [split.split('/')]
+    }
+    assert {split: len(set(found)) for split, found in names.items()} == SMALL
+    for year in ('VOC2007', 'VOC2012'):
+        listed = {name for split in SMALL if split.startswith(year) for name in names[split]}
+        assert sum(SMALL[split] for split in SMALL if split.startswith(year)) == len(listed)
+        assert {path.name for path in (root / year / 'JPEGImages').iterdir()} == {
+            f'{name}.jpg' for name in listed
+        }
+        assert {path.name for path in (root / year / 'Annotations').iterdir()} == {
+            f'{name}.xml' for name in listed
+        }
+
+
+def test_annotations_fit_their_images(root):
+    for path in sorted(root.glob('*/Annotations/*.xml')):
+        (width, height), objects = read_objects(path)
+        with Image.open(path.parents[1] / 'JPEGImages' / f'{path.stem}.jpg') as image:
+            assert image.size == (width, height)
+            assert image.mode == 'RGB'
+        assert 1 <= len(objects) <= demo_voc.MAX_OBJECTS
+        for item in objects:
+            xmin, ymin, xmax, ymax = item['box']
+            assert item['name'] in CLASSES
+            assert 1 <= xmin < xmax <= width
+            assert 1 <= ymin < ymax <= height
+            if item['truncated']:
+                assert 1 in (xmin, ymin) or xmax == width or ymax == height
+
+
+def test_variety(root):
+    objects = [item for _, item in all_objects(root)]
+    assert {item['name'] for item in objects} == set(CLASSES)
+    assert 0.02 <= np.mean([item['difficult'] for item in objects]) <= 0.1
+    assert 0.05 <= np.mean([item['truncated'] for item in objects]) <= 0.2
+    counted = json.loads((root / 'demo.json').read_text())['num_objects']
+    assert {name: sum(split[name] for split in counted.values()) for name in CLASSES} == {
+        name: sum(item['name'] == name for item in objects) for name in CLASSES
+    }
+    lengths = [
+        max(item['box'][2] - item['box'][0], item['box'][3] - item['box'][1]) / min(size)
+        for size, item in all_objects(root)
+        if not item['truncated'] and not item['difficult']
+    ]
+    assert 0.15 < min(lengths) < 0.25
+    assert 0.4 < max(lengths) < 0.6
+
+
+@pytest.mark.parametrize('name', CLASSES)
+def test_pixels_change_where_the_box_says(name, monkeypatch):
+    green = (0, 255, 0)
+    monkeypatch.setattr(
+        demo_voc, '_draw_background', lambda rng, *size: Image.new('RGB', size, green)
+    )
+    monkeypatch.setattr(demo_voc, 'CLASSES', (name,))
+    monkeypatch.setattr(demo_voc, 'MAX_OBJECTS', 1)
+    monkeypatch.setattr(demo_voc, 'TRUNCATED_SHARE', 0.5)
+    drawn = [demo_voc.draw_image(np.random.default_rng(seed)) for seed in range(12)]
+    for image, (item,) in drawn:
+        changed = np.abs(np.asarray(image, dtype=int) - green).max(axis=2) > 30
+        rows, columns = np.flatnonzero(changed.any(axis=1)), np.flatnonzero(changed.any(axis=0))
+        found = [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
+        np.testing.assert_allclose(found, item.box, rtol=0, atol=1.5)
+    assert {item.truncated for _, (item,) in drawn} == {False, True}
+
+
+def test_enough_of_every_object_is_seen(monkeypatch):
+    colours = []
+
+    def draw_rectangle(name, size, rng):
+        colours.append(len(colours) + 1)
+        return Image.new(
+            'RGBA', (size, int(rng.integers(size // 2, size + 1))), (colours[-1], 0, 0)
+        )
+
+    monkeypatch.setattr(demo_voc, '_draw_background', lambda rng, *size: Image.new('RGB', size))
+    monkeypatch.setattr(demo_voc, 'draw_object', draw_rectangle)
+    monkeypatch.setattr(demo_voc, 'MAX_OBJECTS', 12)
+    shares = []
+    for seed in range(30):
+        colours.clear()
+        image, objects = demo_voc.draw_image(np.random.default_rng(seed))
+        seen = np.bincount(np.asarray(image)[..., 0].ravel())[1:]
+        areas = [(x1 - x0) * (y1 - y0) for _, (x0, y0, x1, y1), _, _ in objects]
+        shares += list(seen[seen > 0] / areas)
+    assert 0.3 <= min(shares) < 0.5
+    assert max(shares) == 1
+
+
+@pytest.mark.parametrize('family', FAMILIES)
+def test_best_classifier_is_right_86_to_88_times_in_100(family):
+    rng = np.random.default_rng(0)
+    means = np.array([TRAIT_MEANS[name] for name in FAMILIES[family]])
+    right = [
+        np.linalg.norm(rng.normal(mean, size=(20_000, 2))[:, None] - means, axis=2).argmin(1) == i
+        for i, mean in enumerate(means)
+    ]
+    assert 0.855 < np.mean(right) < 0.885
+
+
+def test_traits_alone_tell_the_class(monkeypatch):
+    monkeypatch.setattr(demo_voc, 'TRAIT_MEANS', dict.fromkeys(CLASSES, (0.3, -0.4)))
+    for names in FAMILIES.values():
+        first, *others = (draw_object(name, 60, np.random.default_rng(5)) for name in names)
+        for other in others:
+            np.testing.assert_array_equal(first, other)
+
+
+def test_families_differ_in_colour():
+    """The mean colour alone tells the family: what confuses a detector lies within the families."""
+    rng = np.random.default_rng(0)
+    colours = {
+        family: np.array(
+            [
+                np.average(pixels[..., :3], axis=(0, 1), weights=pixels[..., 3:].repeat(3, axis=2))
+                for name in names
+                for pixels in (np.asarray(draw_object(name, 40, rng), float) for _ in range(30))
+            ]
+        )
+        for family, names in FAMILIES.items()
+    }
+    # One centre a class, since a family of fruit runs from purple to yellow.
+    centres = np.concatenate([c.reshape(3, 30, 3).mean(axis=1) for c in colours.values()])
+    right = [
+        np.linalg.norm(found[:, None] - centres, axis=2).argmin(axis=1) // 3 == i
+        for i, found in enumerate(colours.values())
+    ]
+    assert np.mean(right) > 0.9
+
+
+def test_same_set_is_used_again(root, monkeypatch):
+    before = {path: path.stat().st_mtime_ns for path in root.rglob('*')}
+    monkeypatch.setattr(demo_voc, '_make_splits', lambda *_: pytest.fail('drawn again'))
+    make_demo_voc(root, SMALL)
+    assert {path: path.stat().st_mtime_ns for path in root.rglob('*')} == before
+
+
+def test_set_that_another_process_finished_first_is_used(root, tmp_path, monkeypatch):
+    def make_splits(*_):
+        shutil.copytree(root, tmp_path / 'set')
+        return {}
+
+    monkeypatch.setattr(demo_voc, '_make_splits', make_splits)
+    make_demo_voc(tmp_path / 'set', SMALL)
+    assert [path.name for path in tmp_path.iterdir()] == ['set']
+    assert contents(tmp_path / 'set') == contents(root)
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        ({'holiday.jpg': ''}, 'exists without a demo.json'),
+        ({'demo.json': '[1, 2]'}, 'not a manifest'),
+        ({'demo.json': '{"seed": 0}'}, 'not a manifest'),
+        (None, r"made with \{'seed': 0\} instead of \{'seed': 7\}"),
+    ],
+)
+def test_what_is_in_the_way_stays(content, message, root, tmp_path):
+    folder = tmp_path / 'set'
+    if content is None:
+        shutil.copytree(root, folder)
+    else:
+        folder.mkdir()
+        for name, text in content.items():
+            (folder / name).write_text(text)
+    before = contents(folder)
+    with pytest.raises(FileExistsError, match=message):
+        make_demo_voc(folder, SMALL, seed=7)
+    assert contents(folder) == before
+    assert [path.name for path in tmp_path.iterdir()] == ['set']
+
+
+def test_interrupted_run_leaves_nothing(tmp_path, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(demo_voc, '_annotation', interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        make_demo_voc(tmp_path / 'set', SMALL, workers=1)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        ({'num_images': {'VOC2012/test': 3}}, r"num_images must name splits .*\['VOC2012/test'\]"),
+        ({'num_images': {'VOC2007/test': 0}}, r"num_images\['VOC2007/test'\] .*but got 0"),
+        ({'seed': -1}, 'seed must not be negative, but got -1'),
+        ({'workers': 0}, 'workers must be at least 1, .*but got 0'),
+    ],
+)
+def test_bad_arguments(arguments, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        make_demo_voc(tmp_path / 'set', **arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_missing_pillow_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'PIL', None)
+    spec = importlib.util.spec_from_file_location('demo_without_pillow', demo_voc.__file__)
+    with pytest.raises(ImportError, match='pip install pillow'):
+        spec.loader.exec_module(importlib.util.module_from_spec(spec))
+
+
+def test_tool_says_what_lies_where(tmp_path, monkeypatch, capsys):
+    tool = Path(__file__).parents[2] / 'tools/make_demo_data.py'
+    folder = tmp_path / 'set'
+    arguments = [str(folder), '--images', '3', '2', '4', '--workers', '1', '--seed', '5']
+    monkeypatch.setattr(sys, 'argv', [str(tool), *arguments])
+    runpy.run_path(str(tool), run_name='__main__')
+    lines = capsys.readouterr().out.splitlines()
+    objects = [item['name'] for _, item in all_objects(folder)]
+    expected = ', '.join(f'{objects.count(name)} {name}' for name in CLASSES)
+    assert lines[-1] == f'{folder} holds {expected}'
+    assert lines[-2].startswith('VOC2007/test: 4 images')
+
+    monkeypatch.setattr(sys, 'argv', [*sys.argv[:-1], '6'])
+    with pytest.raises(SystemExit, match='error: root must be a new folder'):
+        runpy.run_path(str(tool), run_name='__main__')
+
+
+@pytest.mark.parametrize('split', SMALL)
+def test_mmdet_reads_it(split, root):
+    datasets = pytest.importorskip('mmdet.datasets')
+    year, subset = split.split('/')
+    dataset = datasets.VOCDataset(
+        data_root=str(root),
+        ann_file=f'{year}/ImageSets/Main/{subset}.txt',
+        data_prefix={'sub_data_root': f'{year}/'},
+        metainfo={'classes': CLASSES},
+        pipeline=[],
+    )
+    assert len(dataset) == SMALL[split]
+    for index in range(len(dataset)):
+        info = dataset.get_data_info(index)
+        size, objects = read_objects(Path(info['xml_path']))
+        assert (info['width'], info['height']) == size
+        assert Path(info['img_path']).is_file()
+        assert [
+            (CLASSES[found['bbox_label']], [x + 1 for x in found['bbox']], found['ignore_flag'])
+            for found in info['instances']
+        ] == [(item['name'], item['box'], int(item['difficult'])) for item in objects]
