@@ -141,7 +141,7 @@ def draw_soft_labels(
         axes.set_xticks(range(size), names, rotation=45, ha='right', rotation_mode='anchor')
         axes.set_yticks(range(size), names)
     if size <= MAX_VALUES:
-        dark = 0.55 * float(mesh.norm.vmax or 1)
+        dark = 0.55 * matrix[~diagonal].max(initial=0)
         for row in range(size):
             for column in range(size):
                 value = matrix[row, column]

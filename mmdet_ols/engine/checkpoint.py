@@ -144,11 +144,12 @@ def _mmengine_globals() -> list[Any]:
             raise UnpicklingError(f'Unsupported global: GLOBAL getattr({owner!r}, {name!r})')
         return getattr(owner, name)
 
-    multiarray = np._core.multiarray if hasattr(np, '_core') else np.core.multiarray
+    # The two functions that NumPy pickles arrays and scalars with; their module moved in NumPy 2.
+    pickled_with = (np.empty(0).__reduce__()[0], np.float64().__reduce__()[0])
     named = [
         (function, f'numpy.{core}.multiarray.{function.__name__}')
-        for function in (multiarray._reconstruct, multiarray.scalar)
-        for core in ('core', '_core')  # NumPy 1 and 2
+        for function in pickled_with
+        for core in ('core', '_core')
     ]
     dtypes = {type(np.dtype(code)) for code in np.typecodes['AllInteger'] + 'efd?'}
     return [

@@ -11,6 +11,7 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
+from mmengine.registry import DATASETS, MODELS, DefaultScope
 from rich.progress import track
 
 from mmdet_ols.core import SoftLabelState
@@ -27,8 +28,6 @@ def check_losses(cfg: Config) -> None:
     Raises:
         ValueError: A loss and its head disagree about the number of classes.
     """
-    from mmengine.registry import MODELS
-
     found = False
     for head, loss in _nested_pairs(cfg.get('model', {})):
         cls = MODELS.get(loss['type']) if isinstance(loss['type'], str) else loss['type']
@@ -70,15 +69,14 @@ def check_datasets(cfg: Config, splits: tuple[str, ...] = SPLITS, strict: bool =
             no object at all is of a named class.
     """
     seen: set[str] = set()
-    for split in splits:
-        loader = cfg.get(f'{split}_dataloader') or {}
-        for dataset in _leaf_datasets(loader.get('dataset') or {}):
-            identity = str(
-                {key: dataset.get(key) for key in ('data_root', 'ann_file', 'data_prefix')}
-            )
-            if identity not in seen:
-                seen.add(identity)
-                _check_dataset(dataset, split, strict)
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
+        for split in splits:
+            loader = cfg.get(f'{split}_dataloader') or {}
+            for dataset in _leaf_datasets(loader.get('dataset') or {}):
+                places = {key: dataset.get(key) for key in ('data_root', 'ann_file', 'data_prefix')}
+                if str(places) not in seen:  # the same images often serve to validate and to test
+                    seen.add(str(places))
+                    _check_dataset(dataset, split, strict)
 
 
 def _check_dataset(dataset: ConfigDict, split: str, strict: bool) -> None:
@@ -185,15 +183,12 @@ def _classes(dataset: ConfigDict) -> tuple[str, ...]:
 
 
 def _dataset_class(dataset: ConfigDict) -> Any:
-    from mmengine.registry import DATASETS, DefaultScope
-
-    scope = DefaultScope.get_current_instance()
-    registry = DATASETS.switch_scope_and_registry
+    """The registered class that `type` names, or None; looked up in the current default scope."""
     kind = dataset.get('type')
     if not isinstance(kind, str):
         return kind
-    with registry(scope.scope_name if scope else None) as current:
-        return current.get(kind)
+    with DATASETS.switch_scope_and_registry(None) as registry:
+        return registry.get(kind)
 
 
 def _is_xml_dataset(dataset: ConfigDict) -> bool:

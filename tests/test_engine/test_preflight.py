@@ -41,7 +41,7 @@ def said(monkeypatch):
 
 def config(root, classes=('cat', 'dog', 'fox'), **changes):
     dataset = dict(
-        type='mmdet.XMLDataset',
+        type='XMLDataset',
         data_root=str(root),
         ann_file='ImageSets/Main/trainval.txt',
         data_prefix=dict(sub_data_root=''),
@@ -49,7 +49,7 @@ def config(root, classes=('cat', 'dog', 'fox'), **changes):
     )
     dataset.update(changes)
     wrapped = dict(type='RepeatDataset', times=2, dataset=dict(type='Concat', datasets=[dataset]))
-    return Config(dict(train_dataloader=dict(dataset=wrapped)))
+    return Config(dict(default_scope='mmdet', train_dataloader=dict(dataset=wrapped)))
 
 
 def test_good_data_pass_in_silence(root, said):
@@ -127,7 +127,7 @@ def test_no_object_of_a_named_class_is_always_an_error(root):
 
 
 def test_classes_of_the_data_set_class_count_where_the_config_names_none(root, said):
-    check_datasets(config(root, type='mmdet.VOCDataset', metainfo=dict()))
+    check_datasets(config(root, type='VOCDataset', metainfo=dict()))
     assert len(said) == 1 and 'name: fox (1).' in said[0]
 
 
@@ -137,7 +137,7 @@ def test_coco_annotations(root, said):
         annotations=[dict(category_id=1), dict(category_id=7), dict(category_id=7)],
     )
     (root / 'coco.json').write_text(json.dumps(content))
-    coco = dict(type='mmdet.CocoDataset', ann_file='coco.json', data_prefix=dict(img='JPEGImages'))
+    coco = dict(type='CocoDataset', ann_file='coco.json', data_prefix=dict(img='JPEGImages'))
     check_datasets(config(root, **coco))
     assert len(said) == 1 and 'cow (2)' in said[0]
     (root / 'coco.json').write_text('{"annotations": ')
