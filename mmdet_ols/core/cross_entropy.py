@@ -48,7 +48,9 @@ def cross_entropy(logits: Tensor, target: Tensor, class_weight: Tensor | None = 
     """
     if class_weight is not None:
         target = target * class_weight
-    return -(target * logits.log_softmax(-1)).sum(-1)
+    # Where the target is 0, a class that is masked out by a logit of -inf costs 0, not 0 * inf.
+    log_prob = logits.log_softmax(-1).masked_fill(target == 0, 0)
+    return -(target * log_prob).sum(-1)
 
 
 def binary_cross_entropy(

@@ -253,11 +253,15 @@ class SoftLabelState(nn.Module):
                     f'size mismatch for {key}: the checkpoint has {tuple(state_dict[key].shape)}, '
                     f'the model {tuple(tensor.shape)}.'
                 )
-            elif _world_size(None) > 1 and dist.get_rank() != 0:
-                tensor.zero_()
             else:
+                if tensor.is_meta:  # as load_state_dict(assign=True) expects, copying would be lost
+                    tensor = torch.empty_like(state_dict[key], dtype=torch.float32)
+                    setattr(self, name, tensor)
                 with torch.no_grad():
                     tensor.copy_(state_dict[key])
+                if _world_size(None) > 1 and dist.get_rank() != 0:
+                    tensor.zero_()
+                self.roll_over_scheduled = True  # whoever saved the sums knows what they are for
 
 
 def _world_size(group: dist.ProcessGroup | None) -> int:

@@ -145,7 +145,7 @@ def _mmengine_globals() -> list[Any]:
         return getattr(owner, name)
 
     # The two functions that NumPy pickles arrays and scalars with; their module moved in NumPy 2.
-    pickled_with = (np.empty(0).__reduce__()[0], np.float64().__reduce__()[0])
+    pickled_with: list[Any] = [np.empty(0).__reduce__()[0], np.float64().__reduce__()[0]]
     named = [
         (function, f'numpy.{core}.multiarray.{function.__name__}')
         for function in pickled_with

@@ -114,6 +114,13 @@ class OLSLoss(SoftLabelState):
         self.reduction = reduction
         self.loss_weight = loss_weight
         self.class_weight = class_weight
+        # A tensor that lives where the loss lives: making one in every step would synchronise.
+        self.column_weight: Tensor | None
+        self.register_buffer(
+            'column_weight',
+            None if class_weight is None else torch.tensor(class_weight, dtype=torch.float32),
+            persistent=False,
+        )
         self.ignore_index = ignore_index
         self.avg_non_ignore = avg_non_ignore
         self.soft_row_threshold = soft_row_threshold
@@ -158,7 +165,7 @@ class OLSLoss(SoftLabelState):
         dtype = torch.promote_types(cls_score.dtype, torch.float32)
         logits = cls_score.reshape(-1, self.num_columns).to(dtype)
         as_rows = label.dim() == cls_score.dim()
-        label = label.reshape(-1, self.num_columns) if as_rows else label.reshape(-1)
+        label = label.reshape(-1, self.num_columns) if as_rows else label.reshape(-1).long()
         if weight is not None:
             weight = self._flat_weight(weight, cls_score)
         valid = label != ignore_index
@@ -170,20 +177,19 @@ class OLSLoss(SoftLabelState):
             valid if as_rows or not self.use_sigmoid else valid & (label < self.num_columns)
         )
         target = mix_targets(label, self.soft_labels.to(dtype), self.alpha, foreground)
-        class_weight = None if self.class_weight is None else logits.new_tensor(self.class_weight)
         if self.use_sigmoid:
-            loss = binary_cross_entropy(logits, target, class_weight)
+            loss = binary_cross_entropy(logits, target, self.column_weight)
             loss = loss * (valid if as_rows else valid[:, None])
         else:
-            loss = cross_entropy(logits, target, class_weight)[:, None]
+            loss = cross_entropy(logits, target, self.column_weight)[:, None]
         if weight is not None:
             loss = loss * weight
-        self._teach(logits, label, foreground, weight)
-
         if self.avg_non_ignore and avg_factor is None and reduction == 'mean':
             avg_factor = self._count_valid(valid, as_rows)
         shape = cls_score.shape if self.use_sigmoid else cls_score.shape[:-1]
-        return self.loss_weight * reduce_loss(loss.reshape(shape), reduction, avg_factor)
+        loss = self.loss_weight * reduce_loss(loss.reshape(shape), reduction, avg_factor)
+        self._teach(logits, label, foreground, weight)
+        return loss
 
     def _teach(
         self, logits: Tensor, label: Tensor, foreground: Tensor, weight: Tensor | None

@@ -91,6 +91,16 @@ def test_soft_labels_that_are_the_identity_give_pytorchs_losses(class_weight):
     )
 
 
+@pytest.mark.parametrize('class_weight', [None, CLASS_WEIGHT])
+def test_soft_target_costs_what_it_costs_in_pytorch(class_weight):
+    """A class weight belongs to the column, so a soft target is weighed entry by entry."""
+    logits, target = torch.randn(N, C), torch.rand(N, C).softmax(-1)
+    assert_close(
+        cross_entropy(logits, target, class_weight),
+        F.cross_entropy(logits, target, weight=class_weight, reduction='none'),
+    )
+
+
 def test_zero_row_is_free_under_softmax_and_pulls_all_scores_down_under_sigmoid():
     logits, nothing = torch.randn(N, C), torch.zeros(N, C)
     assert_close(cross_entropy(logits, nothing), torch.zeros(N))
