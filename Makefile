@@ -19,6 +19,7 @@ setup:  ## Make .venv, or bring it up to date (the first time takes minutes, mos
 demo: setup  ## Train a small detector with OLS on made-up data, and draw the labels it learned
 	$(PY) tools/make_demo_data.py
 	$(PY) tools/train.py $(DEMO) --resume
+	$(PY) tools/test.py $(DEMO) "$$(cat $(DEMO_DIR)/last_checkpoint)"
 	$(PY) tools/plot_soft_labels.py "$$(cat $(DEMO_DIR)/last_checkpoint)"
 
 test: setup  ## Run the tests and the doctests
