@@ -47,7 +47,7 @@ setup(
     license='Apache-2.0',
     packages=find_packages(include=['mmdet_ols', 'mmdet_ols.*']),
     python_requires='>=3.9',
-    install_requires=['torch>=2.0'],
+    install_requires=['torch>=2.1'],
     extras_require={
         # Two families of hosts with the same import names: install one of them.
         'onedl': [

@@ -115,7 +115,8 @@ param_scheduler = [
     ),
 ]
 auto_scale_lr = dict(base_batch_size=8, enable=False)
-default_hooks = dict(checkpoint=dict(interval=10, max_keep_ckpts=3, save_best='auto'))
+# The last epoch counts: choosing the best by its test mAP would report the test set's own choice.
+default_hooks = dict(checkpoint=dict(interval=10, max_keep_ckpts=3))
 
 # `tools/test.py --tta`: the boxes of four sizes and their mirror images, merged by NMS.
 tta_model = dict(

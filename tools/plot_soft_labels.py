@@ -28,10 +28,11 @@ def main() -> None:
         (engine.trust_checkpoints if args.trust_checkpoint else engine.only_safe_loading)()
         checkpoint = engine.load_checkpoint(args.checkpoint)
         matrices = analysis.soft_labels_in_checkpoint(checkpoint)
-        names = checkpoint.get('meta', {}).get('dataset_meta', {}).get('classes')
+        classes = checkpoint.get('meta', {}).get('dataset_meta', {}).get('classes')
         folder = Path(args.out_dir or Path(args.checkpoint).parent)
         folder.mkdir(parents=True, exist_ok=True)
         for loss, matrix in matrices.items():
+            names = analysis.fitting_names(matrix, classes)
             print(f'Most confused classes, by the soft labels of {loss}:')
             print(analysis.table_of_pairs(analysis.confused_pairs(matrix, names, args.top)))
             path = folder / f'{Path(args.checkpoint).stem}_soft_labels_{loss}.png'

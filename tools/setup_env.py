@@ -60,11 +60,11 @@ def main() -> None:
 
     sources = [LOCK, ROOT / 'setup.py', Path(__file__)]
     digest = hashlib.sha256(b'\0'.join([bytes(ROOT), *map(Path.read_bytes, sources)])).hexdigest()
-    was, ops = STAMP.read_text().split() if STAMP.exists() else ('', 'cpu')
-    if os.environ.get('FORCE_CUDA') == '1':
-        was, ops = was if ops == 'cuda' else '', 'cuda'
+    stamp = STAMP.read_text().split() if STAMP.exists() else []
+    made_from, made_for = stamp if len(stamp) == 2 else ('', 'cpu')
+    ops = {'0': 'cpu', '1': 'cuda'}.get(os.environ.get('FORCE_CUDA', ''), made_for)
     usable = venv_works()
-    if usable and was == digest:
+    if usable and (made_from, made_for) == (digest, ops):
         return
 
     step(1, 'check this machine')
@@ -76,7 +76,7 @@ def main() -> None:
         if made.returncode:
             sys.exit('error: could not make .venv, see above')
     LOG.write_text('')
-    STAMP.write_text(f'unfinished {ops}')
+    STAMP.write_text(f'unfinished {made_for}')
     forget_half_installed()
 
     step(3, 'install PyTorch and the other pinned packages: about 2 minutes (downloads 2 GB)')

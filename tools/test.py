@@ -12,7 +12,9 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='path of the config')
     parser.add_argument('checkpoint', help='path of the checkpoint')
-    parser.add_argument('--out', metavar='FILE.pkl', help='save the predictions')
+    parser.add_argument(
+        '--out', type=engine.pickle_file, metavar='FILE.pkl', help='save the predictions'
+    )
     parser.add_argument('--show', action='store_true', help='show the predictions in a window')
     parser.add_argument('--show-dir', help='save images with the predictions drawn in')
     parser.add_argument('--wait-time', type=float, default=2, help='seconds between shown images')
@@ -33,8 +35,7 @@ def main() -> None:
         if args.tta:
             engine.use_tta(cfg)
         engine.check_datasets(cfg, ('test',))
-    runner = engine.build_runner(cfg)
-    with engine.clear_errors():
+        runner = engine.build_runner(cfg)
         engine.check_start(runner, trained=True)
         if args.out:
             engine.save_predictions(runner, args.out)

@@ -45,6 +45,12 @@ def column_names(size: int, class_names: Sequence[str] | None) -> list[str]:
     return names
 
 
+def fitting_names(soft_labels: Tensor, class_names: Sequence[str] | None) -> list[str] | None:
+    """The names if there are as many as `column_names` takes, else None: another head's classes."""
+    missing = len(soft_labels) - len(class_names or ())
+    return list(class_names) if class_names and missing in (0, 1) else None
+
+
 def confused_pairs(
     soft_labels: Tensor, class_names: Sequence[str] | None = None, top: int = 10
 ) -> list[ConfusedPair]:

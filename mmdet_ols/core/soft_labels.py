@@ -199,16 +199,19 @@ class SoftLabelState(nn.Module):
     def train(self, mode: bool = True) -> SoftLabelState:
         """As `nn.Module.train`; warns when a training pass went by and nobody rolled over."""
         # Loops call this between two passes, so the look at the sums costs no step anything.
-        if mode and not self.roll_over_scheduled and bool(self.sample_count.any()):
+        if mode and not self.roll_over_scheduled and self._has_sums():
             self.roll_over_scheduled = True  # say it once
             warnings.warn(
-                f'{type(self).__name__} has been trained on for a while and its soft labels were '
-                "never updated. Add default_hooks=dict(ols=dict(type='OLSHook')) to the config, "
-                'or call update_soft_labels() after every epoch of your own loop.',
+                f'{type(self).__name__} has been trained on, and its soft labels were not updated '
+                "yet. If nothing will: add default_hooks=dict(ols=dict(type='OLSHook')) to the "
+                'config, or call update_soft_labels() after every epoch of your own loop.',
                 stacklevel=2,
             )
         super().train(mode)
         return self
+
+    def _has_sums(self) -> bool:
+        return not self.sample_count.is_meta and bool(self.sample_count.any())
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> SoftLabelState:
         # `.to()` and its kin move the plain tensors too, and leave all four in float32: a soft
@@ -261,7 +264,8 @@ class SoftLabelState(nn.Module):
                     tensor.copy_(state_dict[key])
                 if _world_size(None) > 1 and dist.get_rank() != 0:
                     tensor.zero_()
-                self.roll_over_scheduled = True  # whoever saved the sums knows what they are for
+        if self._has_sums():  # resumed in the middle of a period: whoever saved them rolls over
+            self.roll_over_scheduled = True
 
 
 def _world_size(group: dist.ProcessGroup | None) -> int:

@@ -10,6 +10,7 @@ from mmdet_ols.engine.command_line import (
     add_common_arguments,
     check_start,
     clear_errors,
+    pickle_file,
     read_config,
     save_predictions,
     use_amp,
@@ -17,10 +18,12 @@ from mmdet_ols.engine.command_line import (
     use_tta,
     use_visualization,
 )
+from mmdet_ols.engine.cpu_amp import CPUAmpOptimWrapper
 from mmdet_ols.engine.launch import build_runner
 from mmdet_ols.engine.preflight import check_datasets, check_losses
 
 __all__ = [
+    'CPUAmpOptimWrapper',
     'add_common_arguments',
     'build_runner',
     'check_datasets',
@@ -30,6 +33,7 @@ __all__ = [
     'clear_errors',
     'load_checkpoint',
     'only_safe_loading',
+    'pickle_file',
     'read_config',
     'save_predictions',
     'trust_checkpoints',

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -25,7 +26,9 @@ def only_safe_loading() -> None:
     """
     os.environ.pop(TRUST, None)
     os.environ[DISTRUST] = '1'
-    torch.serialization.add_safe_globals(_mmengine_globals())
+    if hasattr(torch.serialization, 'add_safe_globals'):
+        torch.serialization.add_safe_globals(_mmengine_globals())
+    # else torch is older than 2.4 and loads tensors and plain containers alone, or refuses.
 
 
 def trust_checkpoints() -> None:
@@ -45,17 +48,16 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
         raise FileNotFoundError(f'There is no checkpoint file {path}.')
     try:
         checkpoint = torch.load(path, map_location='cpu', weights_only=TRUST not in os.environ)
-    except UnpicklingError as error:
-        reason = next((line for line in str(error).splitlines() if 'GLOBAL' in line), str(error))
+    except (UnpicklingError, RuntimeError, EOFError) as error:
+        refused = re.search(r'GLOBAL (.+?)( was not|$)', str(error), re.M)
+        if refused:
+            raise ValueError(
+                f'The checkpoint {path} was not loaded, since it holds more than tensors and the '
+                f'records of MMEngine, and could run code: {refused[1]}. {TRUST_REMEDY}'
+            ) from error
         raise ValueError(
-            f'The checkpoint {path} was not loaded, since it holds more than tensors and the '
-            f'records of MMEngine, and could run code: {reason.split("was not")[0].strip()}. '
-            + TRUST_REMEDY
-        ) from error
-    except (RuntimeError, EOFError) as error:
-        raise ValueError(
-            f'The checkpoint {path} cannot be read ({str(error).splitlines()[0]}): it may have '
-            'been cut short while it was written. Use an earlier one.'
+            f'The checkpoint {path} cannot be read: it is no checkpoint of PyTorch, or was cut '
+            'short while it was written or copied. Use an earlier one, or copy it again.'
         ) from error
     if not isinstance(checkpoint, dict):
         raise ValueError(
@@ -136,11 +138,17 @@ def _mmengine_globals() -> list[Any]:
     """What MMEngine's checkpoints hold beside tensors and plain containers."""
     import numpy as np
     from mmengine.logging import HistoryBuffer
+    from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 
-    def method_of_history_buffer(owner: Any, name: str) -> Any:
-        # A HistoryBuffer is pickled with its statistics, which the format stores as
-        # getattr(HistoryBuffer, 'mean'). The real getattr would reach anything from there.
-        if owner is not HistoryBuffer or name.startswith('_'):
+    # Both are pickled with some of their own functions, which the format stores as
+    # getattr(HistoryBuffer, 'mean'). The real getattr would reach anything from there.
+    functions = {
+        HistoryBuffer: ('min', 'max', 'mean', 'current'),
+        OneCycleParamScheduler: ('_annealing_cos', '_annealing_linear'),
+    }
+
+    def known_function(owner: Any, name: str) -> Any:
+        if not isinstance(owner, type) or name not in functions.get(owner, ()):
             raise UnpicklingError(f'Unsupported global: GLOBAL getattr({owner!r}, {name!r})')
         return getattr(owner, name)
 
@@ -153,13 +161,10 @@ def _mmengine_globals() -> list[Any]:
     ]
     dtypes = {type(np.dtype(code)) for code in np.typecodes['AllInteger'] + 'efd?'}
     return [
-        HistoryBuffer,
+        *functions,
         np.ndarray,
         np.dtype,
         *dtypes,
         *named,
-        *(
-            (method_of_history_buffer, f'{module}.getattr')
-            for module in ('builtins', '__builtin__')
-        ),
+        *((known_function, f'{module}.getattr') for module in ('builtins', '__builtin__')),
     ]

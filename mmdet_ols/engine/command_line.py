@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -14,8 +15,10 @@ import torch
 from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.device import get_device
 from mmengine.logging import print_log
+from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.registry import METRICS
 from mmengine.runner import Runner, find_latest_checkpoint
+from torch import nn
 
 from mmdet_ols.engine.checkpoint import (
     check_fits,
@@ -78,6 +81,7 @@ def use_amp(cfg: Config) -> None:
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
     elif torch.ops.mkldnn._is_mkldnn_bf16_supported():
         cfg.optim_wrapper.type = CPUAmpOptimWrapper.__name__
+        cfg.optim_wrapper.pop('loss_scale', None)
     else:
         raise ValueError(
             '--amp needs a GPU or a processor with bfloat16 instructions (AVX512 or AMX), and this '
@@ -91,7 +95,7 @@ def use_auto_scale_lr(cfg: Config) -> None:
     Raises:
         ValueError: The config does not say which batch size its learning rate is meant for.
     """
-    if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
+    if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
         raise ValueError(
             '--auto-scale-lr needs auto_scale_lr=dict(base_batch_size=N) in the config: N is the '
             'total batch size that its learning rate is meant for.'
@@ -118,14 +122,15 @@ def use_visualization(cfg: Config, show: bool, show_dir: str | None, wait_time: 
         hook.update(draw=True, test_out_dir=show_dir)
 
 
-def save_predictions(runner: Runner, path: str) -> None:
-    """Save the predictions of a test as a pickle file, as the hosts' tools do.
-
-    Raises:
-        ValueError: `path` does not end in .pkl or .pickle.
-    """
+def pickle_file(path: str) -> str:
+    """Type of a command-line argument that must end in .pkl or .pickle."""
     if not path.endswith(('.pkl', '.pickle')):
-        raise ValueError(f'`--out` must end in .pkl or .pickle, but got {path}.')
+        raise argparse.ArgumentTypeError(f'the file must end in .pkl or .pickle, but got {path}')
+    return path
+
+
+def save_predictions(runner: Runner, path: str) -> None:
+    """Save the predictions of a test as a pickle file, as the hosts' tools do."""
     scope = runner.cfg.get('default_scope')
     kind = 'mmdet.DumpDetResults' if scope == 'mmdet' else 'DumpResults'
     runner.test_evaluator.metrics.append(METRICS.build(dict(type=kind, out_file_path=path)))
@@ -156,18 +161,15 @@ def use_tta(cfg: Config) -> None:
         dataset = dataset.dataset
     if 'tta_pipeline' not in cfg:
         *steps, pack = deepcopy(dataset.pipeline)
+        # Annotations come after the flips: metrics compare with those of the original image.
+        load = [step for step in steps if step['type'].endswith('LoadAnnotations')]
+        steps = [step for step in steps if step not in load]
         if scope == 'mmdet':
-            pack['meta_keys'] = (
-                'img_id',
-                'img_path',
-                'ori_shape',
-                'img_shape',
-                'scale_factor',
-                'flip',
-                'flip_direction',
-            )
+            known = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')
+            pack['meta_keys'] = (*known, 'flip', 'flip_direction')
         flips = [dict(type='RandomFlip', prob=prob) for prob in (1.0, 0.0)]
-        cfg.tta_pipeline = [*steps, dict(type='TestTimeAug', transforms=[flips, [pack]])]
+        transforms = [flips, *([[step] for step in load]), [pack]]
+        cfg.tta_pipeline = [*steps, dict(type='TestTimeAug', transforms=transforms)]
     dataset.pipeline = cfg.tta_pipeline
     cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
 
@@ -188,11 +190,22 @@ def check_start(runner: Runner, trained: bool = False) -> None:
         path = find_latest_checkpoint(runner.work_dir)
     if path is None or '://' in str(path):
         return  # remote files are MMEngine's to fetch, under the same rule of safe loading
-    use = 'test' if trained else 'resume' if runner._resume else 'start'
-    model = runner.model.module if hasattr(runner.model, 'module') else runner.model
-    fit = check_fits(model, load_checkpoint(path), path, use)
-    if str(fit):
-        print_log(f'{path} does not fill the whole model:\n{fit}', logger='current')
+    checkpoint = load_checkpoint(path)
+    model = runner.model
+    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+        model = model.module
+    if isinstance(model, nn.Module):  # FlexibleRunner builds its model later
+        use = 'test' if trained else 'resume' if runner._resume else 'start'
+        fit = check_fits(model, checkpoint, path, use)
+        if str(fit):
+            print_log(f'{path} does not fill the whole model:\n{fit}', logger='current')
+    if runner._resume and checkpoint.get('meta', {}).get('epoch', 0) >= runner.max_epochs:
+        print_log(
+            f'{path} has all {runner.max_epochs} epochs behind it: nothing is left to train. To '
+            f'train anew, remove {runner.work_dir}; to go on, raise train_cfg.max_epochs.',
+            logger='current',
+            level=logging.WARNING,
+        )
 
 
 @contextmanager

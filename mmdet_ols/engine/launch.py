@@ -9,6 +9,7 @@ import torch.distributed as dist
 from mmengine.config import Config
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
+from torch import nn
 
 
 def build_runner(cfg: Config) -> Runner:
@@ -20,8 +21,8 @@ def build_runner(cfg: Config) -> Runner:
     if cfg.get('launcher', 'none') == 'pytorch' and not _has_accelerator():
         _use_cpu_processes(cfg)
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
-    if cfg.get('channels_last'):
-        runner.model.to(memory_format=torch.channels_last)
+    if cfg.get('channels_last') and isinstance(runner.model, nn.Module):
+        runner.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return runner
 
 
@@ -43,5 +44,3 @@ def _use_cpu_processes(cfg: Config) -> None:
     wrapper.update(cfg.get('model_wrapper_cfg') or {})
     wrapper['device_ids'] = None
     cfg.model_wrapper_cfg = wrapper
-    # Every process would start as many threads as there are cores.
-    torch.set_num_threads(max(1, torch.get_num_threads() // dist.get_world_size()))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
+import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
+from mmengine.fileio import list_from_file
 from mmengine.logging import print_log
 from mmengine.registry import DATASETS, MODELS, DefaultScope
 from rich.progress import track
@@ -26,22 +29,29 @@ def check_losses(cfg: Config) -> None:
     Warns if nobody will roll the soft labels over.
 
     Raises:
-        ValueError: A loss and its head disagree about the number of classes.
+        ValueError: A loss and its head disagree about the number of classes, or the hook counts
+            epochs in an iteration-based loop.
     """
     found = False
-    for head, loss in _nested_pairs(cfg.get('model', {})):
-        cls = MODELS.get(loss['type']) if isinstance(loss['type'], str) else loss['type']
-        if not (isinstance(cls, type) and issubclass(cls, SoftLabelState)):
-            continue
-        found = True
-        if 'num_classes' in head and head['num_classes'] != loss.get('num_classes'):
-            raise ValueError(
-                f'`num_classes` of {cls.__name__} must be that of its head '
-                f'({head.get("type", "the head")}), but got {loss.get("num_classes")!r} for '
-                f'{head["num_classes"]}: set num_classes={head["num_classes"]} in the loss.'
-            )
-    hooks = [*cfg.get('default_hooks', {}).values(), *(cfg.get('custom_hooks') or [])]
-    if found and not any(_type_name(hook) == 'OLSHook' for hook in hooks if hook):
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
+        for head, loss in _nested_pairs(cfg.get('model') or {}):
+            cls = _registered_class(MODELS, loss)
+            if not (isinstance(cls, type) and issubclass(cls, SoftLabelState)):
+                continue
+            found = True
+            if 'num_classes' in head and head['num_classes'] != loss.get('num_classes'):
+                raise ValueError(
+                    f'`num_classes` of {cls.__name__} must be that of its head '
+                    f'({head.get("type", "the head")}), but got {loss.get("num_classes")!r} for '
+                    f'{head["num_classes"]}: set num_classes={head["num_classes"]} in the loss.'
+                )
+    if not found:
+        return
+    train_cfg = cfg.get('train_cfg') or {}
+    by_iteration = not train_cfg.get('by_epoch', _type_name(train_cfg) != 'IterBasedTrainLoop')
+    hooks = [*(cfg.get('default_hooks') or {}).values(), *(cfg.get('custom_hooks') or [])]
+    ours = [hook for hook in hooks if isinstance(hook, dict) and _type_name(hook) == 'OLSHook']
+    if not ours:
         print_log(
             'The model has a loss with online soft labels, but the config has no OLSHook: unless '
             'something of yours calls update_soft_labels(), the soft labels never leave their '
@@ -49,14 +59,21 @@ def check_losses(cfg: Config) -> None:
             logger='current',
             level=logging.WARNING,
         )
+    elif by_iteration and any(hook.get('by_epoch', True) for hook in ours):
+        raise ValueError(
+            "`by_epoch` of OLSHook must be False, since the config's training loop counts "
+            "iterations: set dict(type='OLSHook', by_epoch=False, interval=k), with k the number "
+            'of iterations that make one pass over your data.'
+        )
 
 
 def check_datasets(cfg: Config, splits: tuple[str, ...] = SPLITS, strict: bool = False) -> None:
-    """Look at every file that the data sets of a config name.
+    """Look at every local file that the data sets of a config name.
 
     Paths must exist. Annotations in VOC's XML and COCO's JSON are read whole: broken files are
     named, and objects of classes that the config does not name, which MMDetection leaves out
-    without a word, are counted.
+    without a word, are counted. Remote data and data sets that download themselves are left to
+    their own code.
 
     Args:
         cfg: A config for MMDetection or MMPretrain.
@@ -68,6 +85,8 @@ def check_datasets(cfg: Config, splits: tuple[str, ...] = SPLITS, strict: bool =
         ValueError: An annotation file is broken, objects are of unnamed classes (`strict`), or
             no object at all is of a named class.
     """
+    if os.environ.get('RANK', '0') != '0':
+        return  # the first process looks for all
     seen: set[str] = set()
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
         for split in splits:
@@ -81,21 +100,24 @@ def check_datasets(cfg: Config, splits: tuple[str, ...] = SPLITS, strict: bool =
 
 def _check_dataset(dataset: ConfigDict, split: str, strict: bool) -> None:
     root = dataset.get('data_root') or ''
+    ann_file = dataset.get('ann_file') or ''
+    prefix = dataset.get('data_prefix') or {}
+    prefixes = {'data_prefix': prefix} if isinstance(prefix, str) else dict(prefix)
+    paths = {'data_root': root, 'ann_file': ann_file, **prefixes}
+    cls = _registered_class(DATASETS, dataset)
+    if not _is_local(dataset, paths) or _downloads_itself(cls):
+        return
+
     where = f'{split}_dataloader, {_type_name(dataset)}'
-    is_xml = _is_xml_dataset(dataset)
+    is_xml = _is_a(cls, 'XMLDataset')
     layout = f'Expected this layout below the ROOT of each data set:\n{LAYOUT}\n' if is_xml else ''
-    if any('://' in str(path) for path in (root, dataset.get('ann_file', ''))):
-        return  # remote storage: only MMEngine's file backends can look
     if root and not Path(root).is_dir():
         raise FileNotFoundError(
             f'`data_root` of {where} must be a folder, but {root} does not exist. {layout}'
             'Put the data there, or name their place with --cfg-options.' + _demo_hint(root)
         )
-    ann_file = dataset.get('ann_file') or ''
-    prefix = dataset.get('data_prefix') or {}
-    prefixes = {'data_prefix': prefix} if isinstance(prefix, str) else dict(prefix)
-    for name, path in {'ann_file': ann_file, **prefixes}.items():
-        if path and not Path(root, path).exists():
+    for name, path in paths.items():
+        if path and name != 'data_root' and not Path(root, path).exists():
             raise FileNotFoundError(
                 f'`{name}` of {where} does not exist: {Path(root, path)}. {layout}'
                 f'Found: {_listing(Path(root, path))}.'
@@ -105,11 +127,11 @@ def _check_dataset(dataset: ConfigDict, split: str, strict: bool) -> None:
     if is_xml:
         folder = Path(root, prefixes.get('sub_data_root', ''))
         counts = _count_xml(dataset, folder, Path(root, ann_file), split)
-    elif ann_file.endswith('.json'):
+    elif _is_a(cls, 'CocoDataset') and not _is_a(cls, 'CocoPanopticDataset'):
         counts = _count_coco(Path(root, ann_file))
     else:
         return
-    classes = _classes(dataset)
+    classes = _classes(dataset, cls)
     if classes:
         _report_unknown(counts, classes, where, Path(root, ann_file), strict)
 
@@ -119,7 +141,7 @@ def _count_xml(dataset: ConfigDict, folder: Path, ann_file: Path, split: str) ->
     images = folder / dataset.get('img_subdir', 'JPEGImages')
     counts: Counter[str] = Counter()
     empty_boxes = 0
-    names = ann_file.read_text().split()
+    names = [line.strip() for line in list_from_file(ann_file) if line.strip()]
     if not names:
         raise ValueError(f'The split {ann_file} is empty: it must hold one image name a line.')
     # Long lists alone deserve a bar.
@@ -174,30 +196,41 @@ def _report_unknown(
     print_log(message + 'They are left out.', logger='current', level=logging.WARNING)
 
 
-def _classes(dataset: ConfigDict) -> tuple[str, ...]:
+def _classes(dataset: ConfigDict, cls: Any) -> tuple[str, ...]:
     """The class names that a data set will use: the config's, or the data set class's own."""
     classes = (dataset.get('metainfo') or {}).get('classes')
     if classes is None:
-        classes = getattr(_dataset_class(dataset), 'METAINFO', {}).get('classes', ())
-    return (classes,) if isinstance(classes, str) else tuple(classes)
+        classes = getattr(cls, 'METAINFO', {}).get('classes', ())
+    if isinstance(classes, str):  # MMEngine takes it for a file of names where there is one
+        classes = list_from_file(classes) if Path(classes).is_file() else [classes]
+    return tuple(classes)
 
 
-def _dataset_class(dataset: ConfigDict) -> Any:
-    """The registered class that `type` names, or None; looked up in the current default scope."""
-    kind = dataset.get('type')
+def _is_local(dataset: ConfigDict, paths: dict[str, Any]) -> bool:
+    """Whether plain file paths are all that the data set needs; MMEngine's backends know others."""
+    backend = (dataset.get('backend_args') or {}).get('backend', 'local')
+    return backend in ('local', 'disk') and all(
+        isinstance(path, str) and '://' not in path for path in paths.values()
+    )
+
+
+def _downloads_itself(cls: Any) -> bool:
+    """Whether missing data are fetched on first use, as MMPretrain's CIFAR and MNIST do."""
+    return isinstance(cls, type) and 'download' in inspect.signature(cls).parameters
+
+
+def _registered_class(registry: Any, cfg: dict) -> Any:
+    """The class that `type` names, or None; looked up in the current default scope."""
+    kind = cfg.get('type')
     if not isinstance(kind, str):
         return kind
-    with DATASETS.switch_scope_and_registry(None) as registry:
-        return registry.get(kind)
+    with registry.switch_scope_and_registry(None) as scoped:
+        return scoped.get(kind)
 
 
-def _is_xml_dataset(dataset: ConfigDict) -> bool:
-    try:
-        from mmdet.datasets import XMLDataset
-    except ImportError:
-        return False
-    cls = _dataset_class(dataset)
-    return isinstance(cls, type) and issubclass(cls, XMLDataset)
+def _is_a(cls: Any, name: str) -> bool:
+    """Whether a class or one of its bases is called so; the host need not be importable here."""
+    return any(base.__name__ == name for base in getattr(cls, '__mro__', ()))
 
 
 def _leaf_datasets(dataset: Any) -> Iterator[ConfigDict]:

@@ -190,10 +190,11 @@ class OLSHook(Hook):
         self._sums_are_complete = True
 
     def _draw(self, runner: Any, name: str, loss: SoftLabelState, step: int) -> None:
-        from mmdet_ols.analysis import draw_soft_labels
+        from mmdet_ols.analysis import draw_soft_labels, fitting_names
 
         metainfo = getattr(runner.train_dataloader.dataset, 'metainfo', {})
-        image = draw_soft_labels(loss.soft_labels, metainfo.get('classes'), title=f'{name}, {step}')
+        names = fitting_names(loss.soft_labels, metainfo.get('classes'))
+        image = draw_soft_labels(loss.soft_labels, names, title=f'{name}, {step}')
         runner.visualizer.add_image(f'soft_labels_{name}', image, step=step)
 
 

@@ -246,29 +246,33 @@ class OLSLoss(SoftLabelState):
             raise ValueError(f'Class indices must be integers, but `label` is {label.dtype}.')
 
     def _check_labels(self, label: Tensor, valid: Tensor) -> None:
-        """Look into the labels where that costs no synchronisation: on the CPU, in eager mode."""
-        if label.device.type != 'cpu' or torch.compiler.is_compiling() or not len(label):
+        """Refuse labels out of range and rows of several classes, without synchronising a GPU."""
+        if torch.compiler.is_compiling() or not len(label):
             return
         if label.dim() == 1:
             # Under sigmoid the index C is MMDetection's background; the softmax form has a column
             # for it or none.
             last = self.num_columns if self.use_sigmoid else self.num_columns - 1
-            wrong = valid & ((label < 0) | (label > last))
-            if wrong.any():
-                raise ValueError(
-                    f'A label must be in [0, {last}] (num_classes={self.num_classes}, background='
-                    f'{self.background}) or the ignore_index, but got {label[wrong][0].item()}: '
-                    "set num_classes to the data set's number of classes, or mend the label."
-                )
+            found, wrong = label, valid & ((label < 0) | (label > last))
+            message = (
+                f'A label must be in [0, {last}] (num_classes={self.num_classes}, background='
+                f"{self.background}) or the ignore_index: set num_classes to the data set's number "
+                'of classes, or mend the label.'
+            )
         else:
-            total = torch.where(valid, label, 0).sum(-1)
-            wrong = total > 1 + 1e-3
+            found = torch.where(valid, label, 0).sum(-1)
+            wrong = found > 1 + 1e-3
+            message = (
+                'A target row must hold one class (or a mixture that sums to 1). Online label '
+                'smoothing is not defined for samples of several classes: use a binary cross '
+                'entropy there.'
+            )
+        if label.device.type == 'cpu':
             if wrong.any():
-                raise ValueError(
-                    'A target row must hold one class (or a mixture that sums to 1), but got a '
-                    f'row that sums to {total[wrong][0].item():g}. Online label smoothing is not '
-                    'defined for samples of several classes: use a binary cross entropy there.'
-                )
+                what = 'label' if label.dim() == 1 else 'row that sums to'
+                raise ValueError(f'{message} Got the {what} {found[wrong][0].item():g}.')
+        elif label.is_cuda:
+            torch._assert_async(~wrong.any(), message)  # seen at the next synchronisation
 
     def extra_repr(self) -> str:
         return (

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.logging import HistoryBuffer
+from mmengine.optim import OneCycleLR
 from mmengine.runner import CheckpointLoader
 from torch import nn
 
@@ -100,13 +101,27 @@ def test_damaged_and_missing_files(tmp_path):
     short = tmp_path / 'short.pth'
     short.write_bytes(path.read_bytes()[:-200])
     only_safe_loading()
-    with pytest.raises(ValueError, match=r'short\.pth cannot be read.*cut short'):
-        load_checkpoint(short)
+    (tmp_path / 'empty.pth').write_bytes(b'')
+    (tmp_path / 'pointer.pth').write_text('version https://git-lfs.github.com/spec/v1')
+    for name in ('short', 'empty', 'pointer'):
+        with pytest.raises(ValueError, match=rf'{name}\.pth cannot be read.*cut short'):
+            load_checkpoint(tmp_path / f'{name}.pth')
     with pytest.raises(FileNotFoundError, match=r'no checkpoint file .*absent\.pth'):
         load_checkpoint(tmp_path / 'absent.pth')
     torch.save([1, 2], tmp_path / 'list.pth')
     with pytest.raises(ValueError, match='holds a list'):
         load_checkpoint(tmp_path / 'list.pth')
+
+
+@pytest.mark.parametrize('anneal', ['cos', 'linear'])
+def test_state_of_a_one_cycle_scheduler_loads(tmp_path, anneal):
+    """It holds a function of its own, as the only scheduler of MMEngine."""
+    optimizer = torch.optim.SGD([nn.Parameter(torch.ones(1))], lr=0.1, momentum=0.9)
+    scheduler = OneCycleLR(optimizer, eta_max=1.0, total_steps=9, anneal_strategy=anneal)
+    path = save(tmp_path / 'epoch_1.pth', param_schedulers=[scheduler.state_dict()])
+    only_safe_loading()
+    (loaded,) = load_checkpoint(path)['param_schedulers']
+    assert loaded['anneal_func'](2.0, 4.0, 0.5) == pytest.approx(3.0)
 
 
 class Classifier(nn.Module):

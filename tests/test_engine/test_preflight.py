@@ -171,3 +171,39 @@ def test_a_loss_without_hook_is_said_loudly(said):
     assert len(said) == 1 and 'no OLSHook' in said[0]
     check_losses(model_config(hooks=dict(ols=dict(type='OLSHook'))))
     assert len(said) == 1
+
+
+def test_data_that_are_not_local_files_of_ours_to_check_are_left_alone(tmp_path, said):
+    absent = tmp_path / 'absent'
+    for changes in (
+        dict(type='mmpretrain.CIFAR10', ann_file='', data_prefix=''),  # downloads itself
+        dict(backend_args=dict(backend='petrel')),
+        dict(data_root='', ann_file='', data_prefix=dict(img='s3://bucket')),
+    ):
+        check_datasets(config(absent, **changes))
+    assert said == []
+
+
+def test_json_of_other_kinds_is_not_taken_for_coco_detection(root, said):
+    (root / 'multi.json').write_text('{"metainfo": {}, "data_list": []}')
+    check_datasets(config(root, type='mmpretrain.MultiLabelDataset', ann_file='multi.json'))
+    assert said == []
+
+
+def test_names_may_stand_in_a_file_and_hold_spaces(root, said):
+    (root / 'classes.txt').write_text('cat\ndog\nfox\n')
+    (root / 'ImageSets/Main/trainval.txt').write_text('a\nwith space\n')
+    write_xml(root / 'Annotations/with space.xml', ['fox'])
+    (root / 'JPEGImages/with space.jpg').write_bytes(b'')
+    check_datasets(config(root, classes=str(root / 'classes.txt')))
+    assert said == []
+
+
+def test_a_hook_that_counts_epochs_in_an_iteration_based_loop(said):
+    cfg = model_config(hooks=dict(ols=dict(type='OLSHook')))
+    for loop in (dict(by_epoch=False), dict(type='IterBasedTrainLoop')):
+        cfg.train_cfg = dict(max_iters=9, **loop)
+        with pytest.raises(ValueError, match='`by_epoch` of OLSHook must be False'):
+            check_losses(cfg)
+    cfg.default_hooks.ols.by_epoch = False
+    check_losses(cfg)
