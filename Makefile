@@ -20,7 +20,7 @@ demo: setup  ## Train a small detector with OLS on made-up data, and draw the la
 	$(PY) tools/make_demo_data.py
 	$(PY) tools/train.py $(DEMO) --resume
 	$(PY) tools/test.py $(DEMO) "$$(cat $(DEMO_DIR)/last_checkpoint)"
-	$(PY) tools/plot_soft_labels.py "$$(cat $(DEMO_DIR)/last_checkpoint)"
+	$(PY) tools/plot_soft_labels.py "$$(cat $(DEMO_DIR)/last_checkpoint)" --groups apple,peach,plum car,van,bus cat,dog,fox
 
 test: setup  ## Run the tests and the doctests
 	$(PY) -m pytest $(ARGS)

@@ -15,6 +15,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--out-dir', help='where the PNG goes (beside the checkpoint)')
     parser.add_argument('--top', type=int, default=10, help='how many pairs to list')
     parser.add_argument(
+        '--groups',
+        nargs='+',
+        metavar='NAME,NAME',
+        help='classes that look alike: say how much more they are taken for each other',
+    )
+    parser.add_argument(
         '--trust-checkpoint',
         action='store_true',
         help='load a checkpoint that holds more than data; it can run code on this machine',
@@ -35,6 +41,13 @@ def main() -> None:
             names = analysis.fitting_names(matrix, classes)
             print(f'Most confused classes, by the soft labels of {loss}:')
             print(analysis.table_of_pairs(analysis.confused_pairs(matrix, names, args.top)))
+            if args.groups and names:
+                groups = [group.split(',') for group in args.groups]
+                inside, outside = analysis.group_contrast(matrix, names, groups)
+                print(
+                    f'A class gives {inside:.2%} of its soft label to each class of its group and '
+                    f'{outside:.2%} to each other class: {inside / outside:.1f} times as much.'
+                )
             path = folder / f'{Path(args.checkpoint).stem}_soft_labels_{loss}.png'
             analysis.save_soft_labels(path, matrix, names, title=loss)
             print(f'Heat map: {path}')

@@ -70,6 +70,35 @@ def confused_pairs(
     ]
 
 
+def group_contrast(
+    soft_labels: Tensor, class_names: Sequence[str], groups: Sequence[Sequence[str]]
+) -> tuple[float, float]:
+    """How much classes of one group are taken for each other, and for classes of other groups.
+
+    Args:
+        soft_labels: (C, C), rows sum to 1.
+        class_names: Names of the C columns, or of all but a last one for the background.
+        groups: Names of classes that look alike; a class in no group is a group of its own.
+
+    Returns:
+        The mean share of a soft label that lies on one other class of the same group, and on one
+        of another group, both in [0, 1].
+
+    Raises:
+        ValueError: A group names a class that does not exist.
+    """
+    names = list(class_names)
+    unknown = {name for group in groups for name in group} - set(names)
+    if unknown:
+        raise ValueError(f'`groups` must name classes of {names}, but got {sorted(unknown)}.')
+    group_of = {name: index for index, group in enumerate(groups) for name in group}
+    label = torch.tensor([group_of.get(name, -index - 1) for index, name in enumerate(names)])
+    alike = label[:, None] == label
+    shares = soft_labels[: len(names), : len(names)]
+    inside = shares[alike & ~torch.eye(len(names), dtype=torch.bool)]
+    return inside.mean().item(), shares[~alike].mean().item()
+
+
 def table_of_pairs(pairs: Sequence[ConfusedPair]) -> str:
     """The pairs as lines of text."""
     width = max((len(pair.true) for pair in pairs), default=0)

@@ -10,6 +10,7 @@ from mmdet_ols.analysis import (
     ConfusedPair,
     confused_pairs,
     draw_soft_labels,
+    group_contrast,
     soft_labels_in_checkpoint,
     table_of_pairs,
 )
@@ -32,6 +33,20 @@ def test_the_background_is_no_class_to_confuse():
 def test_names_must_fit():
     with pytest.raises(ValueError, match='must name the 3 classes.*got 5 names'):
         confused_pairs(MATRIX, list('abcde'))
+
+
+def test_contrast_of_groups_by_hand():
+    matrix = torch.tensor([
+        [0.6, 0.3, 0.08, 0.02],
+        [0.1, 0.7, 0.1, 0.1],
+        [0.05, 0.05, 0.9, 0.0],
+        [0.0, 0.0, 0.0, 1.0],  # the background
+    ])  # fmt: skip
+    inside, outside = group_contrast(matrix, ['a', 'b', 'c'], [['a', 'b']])
+    assert inside == pytest.approx((0.3 + 0.1) / 2)
+    assert outside == pytest.approx((0.08 + 0.1 + 0.05 + 0.05) / 4)
+    with pytest.raises(ValueError, match=r"classes of \['a', 'b', 'c'\], but got \['d'\]"):
+        group_contrast(matrix, ['a', 'b', 'c'], [['a', 'd']])
 
 
 def test_table_lines_up():
