@@ -30,12 +30,12 @@ train_pipeline = [
     dict(type='PhotoMetricDistortion'),
     dict(type='PackDetInputs'),
 ]
-test_meta_keys = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')
+meta_keys = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')
 test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=(544, 544), keep_ratio=True),
     dict(type='LoadAnnotations', with_bbox=True),
-    dict(type='PackDetInputs', meta_keys=test_meta_keys),
+    dict(type='PackDetInputs', meta_keys=meta_keys),
 ]
 
 # XMLDataset rather than VOCDataset: for folders named VOC2007 or VOC2012 the latter makes the
@@ -134,7 +134,7 @@ tta_pipeline = [
             ],
             [dict(type='RandomFlip', prob=1.0), dict(type='RandomFlip', prob=0.0)],
             [dict(type='LoadAnnotations', with_bbox=True)],
-            [dict(type='PackDetInputs', meta_keys=(*test_meta_keys, 'flip', 'flip_direction'))],
+            [dict(type='PackDetInputs', meta_keys=(*meta_keys, 'flip', 'flip_direction'))],
         ],
     ),
 ]

@@ -34,11 +34,12 @@ train_pipeline = [
     dict(type='RandomFlip', prob=0.5),
     dict(type='PackDetInputs'),
 ]
+meta_keys = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')
 test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=image_size, keep_ratio=True),
     dict(type='LoadAnnotations', with_bbox=True),
-    dict(type='PackDetInputs', meta_keys={{_base_.test_meta_keys}}),
+    dict(type='PackDetInputs', meta_keys=meta_keys),
 ]
 train_dataloader = dict(
     batch_size=16,
@@ -88,12 +89,7 @@ tta_pipeline = [
             [dict(type='Resize', scale=(size, size), keep_ratio=True) for size in (128, 160, 192)],
             [dict(type='RandomFlip', prob=1.0), dict(type='RandomFlip', prob=0.0)],
             [dict(type='LoadAnnotations', with_bbox=True)],
-            [
-                dict(
-                    type='PackDetInputs',
-                    meta_keys=(*{{_base_.test_meta_keys}}, 'flip', 'flip_direction'),
-                )
-            ],
+            [dict(type='PackDetInputs', meta_keys=(*meta_keys, 'flip', 'flip_direction'))],
         ],
     ),
 ]

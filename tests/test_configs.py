@@ -97,6 +97,15 @@ def test_every_config_builds_and_takes_a_step(name):
     assert after < before
 
 
+@pytest.mark.parametrize('name', CONFIGS)
+def test_augmented_tests_give_the_merging_what_it_needs(name):
+    cfg = read(name)
+    (pack,) = cfg.tta_pipeline[-1].transforms[-1]
+    assert set(pack.meta_keys) == {*cfg.test_pipeline[-1].meta_keys, 'flip', 'flip_direction'}
+    sizes = [step.scale[0] for step in cfg.tta_pipeline[-1].transforms[0]]
+    assert min(sizes) <= cfg.test_pipeline[1].scale[0] <= max(sizes)
+
+
 def test_classes_are_those_of_the_data():
     assert read('yolo_ols_own.py').metainfo.classes == ('a', 'b', 'c')
     assert tuple(read('yolo_ols_demo.py').classes) == CLASSES
