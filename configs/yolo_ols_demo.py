@@ -65,8 +65,9 @@ val_dataloader = dict(
 test_dataloader = val_dataloader
 
 channels_last = True  # convolutions on a CPU take two thirds of the time
-max_epochs = 12
-train_cfg = dict(max_epochs=max_epochs, val_interval=4)
+max_epochs = 14
+randomness = dict(seed=0)
+train_cfg = dict(max_epochs=max_epochs, val_interval=7)
 optim_wrapper = dict(optimizer=dict(_delete_=True, type='AdamW', lr=2e-3, weight_decay=0.05))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, begin=0, end=50, by_epoch=False),

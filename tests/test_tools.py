@@ -65,7 +65,6 @@ def options(root, **more):
         'test_dataloader.persistent_workers': False,
         'train_cfg.max_epochs': 2,
         'train_cfg.val_interval': 2,
-        'default_hooks.ols.draw_interval': 2,
         'randomness.seed': 0,
         **more,
     }
@@ -76,8 +75,8 @@ def options(root, **more):
 def trained(demo, tmp_path_factory):
     """The work directory of a finished run of two epochs, and what it printed."""
     work_dir = tmp_path_factory.mktemp('work')
-    command = ('train.py', 'configs/yolo_ols_demo.py', '--work-dir', work_dir, *options(demo))
-    return work_dir, tool(*command)
+    drawn = options(demo, **{'default_hooks.ols.draw_interval': 2})
+    return work_dir, tool('train.py', 'configs/yolo_ols_demo.py', '--work-dir', work_dir, *drawn)
 
 
 def checkpoint(work_dir):
@@ -137,6 +136,25 @@ def test_testing_with_and_without_augmentation(demo, trained, tmp_path):
         '--tta', *options(demo, **everything),
     )  # fmt: skip
     assert re.search(r'^\| mAP +\|', augmented, re.M)
+
+
+@pytest.mark.parametrize('method', ['hard', 'ls', 'ols'])
+def test_the_voc_configs_train_on_data_in_vocs_layout(demo, tmp_path, method):
+    """Four of the demo's classes have VOC's names; the others are counted and left out."""
+    output = tool(
+        'train.py', f'configs/yolo_{method}_voc.py', '--work-dir', tmp_path, *options(demo),
+        'model.backbone.init_cfg=None', 'train_cfg.max_epochs=1', 'train_cfg.val_interval=1',
+    )  # fmt: skip
+    rows = re.findall(r'^\| (\w+) +\| (\d+)', output, re.M)
+    assert len(rows) == 20 and rows[0][0] == 'aeroplane'
+    named = {'car', 'bus', 'cat', 'dog'}
+    assert {name for name, count in rows if int(count)} <= named
+    unknown = re.findall(
+        r'objects of (\d+) classes that `metainfo.classes` .* name: (.*)\.', output
+    )
+    assert len(unknown) == 3 and not named & set(re.findall(r'(\w+) \(', unknown[0][1]))
+    saved = load(checkpoint(tmp_path))['state_dict']
+    assert ('bbox_head.loss_cls.soft_labels' in saved) == (method == 'ols')
 
 
 def test_plotting_names_the_classes_and_says_where_the_picture_lies(trained, tmp_path):
