@@ -9,6 +9,7 @@ from pickle import UnpicklingError
 from typing import Any
 
 import torch
+from mmengine.utils import digit_version
 from torch import Tensor, nn
 
 # What `torch.load` obeys whoever calls it; here that is MMEngine too.
@@ -26,9 +27,10 @@ def only_safe_loading() -> None:
     """
     os.environ.pop(TRUST, None)
     os.environ[DISTRUST] = '1'
-    if hasattr(torch.serialization, 'add_safe_globals'):
+    if digit_version(torch.__version__) >= digit_version('2.6'):
         torch.serialization.add_safe_globals(_mmengine_globals())
-    # else torch is older than 2.4 and loads tensors and plain containers alone, or refuses.
+    # Older releases cannot be told of a function under another name: they load tensors and plain
+    # containers alone, and refuse MMEngine's records.
 
 
 def trust_checkpoints() -> None:
