@@ -109,6 +109,7 @@ def test_resuming_goes_on_and_a_finished_run_is_left_alone(demo, trained, tmp_pa
     assert re.findall(r'rolled over at epoch (\d+)', output) == ['3']
     again = tool('train.py', 'configs/yolo_ols_demo.py', '--resume', '--work-dir', tmp_path, *more)
     assert 'Auto resumed' in again and 'rolled over' not in again
+    assert 'has all 3 epochs behind it: nothing is left to train' in again
 
 
 def test_testing_with_and_without_augmentation(demo, trained, tmp_path):

@@ -199,9 +199,11 @@ def check_start(runner: Runner, trained: bool = False) -> None:
         fit = check_fits(model, checkpoint, path, use)
         if str(fit):
             print_log(f'{path} does not fill the whole model:\n{fit}', logger='current')
-    if runner._resume and checkpoint.get('meta', {}).get('epoch', 0) >= runner.max_epochs:
+    # From the config: asking the Runner would build the data sets and the whole training loop.
+    max_epochs = (runner.cfg.get('train_cfg') or {}).get('max_epochs')
+    if runner._resume and max_epochs and checkpoint.get('meta', {}).get('epoch', 0) >= max_epochs:
         print_log(
-            f'{path} has all {runner.max_epochs} epochs behind it: nothing is left to train. To '
+            f'{path} has all {max_epochs} epochs behind it: nothing is left to train. To '
             f'train anew, remove {runner.work_dir}; to go on, raise train_cfg.max_epochs.',
             logger='current',
             level=logging.WARNING,

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from mmengine.config import Config
+from mmengine.device import get_device
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 from torch import nn
@@ -18,18 +19,12 @@ def build_runner(cfg: Config) -> Runner:
     `channels_last = True` in the config stores the weights in that memory format, in which
     convolutions on CPUs (and in mixed precision on GPUs) run faster. The results are the same.
     """
-    if cfg.get('launcher', 'none') == 'pytorch' and not _has_accelerator():
+    if cfg.get('launcher', 'none') == 'pytorch' and get_device() == 'cpu':
         _use_cpu_processes(cfg)
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     if cfg.get('channels_last') and isinstance(runner.model, nn.Module):
         runner.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return runner
-
-
-def _has_accelerator() -> bool:
-    from mmengine.device import get_device
-
-    return get_device() != 'cpu'
 
 
 def _use_cpu_processes(cfg: Config) -> None:
