@@ -1,6 +1,6 @@
 """Online Label Smoothing for MMDetection, MMPretrain and plain PyTorch.
 
-Importing the package registers `OLSLoss` and `OLSHook` with MMEngine, if that is installed.
+Importing the package registers its losses, hooks and metrics with MMEngine, if that is installed.
 """
 
 from __future__ import annotations
@@ -9,10 +9,19 @@ from pathlib import Path
 
 from mmdet_ols.datasets.voc_annotations import voc_classes
 from mmdet_ols.hooks import OLSHook
-from mmdet_ols.losses import OLSLoss
+from mmdet_ols.losses import LSLoss, OLSLoss
+from mmdet_ols.metrics import VOCAPMetric
 from mmdet_ols.version import __version__
 
-__all__ = ['OLSHook', 'OLSLoss', '__version__', 'config_path', 'voc_classes']
+__all__ = [
+    'LSLoss',
+    'OLSHook',
+    'OLSLoss',
+    'VOCAPMetric',
+    '__version__',
+    'config_path',
+    'voc_classes',
+]
 
 
 def config_path(name: str) -> str:

@@ -24,6 +24,9 @@ class Reference:
         freeze_confidence=None,
         soft_row_threshold=0.8,
         ignore_index=-100,
+        sigmoid_reading='normalized',
+        gamma=0.0,
+        balance=None,
     ):
         self.num_classes = num_classes
         self.size = num_classes + (1 if background else 0)
@@ -33,6 +36,9 @@ class Reference:
         self.freeze_confidence = freeze_confidence
         self.soft_row_threshold = soft_row_threshold
         self.ignore_index = ignore_index
+        self.sigmoid_reading = sigmoid_reading
+        self.gamma = gamma
+        self.balance = balance
 
         self.soft_labels = []
         for y in range(self.size):
@@ -54,9 +60,9 @@ class Reference:
         self.correct_count = [0.0] * self.size
         self.sample_count = [0.0] * self.size
 
-    def probabilities(self, scores: Tensor) -> list[Tensor]:
+    def probabilities(self, scores: Tensor, use_sigmoid: bool | None = None) -> list[Tensor]:
         """p(k|x) of one sample (1-D scores), as scalars that carry a gradient."""
-        if self.use_sigmoid:
+        if self.use_sigmoid if use_sigmoid is None else use_sigmoid:
             return [1 / (1 + torch.exp(-z)) for z in scores]
         # Shifting all scores alike changes no softmax but keeps exp() from overflowing.
         exps = [torch.exp(z - scores.detach().max()) for z in scores]
@@ -76,8 +82,12 @@ class Reference:
             soft = sum(row[y] * self.soft_labels[y][k] for y in range(self.size))
 
             def cross_entropy(q, p_k):
-                loss = -q * torch.log(p_k)
-                return loss - (1 - q) * torch.log(1 - p_k) if self.use_sigmoid else loss
+                if not self.use_sigmoid:
+                    return -q * torch.log(p_k)
+                b, not_b = (1, 1) if self.balance is None else (self.balance, 1 - self.balance)
+                hit = (1 - p_k) ** self.gamma * -torch.log(p_k)
+                miss = p_k**self.gamma * -torch.log(1 - p_k)
+                return b * q * hit + not_b * (1 - q) * miss
 
             # A zero row is a negative: there is no soft label to add, only the hard one.
             if sum(row) == 0:
@@ -115,7 +125,8 @@ class Reference:
         if foreground.index(max(foreground)) != y:
             return
         self.correct_count[y] += 1
-        for k, p_k in enumerate(self.probabilities(scores.detach())):
+        use_sigmoid = self.use_sigmoid and self.sigmoid_reading != 'softmax'
+        for k, p_k in enumerate(self.probabilities(scores.detach(), use_sigmoid)):
             self.prob_sum[y][k] += float(p_k)
 
     def roll_over(self) -> None:
@@ -125,6 +136,8 @@ class Reference:
             if self.freeze_confidence is not None and confidence >= self.freeze_confidence:
                 continue
             total = sum(self.prob_sum[y])
+            if self.sigmoid_reading == 'mean':
+                total = self.correct_count[y]
             if total > 0:
                 self.soft_labels[y] = [value / total for value in self.prob_sum[y]]
             elif self.empty_class == 'uniform':

@@ -1,4 +1,4 @@
-"""Cross entropy against the target that mixes the hard label with its class's soft label.
+"""Cross entropies against soft targets, and the targets that mix hard and soft labels.
 
 The paper's loss, alpha * hard + (1 - alpha) * soft (Eq. 4), is linear in the target. So it is one
 cross entropy against one mixed target: one pass over the logits instead of two.
@@ -33,6 +33,30 @@ def mix_targets(label: Tensor, soft_labels: Tensor, alpha: float, valid: Tensor)
     # Autocast would compute the product in half precision and blur the soft labels.
     with torch.autocast(rows.device.type, enabled=False):
         return alpha * rows + (1 - alpha) * (rows @ soft_labels)
+
+
+def smooth_targets(
+    label: Tensor, num_columns: int, epsilon: float, valid: Tensor, dtype: torch.dtype
+) -> Tensor:
+    """T = (1 - epsilon) * t + epsilon / C * sum(t) for every sample: uniform label smoothing.
+
+    Args:
+        label: As in `mix_targets`.
+        num_columns: C.
+        epsilon: Share that is spread over all columns, in [0, 1].
+        valid: As in `mix_targets`.
+        dtype: Of the result.
+
+    Returns:
+        Targets (N, C).
+    """
+    if label.dim() == 1:
+        index = torch.where(valid, label, 0)[:, None]
+        rows = torch.zeros(len(label), num_columns, dtype=dtype, device=label.device)
+        rows = rows.scatter(1, index, valid.to(dtype)[:, None])
+    else:
+        rows = torch.where(valid, label, 0).to(dtype)
+    return (1 - epsilon) * rows + epsilon / num_columns * rows.sum(1, keepdim=True)
 
 
 def cross_entropy(logits: Tensor, target: Tensor, class_weight: Tensor | None = None) -> Tensor:
@@ -70,3 +94,39 @@ def binary_cross_entropy(
     return F.binary_cross_entropy_with_logits(
         logits, target, pos_weight=class_weight, reduction='none'
     )
+
+
+def binary_focal_loss(
+    logits: Tensor,
+    target: Tensor,
+    gamma: float,
+    balance: float | None = None,
+    class_weight: Tensor | None = None,
+) -> Tensor:
+    """Focal form of `binary_cross_entropy`: scores that are right already count for less.
+
+    T * b * (1 - p)^gamma * -log(p) + (1 - T) * (1 - b) * p^gamma * -log(1 - p), with p the sigmoid
+    score. For targets of 0 and 1 it is the loss of `Focal Loss for Dense Object Detection
+    <https://arxiv.org/abs/1708.02002>`_ (Eq. 5), and between them linear, so that a mixed target
+    costs what its parts cost. MMDetection's own is not linear there.
+
+    Args:
+        logits: (N, C) float32.
+        target: (N, C) rows; a zero row pulls every score down.
+        gamma: Focusing exponent, at least 0.
+        balance: b, the factor of the positive part, in [0, 1] (the focal paper's alpha); None
+            leaves both factors at 1.
+        class_weight: (C,) weight of the positive part of each column.
+
+    Returns:
+        Loss of each score, (N, C).
+    """
+    log_p, log_not_p = F.logsigmoid(logits), F.logsigmoid(-logits)
+    # As powers of logarithms: the gradient of (1 - p)^gamma is not finite where it rounds to 0.
+    positive = -target * (gamma * log_not_p).exp() * log_p
+    negative = -(1 - target) * (gamma * log_p).exp() * log_not_p
+    if class_weight is not None:
+        positive = positive * class_weight
+    if balance is not None:
+        positive, negative = balance * positive, (1 - balance) * negative
+    return positive + negative

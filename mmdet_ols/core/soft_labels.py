@@ -7,10 +7,13 @@ from typing import Any, Callable, NamedTuple
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
+
+from mmdet_ols.core.score_columns import ScoreColumns
 
 STARTS = ('uniform', 'zeros', 'label_smoothing')
 EMPTY_CLASS_RULES = ('keep', 'uniform')
+DIVISORS = ('total', 'count')
 #: The tensors that count since the last roll-over. They differ from rank to rank until then.
 SUMS = ('prob_sum', 'correct_count', 'sample_count')
 
@@ -24,11 +27,11 @@ class RollOver(NamedTuple):
     empty_classes: Tensor
     #: Mean over the classes of the probability that a soft label gives its own class, in [0, 1].
     confidence: Tensor
-    #: Mean entropy of the soft labels in nats, in [0, ln C].
+    #: Mean entropy of the soft labels (as shares of their rows) in nats, in [0, ln C].
     entropy: Tensor
 
 
-class SoftLabelState(nn.Module):
+class SoftLabelState(ScoreColumns):
     """One soft label for each class: the mean prediction of its correct samples last period.
 
     Losses derive from it, call `accumulate` in every training step and read `soft_labels`;
@@ -47,9 +50,13 @@ class SoftLabelState(nn.Module):
             paper leaves 0/0 open) or 'uniform' (as the authors' code).
         freeze_confidence: A soft label whose largest entry has reached this value at a roll-over
             is never replaced again (0.88 in the authors' fine-grained code); None replaces always.
+        divide_by: What turns a row of sums into a soft label: 'total' (the row's own sum, so that
+            it sums to 1; paper, Eq. 6) or 'count' (the number of samples in it, which is the mean;
+            the two differ for probabilities that do not sum to 1, such as sigmoid scores).
 
     State:
-        soft_labels (C, C): buffer; row y is the target of class y in use now.
+        soft_labels (C, C): buffer; row y is the target of class y in use now. Rows sum to 1,
+            unless they are divided by 'count'.
         prob_sum (C, C): sum of the probabilities of the correct samples since the last roll-over,
             row = true class.
         correct_count (C,): how many samples went into each row of `prob_sum`.
@@ -71,10 +78,10 @@ class SoftLabelState(nn.Module):
         start: str = 'uniform',
         empty_class: str = 'keep',
         freeze_confidence: float | None = None,
+        divide_by: str = 'total',
+        **others: Any,
     ) -> None:
-        super().__init__()
-        if not isinstance(num_classes, int) or num_classes < 1:
-            raise ValueError(f'`num_classes` must be a positive integer, but got {num_classes!r}.')
+        super().__init__(num_classes, background, **others)
         if start not in STARTS:
             raise ValueError(f'`start` must be one of {STARTS}, but got {start!r}.')
         if empty_class not in EMPTY_CLASS_RULES:
@@ -85,12 +92,12 @@ class SoftLabelState(nn.Module):
             raise ValueError(
                 f'`freeze_confidence` must be None or in (0, 1], but got {freeze_confidence!r}.'
             )
-        self.num_classes = num_classes
-        self.background = background
-        self.num_columns = num_classes + int(background)
+        if divide_by not in DIVISORS:
+            raise ValueError(f'`divide_by` must be one of {DIVISORS}, but got {divide_by!r}.')
         self.start = start
         self.empty_class = empty_class
         self.freeze_confidence = freeze_confidence
+        self.divide_by = divide_by
         #: Whether somebody cares for the roll-over; a hook that will call it sets this early.
         self.roll_over_scheduled = False
 
@@ -148,13 +155,13 @@ class SoftLabelState(nn.Module):
         correct = self.correct_count[: self.num_classes]
         rows = self.soft_labels[: self.num_classes]  # a view: the background row stays as it is
 
-        total = prob_sum.sum(1, keepdim=True)
+        divisor = (prob_sum.sum(1) if self.divide_by == 'total' else correct)[:, None]
         if self.empty_class == 'keep':
             fallback = rows
         else:
             fallback = torch.full_like(rows, 1 / self.num_columns)
         # A total of 0 can occur with correct samples too: sigmoid scores underflow.
-        new_rows = torch.where(total > 0, prob_sum / total, fallback)
+        new_rows = torch.where(divisor > 0, prob_sum / divisor, fallback)
         if self.freeze_confidence is not None:
             frozen = rows.amax(1, keepdim=True) >= self.freeze_confidence
             new_rows = torch.where(frozen, rows, new_rows)
@@ -165,7 +172,9 @@ class SoftLabelState(nn.Module):
             correct_share=correct.sum() / seen,
             empty_classes=(correct == 0).sum().to(rows.dtype),
             confidence=rows.diagonal().mean(),
-            entropy=torch.special.entr(rows).sum(1).mean(),
+            entropy=torch.special.entr(rows / rows.sum(1, keepdim=True).clamp(min=1e-12))
+            .sum(1)
+            .mean(),
         )
         self.reset_sums()
         self.roll_over_scheduled = True

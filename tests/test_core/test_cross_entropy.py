@@ -7,7 +7,13 @@ import torch
 import torch.nn.functional as F
 from torch.testing import assert_close
 
-from mmdet_ols.core import binary_cross_entropy, cross_entropy, mix_targets
+from mmdet_ols.core import (
+    binary_cross_entropy,
+    binary_focal_loss,
+    cross_entropy,
+    mix_targets,
+    smooth_targets,
+)
 
 N, C = 7, 5
 CLASS_WEIGHT = torch.tensor([0.5, 1, 2, 3, 0.25])
@@ -125,3 +131,63 @@ def test_no_samples():
     assert binary_cross_entropy(logits, target).shape == (0, C)
     rows = mix_targets(logits, torch.eye(C), 0.5, torch.zeros(0, C, dtype=bool))
     assert rows.shape == (0, C)
+
+
+# --- the focal form ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('gamma', [0.0, 0.5, 2.0])
+@pytest.mark.parametrize('balance', [None, 0.25])
+@pytest.mark.parametrize('class_weight', [None, CLASS_WEIGHT.double()])
+def test_focal_gradient_is_that_of_finite_differences(gamma, balance, class_weight):
+    logits = 3 * torch.randn(N, C, dtype=torch.float64)
+    target = torch.rand(N, C, dtype=torch.float64)
+    assert torch.autograd.gradcheck(
+        lambda x: binary_focal_loss(x, target, gamma, balance, class_weight),
+        logits.requires_grad_(),
+    )
+
+
+def test_focal_form_without_focus_is_the_binary_cross_entropy():
+    logits, target = torch.randn(N, C), torch.rand(N, C)
+    expected = binary_cross_entropy(logits, target, CLASS_WEIGHT)
+    assert_close(binary_focal_loss(logits, target, 0.0, None, CLASS_WEIGHT), expected)
+    assert_close(binary_focal_loss(logits, target, 0.0, 0.5, CLASS_WEIGHT), expected / 2)
+
+
+def test_focal_form_is_linear_in_the_target():
+    logits, one, two = torch.randn(N, C), torch.rand(N, C), torch.rand(N, C)
+    parts = [binary_focal_loss(logits, target, 2.0, 0.25) for target in (one, two)]
+    mixed = binary_focal_loss(logits, 0.3 * one + 0.7 * two, 2.0, 0.25)
+    assert_close(mixed, 0.3 * parts[0] + 0.7 * parts[1])
+
+
+@pytest.mark.parametrize('gamma', [0.5, 2.0])
+def test_focal_form_stays_finite_where_scores_saturate(gamma):
+    logits = torch.tensor([[-200.0, -30.0, 0.0, 30.0, 200.0]], requires_grad=True)
+    for target in (torch.zeros(1, C), torch.ones(1, C), torch.full((1, C), 0.5)):
+        loss = binary_focal_loss(logits, target, gamma, 0.25)
+        (gradient,) = torch.autograd.grad(loss.sum(), logits)
+        assert loss.isfinite().all() and gradient.isfinite().all()
+    # Where the score is wrong beyond doubt the factor is 1: the loss is the logit itself.
+    assert_close(binary_focal_loss(logits, torch.zeros(1, C), gamma)[0, -1].item(), 200.0)
+
+
+# --- uniform smoothing ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('epsilon', [0, 0.1, 1])
+def test_smooth_target_of_indices_and_rows(epsilon):
+    label = torch.tensor([3, 0, 4, -100])
+    valid = label >= 0
+    rows = torch.zeros(4, C)
+    for i in range(3):
+        rows[i, label[i]] = 1
+    expected = torch.zeros(4, C)
+    for i in range(3):
+        for k in range(C):
+            expected[i, k] = (1 - epsilon) * (k == label[i]) + epsilon / C
+    assert_close(smooth_targets(label, C, epsilon, valid, torch.float32), expected)
+    assert_close(smooth_targets(rows, C, epsilon, rows >= 0, torch.float32), expected)
+    scaled = smooth_targets(0.4 * rows, C, epsilon, rows >= 0, torch.float64)
+    assert_close(scaled, 0.4 * expected.double(), check_dtype=True)

@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from mmdet.models.losses import CrossEntropyLoss as MMDetLoss
+from mmdet.models.losses import FocalLoss
 from mmpretrain.models.losses import CrossEntropyLoss as MMPretrainLoss
 from torch.testing import assert_close
 
@@ -360,3 +361,21 @@ def test_unknown_keyword_arguments_are_left_alone():
     """Heads may pass more than a loss needs; MMDetection's own would raise a TypeError."""
     scores, label = torch.randn(N, C), labels('indices')
     assert_close(OLSLoss(C)(scores, label, img_metas=[]), OLSLoss(C)(scores, label))
+
+
+# --- MMDetection's FocalLoss ---------------------------------------------------------------------
+
+
+@REDUCTIONS
+@pytest.mark.parametrize('gamma', [0.0, 0.5, 2.0])
+@pytest.mark.parametrize('weight', ['no weight', 'weight'])
+def test_focal_form(weight, gamma, reduction):
+    ours = OLSLoss(
+        C, alpha=1, use_sigmoid=True, gamma=gamma, balance=0.3, reduction=reduction, loss_weight=0.7
+    )
+    host = FocalLoss(gamma=gamma, alpha=0.3, reduction=reduction, loss_weight=0.7)
+    label = torch.randint(C + 1, (N,))  # C is the background
+    weight = torch.rand(N) if weight == 'weight' else None
+    assert_equal_losses(ours, host, 3 * torch.randn(N, C), label, weight)
+    if reduction == 'mean':
+        assert_equal_losses(ours, host, 3 * torch.randn(N, C), label, weight, avg_factor=7.0)

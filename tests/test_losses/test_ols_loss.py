@@ -72,18 +72,40 @@ def training_data():
     ids=lambda options: ','.join(map(str, options.values())) or 'paper',
 )
 def test_training_equals_algorithm_1(options, use_sigmoid):
+    train_beside_the_loop(dict(options, use_sigmoid=use_sigmoid))
+
+
+@pytest.mark.parametrize(
+    'options',
+    [
+        dict(sigmoid_reading='softmax'),
+        dict(sigmoid_reading='mean'),
+        dict(sigmoid_reading='mean', empty_class='uniform'),
+        dict(gamma=2.0, balance=0.25),
+        dict(gamma=1.5, sigmoid_reading='softmax', alpha=0.3),
+        dict(balance=0.75),
+    ],
+    ids=lambda options: ','.join(map(str, options.values())),
+)
+def test_training_of_the_sigmoid_forms_equals_the_loop(options):
+    # A focal gradient is smaller still.
+    lr = 4.0 if options.get('gamma') else 1.0
+    train_beside_the_loop(dict(options, use_sigmoid=True), lr)
+
+
+def train_beside_the_loop(options, lr=None):
     """Losses, matrices and weights of each step equal those of the naive loop.
 
     Everything but the float32 state is float64, so 1e-6 is the rounding of a soft label.
     """
-    options = dict(options, use_sigmoid=use_sigmoid)
+    use_sigmoid = options['use_sigmoid']
     features, label = training_data()
     model = nn.Sequential(nn.Linear(4, 16), nn.Tanh(), nn.Linear(16, C)).double()
     naive_model = copy.deepcopy(model)
     criterion, naive = OLSLoss(C, **options), Reference(C, **options)
     close = dict(rtol=1e-6, atol=1e-6)
     # The sigmoid form's gradient is smaller: its loss is a mean over the classes, too.
-    lr = 1.0 if use_sigmoid else 0.8
+    lr = lr or (1.0 if use_sigmoid else 0.8)
     optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9)
     naive_optimizer = torch.optim.SGD(naive_model.parameters(), lr=lr, momentum=0.9)
 
@@ -126,7 +148,9 @@ def test_training_equals_algorithm_1(options, use_sigmoid):
 @pytest.mark.parametrize('alpha', [0.0, 0.3, 1.0])
 @pytest.mark.filterwarnings('ignore:OLSLoss.use_sigmoid=True, background=True')
 def test_every_sample_of_a_mixed_batch_of_indices(alpha, background, use_sigmoid):
-    criterion = with_random_soft_labels(OLSLoss(C, alpha, use_sigmoid, background))
+    criterion = with_random_soft_labels(
+        OLSLoss(C, alpha, use_sigmoid=use_sigmoid, background=background)
+    )
     naive = reference_of(criterion)
     columns = C + background
     scores = torch.randn(60, columns, dtype=torch.float64, requires_grad=True)
@@ -157,7 +181,7 @@ def test_every_sample_of_a_mixed_batch_of_indices(alpha, background, use_sigmoid
 def test_every_sample_of_a_mixed_batch_of_rows(threshold, use_sigmoid):
     """One-hot, mixed, scaled and zero rows together."""
     criterion = with_random_soft_labels(
-        OLSLoss(C, 0.3, use_sigmoid, soft_row_threshold=threshold, reduction='none')
+        OLSLoss(C, 0.3, use_sigmoid=use_sigmoid, soft_row_threshold=threshold, reduction='none')
     )
     naive = reference_of(criterion, soft_row_threshold=threshold)
     scores = torch.randn(80, C, dtype=torch.float64, requires_grad=True)
@@ -466,11 +490,25 @@ def test_compiled_loss_equals_eager(rows, use_sigmoid):
             r'`class_weight` .* 6 score columns \(num_classes=5, background=True\), but got 5',
         ),
         (dict(num_classes=0), r'`num_classes` must be a positive integer, but got 0'),
+        (dict(gamma=-1, use_sigmoid=True), r'`gamma` must not be negative, but got -1'),
+        (dict(balance=25, use_sigmoid=True), r'`balance` must be None or in \[0, 1\], but got 25'),
+        (dict(gamma=2.0), r'`gamma` and `balance` .* set use_sigmoid=True, or leave gamma=2.0'),
+        (dict(balance=0.25), r'`gamma` and `balance` .* balance=0.25 out'),
+        (dict(sigmoid_reading='mean'), r"`sigmoid_reading` .* 'mean' without use_sigmoid=True"),
+        (
+            dict(sigmoid_reading='raw', use_sigmoid=True),
+            r"`sigmoid_reading` must be one of \('normalized', 'softmax', 'mean'\), but got 'raw'",
+        ),
     ],
 )
 def test_bad_settings_are_refused(kwargs, message):
     with pytest.raises(ValueError, match=message):
         OLSLoss(**{'num_classes': C, **kwargs})
+
+
+def test_an_unknown_setting_is_named():
+    with pytest.raises(TypeError, match='OLSLoss has no argument `alhpa`'):
+        OLSLoss(C, alhpa=0.5)
 
 
 def index(*values):

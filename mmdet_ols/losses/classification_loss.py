@@ -1,0 +1,267 @@
+"""The calling convention of the hosts' classification losses, once for every method."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mmdet_ols.core import (
+    ScoreColumns,
+    binary_cross_entropy,
+    binary_focal_loss,
+    check_reduction,
+    cross_entropy,
+    reduce_loss,
+)
+
+
+class ClassificationLoss(ScoreColumns):
+    """Cross entropy of any form that the hosts' heads use, against a target of the method's own.
+
+    A method derives from it and says what its target is (`make_target`), and what it learns from a
+    batch, if anything (`learn`). Calls are those of MMDetection's and MMPretrain's losses.
+
+    Args:
+        num_classes: Number of foreground classes, as the head's own `num_classes`.
+        use_sigmoid: Independent sigmoid scores instead of a softmax.
+        background: Whether the scores have a last column more for the background (MMDetection's
+            softmax heads).
+        reduction: 'mean', 'sum' or 'none'.
+        loss_weight: Factor of the loss.
+        class_weight: A weight for each score column. Under sigmoid it weighs the positive part, as
+            in MMDetection.
+        ignore_index: Label that costs nothing and teaches nothing; None means -100.
+        avg_non_ignore: Whether the mean (without `avg_factor`) leaves out ignored labels.
+        gamma: Exponent of the focal form, which dense heads rely on (2.0 in MMDetection's
+            `FocalLoss`); 0 is the plain cross entropy. Needs `use_sigmoid`.
+        balance: Factor of the positive part in the focal form, in [0, 1], against 1 - balance of
+            the negative part (`alpha` of MMDetection's `FocalLoss`, 0.25 there); None leaves both
+            at 1. Needs `use_sigmoid`.
+
+    Raises:
+        ValueError: An argument, or a label on the CPU, is outside its range.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        use_sigmoid: bool = False,
+        background: bool = False,
+        reduction: str = 'mean',
+        loss_weight: float = 1.0,
+        class_weight: Sequence[float] | None = None,
+        ignore_index: int | None = None,
+        avg_non_ignore: bool = False,
+        gamma: float = 0.0,
+        balance: float | None = None,
+        **others: Any,
+    ) -> None:
+        super().__init__(num_classes, background=background, **others)
+        check_reduction('reduction', reduction)
+        if class_weight is not None and len(class_weight) != self.num_columns:
+            raise ValueError(
+                f'`class_weight` needs one weight for each of the {self.num_columns} score columns '
+                f'(num_classes={num_classes}, background={background}), '
+                f'but got {len(class_weight)}.'
+            )
+        if gamma < 0:
+            raise ValueError(f'`gamma` must not be negative, but got {gamma!r}.')
+        if balance is not None and not 0 <= balance <= 1:
+            raise ValueError(f'`balance` must be None or in [0, 1], but got {balance!r}.')
+        if (gamma or balance is not None) and not use_sigmoid:
+            raise ValueError(
+                '`gamma` and `balance` belong to the focal form, which is defined for sigmoid '
+                f'scores: set use_sigmoid=True, or leave gamma={gamma!r}, balance={balance!r} out.'
+            )
+        if use_sigmoid and background:
+            warnings.warn(
+                f"{type(self).__name__}(use_sigmoid=True, background=True): MMDetection's sigmoid "
+                'heads have no background column; leave `background` out unless yours does.',
+                stacklevel=2,
+            )
+        self.use_sigmoid = use_sigmoid
+        self.reduction = reduction
+        self.loss_weight = loss_weight
+        self.class_weight = class_weight
+        # A tensor that lives where the loss lives: making one in every step would synchronise.
+        self.column_weight: Tensor | None
+        self.register_buffer(
+            'column_weight',
+            None if class_weight is None else torch.as_tensor(class_weight, dtype=torch.float32),
+            persistent=False,
+        )
+        self.ignore_index = ignore_index
+        self.avg_non_ignore = avg_non_ignore
+        self.gamma = gamma
+        self.balance = balance
+
+    def make_target(self, logits: Tensor, label: Tensor, valid: Tensor) -> Tensor:
+        """What the method wants the scores to be.
+
+        Args:
+            logits: (N, C), float32 or wider.
+            label: Class indices (N,), or target rows (N, C).
+            valid: Bool, in the shape of `label`: False where an index names no column (background
+                under sigmoid, ignored), or a row's entry counts as 0.
+
+        Returns:
+            Target rows (N, C); zero where the sample has no class.
+        """
+        raise NotImplementedError
+
+    def learn(self, logits: Tensor, label: Tensor, valid: Tensor, weight: Tensor | None) -> None:
+        """Look at a training batch after its loss was computed; most methods need not.
+
+        Args:
+            logits: As in `make_target`.
+            label: As in `make_target`.
+            valid: As in `make_target`.
+            weight: (N, 1), under sigmoid possibly (N, C), or None.
+        """
+
+    def forward(
+        self,
+        cls_score: Tensor,
+        label: Tensor,
+        weight: Tensor | None = None,
+        avg_factor: float | Tensor | None = None,
+        reduction_override: str | None = None,
+        ignore_index: int | None = None,
+        **kwargs: Any,
+    ) -> Tensor:
+        """Return the loss and, in training, let the method learn from the batch.
+
+        Args:
+            cls_score: Logits (..., C) of any float dtype; computed in float32 at least.
+            label: Class indices (...,), or target rows (..., C): one-hot, soft (mixup), scaled
+                (YOLOX: times an IoU), or zero (a negative). Under sigmoid, the index C (and any
+                negative index) is background: a zero row (an ignored row).
+            weight: Weight of each sample, (...,) or (..., 1), or under sigmoid of each score.
+                Samples of weight 0 teach nothing.
+            avg_factor: Divisor of the sum instead of the number of elements ('mean' only).
+            reduction_override: Replaces `reduction` in this call.
+            ignore_index: Replaces the configured one in this call.
+            **kwargs: Ignored; heads may pass more than a loss needs.
+
+        Returns:
+            A scalar; with reduction 'none' the element-wise losses, (...,) for softmax and
+            (..., C) for sigmoid. An empty batch gives 0 with a graph.
+        """
+        reduction = self.reduction
+        if reduction_override is not None:
+            check_reduction('reduction_override', reduction_override)
+            reduction = reduction_override
+        if ignore_index is None:
+            ignore_index = -100 if self.ignore_index is None else self.ignore_index
+        self._check_shapes(cls_score, label)
+
+        # One flat batch: (N, C) logits, (N,) or (N, C) labels, (N, 1) or (N, C) weights.
+        dtype = torch.promote_types(cls_score.dtype, torch.float32)
+        logits = cls_score.reshape(-1, self.num_columns).to(dtype)
+        as_rows = label.dim() == cls_score.dim()
+        label = label.reshape(-1, self.num_columns) if as_rows else label.reshape(-1).long()
+        if weight is not None:
+            weight = self._flat_weight(weight, cls_score)
+        valid = label != ignore_index
+        if as_rows or self.use_sigmoid:
+            valid = valid & (label >= 0)
+        self._check_labels(label, valid)
+
+        foreground = (
+            valid if as_rows or not self.use_sigmoid else valid & (label < self.num_columns)
+        )
+        target = self.make_target(logits, label, foreground)
+        if self.use_sigmoid:
+            loss = self._sigmoid_loss(logits, target) * (valid if as_rows else valid[:, None])
+        else:
+            loss = cross_entropy(logits, target, self.column_weight)[:, None]
+        if weight is not None:
+            loss = loss * weight
+        if self.avg_non_ignore and avg_factor is None and reduction == 'mean':
+            avg_factor = self._count_valid(valid, as_rows)
+        shape = cls_score.shape if self.use_sigmoid else cls_score.shape[:-1]
+        loss = self.loss_weight * reduce_loss(loss.reshape(shape), reduction, avg_factor)
+        if self.training:
+            self.learn(logits.detach(), label, foreground, weight)
+        return loss
+
+    def _sigmoid_loss(self, logits: Tensor, target: Tensor) -> Tensor:
+        if self.gamma or self.balance is not None:
+            return binary_focal_loss(logits, target, self.gamma, self.balance, self.column_weight)
+        return binary_cross_entropy(logits, target, self.column_weight)
+
+    def _count_valid(self, valid: Tensor, as_rows: bool) -> Tensor:
+        count = valid.sum()
+        return count * self.num_columns if self.use_sigmoid and not as_rows else count
+
+    def _flat_weight(self, weight: Tensor, cls_score: Tensor) -> Tensor:
+        if weight.dim() < cls_score.dim():
+            weight = weight[..., None]
+        width = weight.shape[-1] if weight.dim() else 1
+        if width not in ((1, self.num_columns) if self.use_sigmoid else (1,)):
+            raise ValueError(
+                f'`weight` must give one weight for each sample{" or score" * self.use_sigmoid}, '
+                f'but got shape {tuple(weight.shape)} for scores {tuple(cls_score.shape)}.'
+            )
+        return weight.float().expand(*cls_score.shape[:-1], width).reshape(-1, width)
+
+    def _check_shapes(self, cls_score: Tensor, label: Tensor) -> None:
+        columns = cls_score.shape[-1]
+        if columns != self.num_columns:
+            hint = f'set num_classes={columns - self.background}'
+            if columns == self.num_columns + 1 and not self.use_sigmoid:
+                hint = 'set background=True if the last column is the background, or else ' + hint
+            raise ValueError(
+                f'{type(self).__name__} was made for {self.num_columns} score columns (num_classes='
+                f'{self.num_classes}, background={self.background}), but `cls_score` has '
+                f'{columns}: {hint}.'
+            )
+        if label.shape not in (cls_score.shape, cls_score.shape[:-1]):
+            raise ValueError(
+                '`label` must hold class indices of shape '
+                f'{tuple(cls_score.shape[:-1])} or rows of shape {tuple(cls_score.shape)}, '
+                f'but got shape {tuple(label.shape)}.'
+            )
+        if label.dim() < cls_score.dim() and label.is_floating_point():
+            raise ValueError(f'Class indices must be integers, but `label` is {label.dtype}.')
+
+    def _check_labels(self, label: Tensor, valid: Tensor) -> None:
+        """Refuse labels out of range and rows of several classes, without synchronising a GPU."""
+        if torch.compiler.is_compiling() or not len(label):
+            return
+        if label.dim() == 1:
+            # Under sigmoid the index C is MMDetection's background; the softmax form has a column
+            # for it or none.
+            last = self.num_columns if self.use_sigmoid else self.num_columns - 1
+            found, wrong = label, valid & ((label < 0) | (label > last))
+            message = (
+                f'A label must be in [0, {last}] (num_classes={self.num_classes}, background='
+                f"{self.background}) or the ignore_index: set num_classes to the data set's number "
+                'of classes, or mend the label.'
+            )
+        else:
+            found = torch.where(valid, label, 0).sum(-1)
+            wrong = found > 1 + 1e-3
+            message = (
+                'A target row must hold one class (or a mixture that sums to 1). '
+                f'{type(self).__name__} is not defined for samples of several classes: use a '
+                'binary cross entropy there.'
+            )
+        if label.device.type == 'cpu':
+            if wrong.any():
+                what = 'label' if label.dim() == 1 else 'row that sums to'
+                raise ValueError(f'{message} Got the {what} {found[wrong][0].item():g}.')
+        elif label.is_cuda:
+            torch._assert_async(~wrong.any(), message)  # seen at the next synchronisation
+
+    def extra_repr(self) -> str:
+        focal = f', gamma={self.gamma}, balance={self.balance}' if self.use_sigmoid else ''
+        return (
+            f'num_classes={self.num_classes}, use_sigmoid={self.use_sigmoid}, '
+            f'background={self.background}, reduction={self.reduction!r}, '
+            f'loss_weight={self.loss_weight}{focal}'
+        )
