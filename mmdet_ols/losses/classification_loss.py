@@ -114,7 +114,7 @@ class ClassificationLoss(ScoreColumns):
         raise NotImplementedError
 
     def learn(self, logits: Tensor, label: Tensor, valid: Tensor, weight: Tensor | None) -> None:
-        """Look at a training batch after its loss was computed; most methods need not.
+        """Look at a batch that is trained on, after its loss; most methods need not.
 
         Args:
             logits: As in `make_target`.
@@ -185,7 +185,8 @@ class ClassificationLoss(ScoreColumns):
             avg_factor = self._count_valid(valid, as_rows)
         shape = cls_score.shape if self.use_sigmoid else cls_score.shape[:-1]
         loss = self.loss_weight * reduce_loss(loss.reshape(shape), reduction, avg_factor)
-        if self.training:
+        # A call without a graph trains nothing: PISA's heads try a loss out before they take it.
+        if self.training and torch.is_grad_enabled():
             self.learn(logits.detach(), label, foreground, weight)
         return loss
 
@@ -199,15 +200,16 @@ class ClassificationLoss(ScoreColumns):
         return count * self.num_columns if self.use_sigmoid and not as_rows else count
 
     def _flat_weight(self, weight: Tensor, cls_score: Tensor) -> Tensor:
-        if weight.dim() < cls_score.dim():
-            weight = weight[..., None]
-        width = weight.shape[-1] if weight.dim() else 1
-        if width not in ((1, self.num_columns) if self.use_sigmoid else (1,)):
-            raise ValueError(
-                f'`weight` must give one weight for each sample{" or score" * self.use_sigmoid}, '
-                f'but got shape {tuple(weight.shape)} for scores {tuple(cls_score.shape)}.'
-            )
-        return weight.float().expand(*cls_score.shape[:-1], width).reshape(-1, width)
+        """As a column or, for a weight of every score, as rows."""
+        if weight.shape in (cls_score.shape[:-1], (*cls_score.shape[:-1], 1)):
+            return weight.float().reshape(-1, 1)
+        # One for every score, as rows or flat: FSAF's head sends the latter.
+        if self.use_sigmoid and weight.numel() == cls_score.numel():
+            return weight.float().reshape(-1, self.num_columns)
+        raise ValueError(
+            f'`weight` must give one weight for each sample{" or score" * self.use_sigmoid}, '
+            f'but got shape {tuple(weight.shape)} for scores {tuple(cls_score.shape)}.'
+        )
 
     def _check_shapes(self, cls_score: Tensor, label: Tensor) -> None:
         columns = cls_score.shape[-1]

@@ -472,6 +472,29 @@ def test_compiled_loss_equals_eager(rows, use_sigmoid):
     assert_close(tensors(compiled_owner), tensors(eager))
 
 
+def test_a_weight_of_every_score_may_come_flat():
+    """As FSAF's head sends it."""
+    rows, flat = (OLSLoss(C, use_sigmoid=True) for _ in range(2))
+    scores, label = torch.randn(8, C), torch.randint(C, (8,))
+    weight = torch.rand(8, C) * (torch.rand(8, 1) < 0.6)
+    assert_close(rows(scores, label, weight), flat(scores, label, weight.flatten()))
+    assert 0 < rows.sample_count.sum() < 8
+    assert_close(tensors(rows), tensors(flat))
+
+
+@FORMS
+def test_a_call_without_a_graph_teaches_nothing(use_sigmoid):
+    """PISA's heads try the loss out before they take it."""
+    once, twice = (OLSLoss(C, use_sigmoid=use_sigmoid) for _ in range(2))
+    scores, label = torch.randn(8, C), torch.randint(C, (8,))
+    with torch.no_grad():
+        tried = twice(scores, label)
+    assert_close(once(scores, label), tried)
+    twice(scores, label)
+    assert once.sample_count.sum() == 8
+    assert_close(tensors(once), tensors(twice))
+
+
 # --- bad input -----------------------------------------------------------------------------------
 
 
