@@ -212,6 +212,12 @@ class ClassificationLoss(ScoreColumns):
         )
 
     def _check_shapes(self, cls_score: Tensor, label: Tensor) -> None:
+        if not isinstance(label, Tensor):
+            raise TypeError(
+                f'`label` must be a tensor, but got a {type(label).__name__}: heads made for '
+                "MMDetection's QualityFocalLoss (GFL, RTMDet) send labels and qualities together, "
+                f'for which {type(self).__name__} has no meaning. Keep their own loss.'
+            )
         columns = cls_score.shape[-1]
         if columns != self.num_columns:
             hint = f'set num_classes={columns - self.background}'

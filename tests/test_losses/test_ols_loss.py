@@ -529,6 +529,12 @@ def test_bad_settings_are_refused(kwargs, message):
         OLSLoss(**{'num_classes': C, **kwargs})
 
 
+def test_labels_with_qualities_are_refused():
+    """As GFL's and RTMDet's heads send them."""
+    with pytest.raises(TypeError, match=r'must be a tensor, but got a tuple: .*QualityFocalLoss'):
+        OLSLoss(C, use_sigmoid=True)(torch.zeros(2, C), (torch.tensor([0, 1]), torch.ones(2)))
+
+
 def test_an_unknown_setting_is_named():
     with pytest.raises(TypeError, match='OLSLoss has no argument `alhpa`'):
         OLSLoss(C, alhpa=0.5)
