@@ -5,7 +5,7 @@ JPEGImages. The classes are those found in the annotations. TRAIN_SPLIT and TEST
 of ImageSets/Main. The recipe suits a few hundred images and a CPU.
 """
 
-_base_ = 'yolo_hard_voc.py'
+_base_ = '_base_/yolo_mobilenetv2.py'
 
 data_root = '{{$DATA_ROOT:data/own}}'
 train_split = '{{$TRAIN_SPLIT:trainval}}'
@@ -14,73 +14,33 @@ classes = __import__('mmdet_ols').voc_classes(data_root)  # MMEngine takes no im
 metainfo = dict(classes=classes)
 
 model = dict(backbone=dict(init_cfg=None), bbox_head=dict(num_classes=len(classes)))
-
-image_size = (320, 320)
-train_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='LoadAnnotations', with_bbox=True),
-    dict(type='Resize', scale=image_size, keep_ratio=True),
-    dict(type='RandomFlip', prob=0.5),
-    dict(type='PackDetInputs'),
-]
-meta_keys = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')
-test_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='Resize', scale=image_size, keep_ratio=True),
-    dict(type='LoadAnnotations', with_bbox=True),
-    dict(type='PackDetInputs', meta_keys=meta_keys),
-]
 train_dataloader = dict(
-    num_workers=2,
     dataset=dict(
-        _delete_=True,
         type='XMLDataset',
         data_root=data_root,
         ann_file=f'ImageSets/Main/{train_split}.txt',
         data_prefix=dict(sub_data_root=''),
         metainfo=metainfo,
         filter_cfg=dict(filter_empty_gt=True, min_size=32),
-        pipeline=train_pipeline,
-    ),
+        pipeline=_base_.train_pipeline,
+    )
 )
 val_dataloader = dict(
-    num_workers=2,
     dataset=dict(
+        type='XMLDataset',
         data_root=data_root,
         ann_file=f'ImageSets/Main/{test_split}.txt',
         data_prefix=dict(sub_data_root=''),
         metainfo=metainfo,
-        pipeline=test_pipeline,
-    ),
+        test_mode=True,
+        pipeline=_base_.test_pipeline,
+    )
 )
 test_dataloader = val_dataloader
 
 channels_last = True  # convolutions on a CPU take two thirds of the time
-max_epochs = 24
+max_epochs = 16
 train_cfg = dict(max_epochs=max_epochs, val_interval=4)
-optim_wrapper = dict(optimizer=dict(lr=4e-3))
-param_scheduler = [
-    dict(type='LinearLR', start_factor=0.01, begin=0, end=50, by_epoch=False),
-    dict(
-        type='CosineAnnealingLR',
-        eta_min=4e-5,
-        begin=0,
-        end=max_epochs,
-        T_max=max_epochs,
-        by_epoch=True,
-        convert_to_iter_based=True,
-    ),
-]
+param_scheduler = _base_.param_scheduler
+param_scheduler[1].update(begin=0, end=max_epochs, T_max=max_epochs)
 default_hooks = dict(checkpoint=dict(interval=4), logger=dict(interval=10))
-tta_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(
-        type='TestTimeAug',
-        transforms=[
-            [dict(type='Resize', scale=(size, size), keep_ratio=True) for size in (288, 320, 352)],
-            [dict(type='RandomFlip', prob=1.0), dict(type='RandomFlip', prob=0.0)],
-            [dict(type='LoadAnnotations', with_bbox=True)],
-            [dict(type='PackDetInputs', meta_keys=(*meta_keys, 'flip', 'flip_direction'))],
-        ],
-    ),
-]

@@ -1,10 +1,9 @@
 """Online label smoothing on the demo data (`python tools/make_demo_data.py`), on a CPU in minutes.
 
-The VOC config with what a small run needs changed: other data, small images, random weights, and a
-short schedule with a learning rate that suits it.
+Small images, random weights, and a short schedule with a learning rate that suits it.
 """
 
-_base_ = 'yolo_ols_voc.py'
+_base_ = '_base_/yolo_mobilenetv2.py'
 
 data_root = 'data/demo/'
 classes = ('apple', 'peach', 'plum', 'car', 'van', 'bus', 'cat', 'dog', 'fox')
@@ -14,7 +13,7 @@ model = dict(
     backbone=dict(init_cfg=None),
     bbox_head=dict(
         num_classes=len(classes),
-        loss_cls=dict(num_classes=len(classes)),
+        loss_cls=dict(type='OLSLoss', num_classes=len(classes)),
         # Objects here are 20 to 100 pixels wide; the default anchors are made for 416 pixels.
         anchor_generator=dict(
             base_sizes=[
@@ -27,24 +26,18 @@ model = dict(
 )
 
 image_size = (160, 160)
-train_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='LoadAnnotations', with_bbox=True),
-    dict(type='Resize', scale=image_size, keep_ratio=True),
-    dict(type='RandomFlip', prob=0.5),
-    dict(type='PackDetInputs'),
-]
-meta_keys = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')
-test_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='Resize', scale=image_size, keep_ratio=True),
-    dict(type='LoadAnnotations', with_bbox=True),
-    dict(type='PackDetInputs', meta_keys=meta_keys),
+train_pipeline = _base_.train_pipeline
+train_pipeline[2].scale = image_size
+test_pipeline = _base_.test_pipeline
+test_pipeline[1].scale = image_size
+tta_pipeline = _base_.tta_pipeline
+tta_pipeline[1].transforms[0] = [
+    dict(type='Resize', scale=(size, size), keep_ratio=True) for size in (128, 160, 192)
 ]
 train_dataloader = dict(
     batch_size=16,
-    num_workers=2,
     dataset=dict(
+        type='ConcatDataset',
         datasets=[
             dict(
                 type='XMLDataset',
@@ -56,11 +49,19 @@ train_dataloader = dict(
                 pipeline=train_pipeline,
             )
             for year in ('VOC2007', 'VOC2012')
-        ]
+        ],
     ),
 )
 val_dataloader = dict(
-    num_workers=2, dataset=dict(data_root=data_root, metainfo=metainfo, pipeline=test_pipeline)
+    dataset=dict(
+        type='XMLDataset',
+        data_root=data_root,
+        ann_file='VOC2007/ImageSets/Main/test.txt',
+        data_prefix=dict(sub_data_root='VOC2007/'),
+        metainfo=metainfo,
+        test_mode=True,
+        pipeline=test_pipeline,
+    )
 )
 test_dataloader = val_dataloader
 
@@ -69,28 +70,10 @@ max_epochs = 14
 randomness = dict(seed=0)
 train_cfg = dict(max_epochs=max_epochs, val_interval=7)
 optim_wrapper = dict(optimizer=dict(_delete_=True, type='AdamW', lr=2e-3, weight_decay=0.05))
-param_scheduler = [
-    dict(type='LinearLR', start_factor=0.01, begin=0, end=50, by_epoch=False),
-    dict(
-        type='CosineAnnealingLR',
-        eta_min=4e-5,
-        begin=0,
-        end=max_epochs,
-        T_max=max_epochs,
-        by_epoch=True,
-        convert_to_iter_based=True,
-    ),
-]
-default_hooks = dict(checkpoint=dict(interval=1, max_keep_ckpts=2), logger=dict(interval=25))
-tta_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(
-        type='TestTimeAug',
-        transforms=[
-            [dict(type='Resize', scale=(size, size), keep_ratio=True) for size in (128, 160, 192)],
-            [dict(type='RandomFlip', prob=1.0), dict(type='RandomFlip', prob=0.0)],
-            [dict(type='LoadAnnotations', with_bbox=True)],
-            [dict(type='PackDetInputs', meta_keys=(*meta_keys, 'flip', 'flip_direction'))],
-        ],
-    ),
-]
+param_scheduler = _base_.param_scheduler
+param_scheduler[1].update(begin=0, end=max_epochs, T_max=max_epochs)
+default_hooks = dict(
+    checkpoint=dict(interval=1, max_keep_ckpts=2),
+    logger=dict(interval=25),
+    ols=dict(type='OLSHook'),
+)

@@ -2,16 +2,8 @@
 
 _base_ = 'yolo_hard_own.py'
 
-custom_imports = dict(imports=['mmdet_ols'], allow_failed_imports=False)
+# Weight, reduction and sigmoid scores are those of the loss that it takes the place of.
 model = dict(
-    bbox_head=dict(
-        loss_cls=dict(
-            _delete_=True,
-            type='OLSLoss',
-            num_classes={{_base_.model.bbox_head.num_classes}},
-            use_sigmoid=True,
-            reduction='sum',
-        )
-    )
+    bbox_head=dict(loss_cls=dict(type='OLSLoss', num_classes=_base_.model.bbox_head.num_classes))
 )
 default_hooks = dict(ols=dict(type='OLSHook'))

@@ -11,9 +11,11 @@ from mmdet_ols.datasets.voc_annotations import voc_classes
 from mmdet_ols.hooks import OLSHook
 from mmdet_ols.losses import LSLoss, OLSLoss
 from mmdet_ols.metrics import VOCAPMetric
+from mmdet_ols.models import BatchRandomScale
 from mmdet_ols.version import __version__
 
 __all__ = [
+    'BatchRandomScale',
     'LSLoss',
     'OLSHook',
     'OLSLoss',
@@ -40,7 +42,9 @@ def config_path(name: str) -> str:
     for folder in folders:
         if (folder / name).is_file():
             return str(folder / name)
-    shipped = sorted(path.name for folder in folders for path in folder.glob('*.py'))
+    shipped = sorted(
+        str(path.relative_to(folder)) for folder in folders for path in folder.rglob('*.py')
+    )
     raise FileNotFoundError(
         f'`name` must be one of the shipped configs {shipped}, but got {name!r}.'
     )

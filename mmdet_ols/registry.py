@@ -9,21 +9,29 @@ from __future__ import annotations
 from typing import Any, Callable
 
 try:
+    from mmengine.evaluator import BaseMetric
     from mmengine.hooks import Hook
-    from mmengine.registry import HOOKS, MODELS, OPTIM_WRAPPERS
+    from mmengine.registry import HOOKS, METRICS, MODELS, OPTIM_WRAPPERS
 except ModuleNotFoundError as error:
     if error.name != 'mmengine':
         raise  # MMEngine is there but broken: hiding that would help nobody
 
-    class Hook:  # type: ignore[no-redef]
-        """Stands in for MMEngine's Hook, so that hooks can be imported and say what they lack."""
+    class _NeedsMMEngine:
+        """Stands in for MMEngine's base classes: ours can be imported, and say what they lack."""
+
+        instead = ''
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             raise ImportError(
                 f'{type(self).__name__} runs inside MMEngine, which is not installed: '
-                "pip install 'mmdet_ols[onedl]' (or 'mmdet_ols[openmmlab]'). "
-                'Without it, call update_soft_labels() after every epoch of your own loop.'
+                f"pip install 'mmdet_ols[onedl]' (or 'mmdet_ols[openmmlab]').{self.instead}"
             )
+
+    class Hook(_NeedsMMEngine):  # type: ignore[no-redef]
+        instead = ' Without it, call update_soft_labels() after every epoch of your own loop.'
+
+    class BaseMetric(_NeedsMMEngine):  # type: ignore[no-redef]
+        pass
 
     def _no_registry(cls: type) -> type:
         return cls
@@ -31,9 +39,18 @@ except ModuleNotFoundError as error:
     register_model: Callable[[type], type] = _no_registry
     register_hook: Callable[[type], type] = _no_registry
     register_optim_wrapper: Callable[[type], type] = _no_registry
+    register_metric: Callable[[type], type] = _no_registry
 else:
     register_model = MODELS.register_module()
     register_hook = HOOKS.register_module()
     register_optim_wrapper = OPTIM_WRAPPERS.register_module()
+    register_metric = METRICS.register_module()
 
-__all__ = ['Hook', 'register_hook', 'register_model', 'register_optim_wrapper']
+__all__ = [
+    'BaseMetric',
+    'Hook',
+    'register_hook',
+    'register_metric',
+    'register_model',
+    'register_optim_wrapper',
+]

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import mmcv
+import numpy as np
 import pytest
 import torch
 from mmdet.testing import demo_mm_inputs
 from mmdet.utils import register_all_modules
 from mmengine.config import Config
-from mmengine.registry import MODELS, DefaultScope
+from mmengine.dataset import pseudo_collate
+from mmengine.registry import DATASETS, MODELS, DefaultScope
 
 import mmdet_ols
 from mmdet_ols.datasets.demo_voc import CLASSES
@@ -35,6 +38,8 @@ def build(cfg):
     """The model with random weights, the same for every config of one architecture."""
     register_all_modules(init_default_scope=False)
     torch.manual_seed(0)
+    for augment in cfg.model.data_preprocessor.get('batch_augments') or []:
+        augment.sizes = (96,)
     with DefaultScope.overwrite_default_scope('mmdet'):
         cfg.model.backbone.init_cfg = None
         model = MODELS.build(cfg.model)
@@ -49,21 +54,31 @@ def losses(model, num_classes):
     return model.parse_losses(model(**packed, mode='loss'))
 
 
-@pytest.mark.parametrize('data', ['voc', 'own'])
-@pytest.mark.parametrize('method', ['ols', 'ls'])
-def test_a_method_differs_from_its_baseline_in_the_loss_alone(method, data):
-    changed, baseline = read(f'yolo_{method}_{data}.py').to_dict(), read(f'yolo_hard_{data}.py')
-    baseline = baseline.to_dict()
+@pytest.mark.parametrize(
+    ('method', 'data', 'paper'),
+    [
+        ('ols', 'voc', 82.7),
+        ('ols', 'own', None),
+        ('ls', 'voc', 82.3),
+        ('ls', 'own', None),
+        ('ls001', 'voc', None),
+    ],
+)
+def test_a_method_differs_from_its_baseline_in_the_loss_alone(method, data, paper):
+    changed = read(f'yolo_{method}_{data}.py').to_dict()
+    baseline = read(f'yolo_hard_{data}.py').to_dict()
+    results = [(cfg.pop('paper_result', None) or {}).get('value') for cfg in (changed, baseline)]
+    assert results == [paper, 81.6 if data == 'voc' else None]
+    head, hard_head = (cfg['model']['bbox_head'] for cfg in (changed, baseline))
     if method == 'ols':
-        loss = changed['model']['bbox_head'].pop('loss_cls')
-        hard_loss = baseline['model']['bbox_head'].pop('loss_cls')
+        loss, hard_loss = head.pop('loss_cls'), hard_head.pop('loss_cls')
         assert loss.pop('type') == 'OLSLoss' and hard_loss.pop('type') == 'CrossEntropyLoss'
-        assert loss.pop('num_classes') == baseline['model']['bbox_head']['num_classes']
-        assert loss == {key: hard_loss[key] for key in loss}
+        assert loss.pop('num_classes') == hard_head['num_classes']
+        assert loss == hard_loss
         assert changed['default_hooks'].pop('ols') == dict(type='OLSHook')
-        assert changed.pop('custom_imports')['imports'] == ['mmdet_ols']
     else:
-        assert changed['model']['bbox_head'].pop('one_hot_smoother') == 0.1
+        assert head.pop('one_hot_smoother') == dict(ls=0.1, ls001=0.01)[method]
+        assert hard_head.pop('one_hot_smoother', 0) == 0
     assert changed == baseline
 
 
@@ -102,8 +117,11 @@ def test_augmented_tests_give_the_merging_what_it_needs(name):
     cfg = read(name)
     (pack,) = cfg.tta_pipeline[-1].transforms[-1]
     assert set(pack.meta_keys) == {*cfg.test_pipeline[-1].meta_keys, 'flip', 'flip_direction'}
+    assert cfg.test_dataloader.dataset.pipeline == cfg.test_pipeline
     sizes = [step.scale[0] for step in cfg.tta_pipeline[-1].transforms[0]]
     assert min(sizes) <= cfg.test_pipeline[1].scale[0] <= max(sizes)
+    if 'voc' in name:
+        assert sizes == [320, 416, 512, 608]
 
 
 def test_classes_are_those_of_the_data():
@@ -117,3 +135,88 @@ def test_a_config_elsewhere_can_inherit_by_the_installed_path(tmp_path):
     config = tmp_path / 'mine.py'
     config.write_text("_base_ = [__import__('mmdet_ols').config_path('yolo_ols_voc.py')]\n")
     assert Config.fromfile(config).model.bbox_head.loss_cls.type == 'OLSLoss'
+
+
+@pytest.fixture
+def voc(tmp_path):
+    """The VOC config on three images: with a cat and a difficult dog, a difficult dog, nothing."""
+    objects = {'both': [('cat', 0), ('dog', 1)], 'difficult': [('dog', 1)], 'none': []}
+    edges = ('xmin', 'ymin', 'xmax', 'ymax')
+    corners = {'cat': (33, 33, 128, 128), 'dog': (161, 33, 256, 160)}
+    root = tmp_path / 'VOC2007'
+    for folder in ('Annotations', 'ImageSets/Main', 'JPEGImages'):
+        (root / folder).mkdir(parents=True)
+    (root / 'ImageSets/Main/trainval.txt').write_text('\n'.join(objects))
+    for image, content in objects.items():
+        mmcv.imwrite(np.full((160, 320, 3), 90, 'uint8'), root / f'JPEGImages/{image}.jpg')
+        nodes = '<size><width>320</width><height>160</height></size>'
+        for name, difficult in content:
+            box = ''.join(f'<{edge}>{at}</{edge}>' for edge, at in zip(edges, corners[name]))
+            nodes += f'<object><name>{name}</name><difficult>{difficult}</difficult>'
+            nodes += f'<bndbox>{box}</bndbox></object>'
+        (root / f'Annotations/{image}.xml').write_text(f'<annotation>{nodes}</annotation>')
+    cfg = read('yolo_hard_voc.py')
+    cfg.train_dataloader.dataset.datasets[0].data_root = str(tmp_path)
+    return cfg
+
+
+def test_difficult_objects_are_background_to_the_training(voc):
+    """And no image is left out."""
+    model = build(voc)
+    data = voc.train_dataloader.dataset.datasets[0]
+    for step in data.pipeline:
+        if 'prob' in step:
+            step.prob = 0.0
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        dataset = DATASETS.build(data)
+    items = [dataset[i] for i in range(3)]
+    both, difficult, nothing = (item['data_samples'] for item in items)
+    cat = torch.tensor([[32.0, 32, 127, 127]]) * 608 / 320
+    torch.testing.assert_close(both.gt_instances.bboxes.tensor, cat)
+    assert len(both.ignored_instances) == len(difficult.ignored_instances) == 1
+    assert len(difficult.gt_instances) == len(nothing.gt_instances) == 0
+
+    targets = []
+    get_targets = model.bbox_head.get_targets
+    model.bbox_head.get_targets = lambda *args: targets.append(get_targets(*args)) or targets[0]
+    packed = model.data_preprocessor(pseudo_collate(items), training=True)
+    total, _ = model.parse_losses(model(**packed, mode='loss'))
+    assert total.isfinite()
+    ((target_maps, negative_maps),) = targets
+    positive = torch.cat([level[..., 4] for level in target_maps], dim=1)
+    negative = torch.cat(negative_maps, dim=1)
+    assert positive[0].sum() >= 1 and not positive[1:].any()
+    assert negative[1:].all()  # on the difficult dog as well
+
+
+@pytest.mark.parametrize(('name', 'epsilon'), [('yolo_hard_voc.py', 0), ('yolo_ls_voc.py', 0.1)])
+def test_label_smoothing_is_uniform_and_for_objects_alone(name, epsilon):
+    model = build(read(name))
+    single, seen = model.bbox_head.loss_by_feat_single, []
+
+    def watched(pred, target, negative):
+        result = single(pred, target, negative)
+        (gradient,) = torch.autograd.grad(result[0], pred, retain_graph=True)
+        seen.append((target, gradient.permute(0, 2, 3, 1).reshape(target.shape)))
+        return result
+
+    model.bbox_head.loss_by_feat_single = watched
+    losses(model, 20)
+    rows = torch.cat([target[target[..., 4] == 1] for target, _ in seen])[:, 5:]
+    assert len(rows) > 0
+    expected = torch.full_like(rows, epsilon / 20)
+    expected[:, -1] += 1 - epsilon
+    torch.testing.assert_close(rows.sort(dim=1).values, expected)
+    for target, gradient in seen:
+        assert not gradient[target[..., 4] == 0].any()
+
+
+def test_objectness_has_the_same_focal_weight_for_objects_and_background():
+    torch.manual_seed(0)
+    logits, targets = torch.randn(4, 50), torch.randint(0, 2, (4, 50)).float()
+    mask = torch.randint(0, 2, (4, 50)).float()
+    loss = build(read('yolo_hard_voc.py')).bbox_head.loss_conf
+    score = logits.sigmoid()
+    error = -(targets * score.log() + (1 - targets) * (1 - score).log())
+    expected = ((targets - score) ** 2 * error * mask).sum() / 8
+    torch.testing.assert_close(loss(logits, targets, weight=mask), expected)

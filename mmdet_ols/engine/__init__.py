@@ -20,7 +20,7 @@ from mmdet_ols.engine.command_line import (
 )
 from mmdet_ols.engine.cpu_amp import CPUAmpOptimWrapper
 from mmdet_ols.engine.launch import build_runner
-from mmdet_ols.engine.preflight import check_datasets, check_losses
+from mmdet_ols.engine.preflight import check_datasets, check_losses, check_pretrained
 
 __all__ = [
     'CPUAmpOptimWrapper',
@@ -29,6 +29,7 @@ __all__ = [
     'check_datasets',
     'check_fits',
     'check_losses',
+    'check_pretrained',
     'check_start',
     'clear_errors',
     'load_checkpoint',

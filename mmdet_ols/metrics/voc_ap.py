@@ -1,0 +1,112 @@
+"""Average precision as PASCAL VOC defines it, in both of its readings and for every class."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from mmdet_ols.registry import BaseMetric, register_metric
+
+
+@register_metric
+class VOCAPMetric(BaseMetric):
+    """PASCAL VOC's AP as area under the curve (VOC2010 and later) and at 11 points (VOC2007).
+
+    MMDetection's own `eval_map` does the matching. Its `VOCMetric` reports one of the two readings
+    at a time, prints the AP of each class without logging it, and prints VOC's class names for
+    any data in a folder called VOC2007 or VOC2012. As VOC has it, objects marked as difficult
+    count neither for nor against a detector, of several detections of one object all but the
+    best are false, and sizes count whole pixels (x2 - x1 + 1).
+
+    Logs, between 0 and 1: `pascal_voc/mAP` (area), `pascal_voc/mAP_11points`, and per class
+    `pascal_voc/AP/CLASS` and `pascal_voc/AP_11points/CLASS`. A class without objects to be found
+    has no AP: it is not logged and does not count in the means.
+
+    Args:
+        iou_thr: Overlap with an object from which a detection counts as right.
+        collect_device: Where the processes' results are gathered, 'cpu' or 'gpu'.
+        prefix: What the names of the logged values start with.
+    """
+
+    default_prefix = 'pascal_voc'
+
+    def __init__(
+        self, iou_thr: float = 0.5, collect_device: str = 'cpu', prefix: str | None = None
+    ) -> None:
+        super().__init__(collect_device=collect_device, prefix=prefix)
+        if not 0 < iou_thr <= 1:
+            raise ValueError(f'`iou_thr` must be above 0 and at most 1, but got {iou_thr!r}.')
+        self.iou_thr = iou_thr
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
+        """Keep the objects and the detections of a batch, as `eval_map` wants them.
+
+        Args:
+            data_batch: Not used.
+            data_samples: MMDetection's data samples as dicts.
+        """
+        import numpy as np
+
+        for sample in data_samples:
+            objects, ignored, found = (
+                {key: sample[instances][key].cpu().numpy() for key in keys}
+                for instances, keys in (
+                    ('gt_instances', ('bboxes', 'labels')),
+                    ('ignored_instances', ('bboxes', 'labels')),
+                    ('pred_instances', ('bboxes', 'labels', 'scores')),
+                )
+            )
+            annotation = dict(
+                **objects, bboxes_ignore=ignored['bboxes'], labels_ignore=ignored['labels']
+            )
+            detections = np.hstack([found['bboxes'], found['scores'][:, None]])
+            per_class = [
+                detections[found['labels'] == label]
+                for label in range(len(self.dataset_meta['classes']))
+            ]
+            self.results.append((annotation, per_class))
+
+    def compute_metrics(self, results: list) -> dict[str, float]:
+        """Compute and print both readings.
+
+        Args:
+            results: What `process` kept, of all images and processes.
+        """
+        # Here rather than above: importing this package must not need MMDetection.
+        from mmdet.evaluation.functional import average_precision, eval_map, print_map_summary
+        from mmengine.logging import MMLogger
+
+        logger = MMLogger.get_current_instance()
+        classes = self.dataset_meta['classes']
+        annotations, detections = zip(*results)
+        logger.info('AP as area under the precision-recall curve:')
+        _, per_class = eval_map(
+            detections,
+            annotations,
+            iou_thr=self.iou_thr,
+            dataset=classes,
+            logger=logger,
+            use_legacy_coordinate=True,
+            eval_mode='area',
+        )
+        at_11_points = [
+            dict(result, ap=average_precision(result['recall'], result['precision'], '11points'))
+            for result in per_class
+        ]
+        area, eleven = (
+            {
+                name: float(result['ap'])
+                for name, result in zip(classes, reading)
+                if result['num_gts'] > 0
+            }
+            for reading in (per_class, at_11_points)
+        )
+        means = [sum(aps.values()) / max(len(aps), 1) for aps in (area, eleven)]
+        logger.info('AP at 11 points of recall:')
+        print_map_summary(means[1], at_11_points, classes, logger=logger)
+        return {
+            'mAP': means[0],
+            'mAP_11points': means[1],
+            **{f'AP/{name}': ap for name, ap in area.items()},
+            **{f'AP_11points/{name}': ap for name, ap in eleven.items()},
+        }
