@@ -1,0 +1,141 @@
+#!/usr/bin/env python
+"""Train and test configs with the same seeds, and compare what they reach in one table.
+
+Finished runs are kept and interrupted ones go on, so the same command can be given again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from datetime import date
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from mmdet_ols import engine
+from mmdet_ols.analysis.comparison import Comparison, write_comparison
+from mmdet_ols.engine.experiment import Experiment, machine, read_methods, versions
+from mmdet_ols.engine.run_display import RunDisplay
+from mmdet_ols.engine.runs import LOG, run_all, terminating_is_interrupting
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        'configs', nargs='*', metavar='CONFIG', help='the others are compared with the first'
+    )
+    parser.add_argument(
+        '--variant',
+        nargs='+',
+        action='append',
+        default=[],
+        metavar=('NAME CONFIG', 'KEY=VALUE'),
+        help='a config with entries of its own, under a name of its own; after the CONFIGs; as in '
+        '--variant mean configs/a.py model.bbox_head.loss_cls.sigmoid_reading=mean',
+    )
+    parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2], help='(0 1 2)')
+    parser.add_argument('--jobs', type=int, default=1, help='how many runs at once (1)')
+    parser.add_argument('--work-dir', help='where all goes (work_dirs/compare_NAME_NAME...)')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        default=[],
+        metavar='KEY=VALUE',
+        help='override entries of all configs',
+    )
+    parser.add_argument(
+        '--allow',
+        nargs='+',
+        default=[],
+        metavar='KEY',
+        help='entries in which the configs may differ beside their losses, as in model.backbone',
+    )
+    parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
+    parser.add_argument('--tta', action='store_true', help='test with test-time augmentation')
+    parser.add_argument('--metric', help="the logged metric to put first (the hosts' main one)")
+    parser.add_argument(
+        '--trust-checkpoint',
+        action='store_true',
+        help='load checkpoints that hold more than data; they can run code on this machine',
+    )
+    args = parser.parse_args()
+    if args.jobs < 1:
+        parser.error(f'--jobs must be at least 1, but got {args.jobs}')
+    if len(set(args.seeds)) < len(args.seeds):
+        parser.error(f'--seeds must differ from each other, but got {args.seeds}')
+    if not args.configs and not args.variant:
+        parser.error('name at least one CONFIG or --variant')
+    if any(len(words) < 2 for words in args.variant):
+        parser.error('--variant takes NAME CONFIG [KEY=VALUE ...]')
+    return args
+
+
+def main() -> None:
+    args = parse_args()
+    with engine.clear_errors():
+        asked = [(Path(path).stem, path, args.cfg_options) for path in args.configs]
+        asked += [(name, path, [*args.cfg_options, *own]) for name, path, *own in args.variant]
+        methods = read_methods(asked, args.amp, args.trust_checkpoint)
+        name = f'compare_{"_".join(method.name for method in methods)}'[:120]
+        work_dir = Path(args.work_dir or Path('work_dirs', name))
+        experiment = Experiment(
+            methods,
+            args.seeds,
+            work_dir,
+            Path(__file__).resolve().parent,
+            args.allow,
+            args.tta,
+            args.metric,
+            train_options=['--amp'] * args.amp,
+            common_options=['--trust-checkpoint'] * args.trust_checkpoint,
+        )
+        experiment.check()
+    how = {
+        'command': f'`python {shlex.join(sys.argv)}`',
+        'seeds': ' '.join(map(str, args.seeds)),
+        'test': 'with test-time augmentation' if args.tta else 'plain',
+        'machine': machine(),
+        'runs at once': f'{args.jobs}' + ' (times are of runs that share it)' * (args.jobs > 1),
+        'versions': versions(),
+        'date': date.today().isoformat(),
+    }
+    display = RunDisplay(experiment, args.jobs)
+
+    def report(event: str, folder: Path, text: str) -> None:
+        display.report(event, folder, text)
+        if event == 'finished':  # so that nothing is lost
+            write_comparison(experiment.comparison({}), work_dir, how)
+
+    try:
+        with terminating_is_interrupting(), display:
+            failed = run_all(display.open, experiment.next_command, args.jobs, report)
+    except KeyboardInterrupt:
+        print('Interrupted: all runs are stopped. The same command goes on.', file=sys.stderr)
+        sys.exit(130)
+    comparison = experiment.comparison(failed)
+    if comparison.keys:
+        write_comparison(comparison, work_dir, how)
+        show(comparison, display.console)
+        print(f'Written: {work_dir / "comparison.md"}, comparison.csv and comparison.png beside it')
+    if failed:
+        logs = ', '.join(str(folder / LOG) for folder in failed)
+        sys.exit(f'error: {len(failed)} of {len(experiment.runs)} runs failed, see {logs}')
+
+
+def show(comparison: Comparison, console: Console) -> None:
+    """Print the tables and their notes."""
+    for header, rows in (comparison.table(), comparison.class_table()):
+        if rows:
+            table = Table(*header)
+            for row in rows:
+                table.add_row(*row)
+            console.print(table)
+    for note in comparison.notes():
+        console.print(note, markup=False)
+
+
+if __name__ == '__main__':
+    main()
