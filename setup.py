@@ -46,6 +46,7 @@ setup(
     long_description_content_type='text/markdown',
     license='Apache-2.0',
     packages=find_packages(include=['mmdet_ols', 'mmdet_ols.*']),
+    package_data={'mmdet_ols.analysis': ['report.html']},
     python_requires='>=3.9',
     install_requires=['torch>=2.1'],
     extras_require={
@@ -57,7 +58,7 @@ setup(
             'onedl-mmpretrain>=1.3.6',
         ],
         'openmmlab': ['mmengine>=0.10', 'mmcv>=2.0.0', 'mmdet>=3.3', 'mmpretrain>=1.2'],
-        'plot': ['matplotlib'],
+        'plot': ['Jinja2', 'matplotlib', 'Pillow', 'scipy'],
         'demo': ['numpy', 'Pillow', 'rich'],
         'dev': ['mypy', 'pytest', 'pytest-timeout', 'ruff', 'scikit-learn'],
     },

@@ -25,6 +25,13 @@ def parse_args() -> argparse.Namespace:
         help=f'number of images of {", ".join(DEFAULT_NUM_IMAGES)}',
     )
     parser.add_argument('--seed', type=int, default=0, help='another seed draws other images')
+    parser.add_argument(
+        '--wrong-labels',
+        type=float,
+        default=0.0,
+        metavar='SHARE',
+        help='share of the training objects that get a wrong class on purpose, as in 0.05',
+    )
     parser.add_argument('--workers', type=int, help='number of processes (None: one a CPU core)')
     return parser.parse_args()
 
@@ -33,7 +40,9 @@ def main() -> None:
     args = parse_args()
     num_images = dict(zip(DEFAULT_NUM_IMAGES, args.images))
     try:
-        make_demo_voc(args.root, num_images, args.seed, args.workers, progress=True)
+        make_demo_voc(
+            args.root, num_images, args.seed, args.workers, True, wrong_labels=args.wrong_labels
+        )
     except (ValueError, OSError) as error:
         sys.exit(f'error: {error}')
     num_objects = json.loads((args.root / MANIFEST).read_text())['num_objects']

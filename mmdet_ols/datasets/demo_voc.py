@@ -49,6 +49,7 @@ DEFAULT_NUM_IMAGES: dict[str, int] = {
     'VOC2007/test': 250,
 }
 MANIFEST = 'demo.json'
+WRONG_LABELS = 'wrong_labels.json'
 FORMAT_VERSION = 2  # raise it whenever the same seed would draw something else
 
 MAX_OBJECTS = 5
@@ -78,6 +79,7 @@ def make_demo_voc(
     seed: int = 0,
     workers: int | None = None,
     progress: bool = False,
+    wrong_labels: float = 0.0,
 ) -> None:
     """Draw the demo data set into a new folder, or re-use the same set where it already lies there.
 
@@ -93,6 +95,10 @@ def make_demo_voc(
         seed: Not negative.
         workers: Number of processes, at least 1; None is one a CPU core.
         progress: Show a progress bar (needs rich).
+        wrong_labels: Share of the trainval objects, in [0, 1], whose written class is one of the
+            other classes, each as likely, for looking at what finds such mistakes. The images and
+            the test split stay as they are. `wrong_labels.json` in `root` lists them: image (as
+            'VOC2007/000001'), object (its place in the annotation, from 0), true and written class.
 
     Raises:
         ValueError: An argument is outside its range, or a split is unknown.
@@ -112,14 +118,20 @@ def make_demo_voc(
         raise ValueError(f'seed must not be negative, but got {seed!r}.')
     if workers is not None and workers < 1:
         raise ValueError(f'workers must be at least 1, or None for all cores, but got {workers!r}.')
+    if not 0 <= wrong_labels <= 1:
+        raise ValueError(f'wrong_labels must be a share in [0, 1], but got {wrong_labels!r}.')
 
     parameters = {'format_version': FORMAT_VERSION, 'seed': seed, 'num_images': counts}
+    if wrong_labels:
+        parameters['wrong_labels'] = wrong_labels
     if _is_made(root, parameters):
         return
     root.parent.mkdir(parents=True, exist_ok=True)
     partial_root = Path(tempfile.mkdtemp(prefix=f'.{root.name}-', dir=root.parent))
     try:
         objects = _make_splits(partial_root, counts, seed, workers, progress)
+        if wrong_labels:
+            _write_wrong_labels(partial_root, counts, seed, wrong_labels, objects)
         manifest = {**parameters, 'num_objects': objects}
         (partial_root / MANIFEST).write_text(json.dumps(manifest, indent=2) + '\n')
         partial_root.chmod(0o755)  # mkdtemp's folders are for their owner alone
@@ -146,15 +158,17 @@ def _is_made(root: Path, parameters: dict) -> bool:
         )
     try:
         found = json.loads(manifest.read_text())
-        made = {key: found[key] for key in parameters}
+        # A set with right labels alone does not mention wrong ones.
+        wanted, found = ({'wrong_labels': 0.0, **values} for values in (parameters, found))
+        made = {key: found[key] for key in wanted}
     except (ValueError, KeyError, TypeError) as error:
         raise FileExistsError(f'{manifest} is not a manifest of a demo set. {advice}') from error
-    if made != parameters:
-        differs = [key for key in parameters if made[key] != parameters[key]]
+    if made != wanted:
+        differs = [key for key in wanted if made[key] != wanted[key]]
         raise FileExistsError(
             f'root must be a new folder or hold the same demo set, but {root} was made with '
             f'{ {key: made[key] for key in differs} } instead of '
-            f'{ {key: parameters[key] for key in differs} }. {advice}'
+            f'{ {key: wanted[key] for key in differs} }. {advice}'
         )
     return True
 
@@ -190,6 +204,42 @@ def _tally(
     for (split, _), objects in zip(jobs, made):
         totals.setdefault(split, Counter()).update(objects)
     return {split: {name: total[name] for name in CLASSES} for split, total in totals.items()}
+
+
+def _write_wrong_labels(
+    root: Path,
+    counts: Mapping[str, int],
+    seed: int,
+    share: float,
+    objects: dict[str, dict[str, int]],
+) -> None:
+    """Give objects of the trainval splits another class, list them, and keep `objects` right."""
+    splits = [split for split in counts if split.endswith('/trainval')]
+    paths = {
+        root / split.split('/')[0] / 'Annotations' / f'{_image_name(split, index)}.xml': split
+        for split in splits
+        for index in range(counts[split])
+    }
+    trees = {path: ET.parse(path) for path in paths}
+    places = [
+        (path, place)
+        for path, tree in trees.items()
+        for place in range(len(tree.findall('object')))
+    ]
+    rng = np.random.default_rng([seed, len(DEFAULT_NUM_IMAGES)])  # a stream that no image has
+    chosen = sorted(rng.choice(len(places), round(share * len(places)), replace=False))
+    mistakes = []
+    for path, place in (places[index] for index in chosen):
+        node = trees[path].findall('object')[place].find('name')
+        assert node is not None and node.text
+        true = node.text
+        node.text = str(rng.choice([name for name in CLASSES if name != true]))
+        objects[paths[path]][true] -= 1
+        objects[paths[path]][node.text] += 1
+        image = f'{path.parts[-3]}/{path.stem}'
+        mistakes.append({'image': image, 'object': place, 'true': true, 'written': node.text})
+        trees[path].write(path, encoding='utf-8')
+    (root / WRONG_LABELS).write_text(json.dumps(mistakes, indent=1) + '\n')
 
 
 def _image_name(split: str, index: int) -> str:

@@ -100,7 +100,7 @@ def check_datasets(cfg: Config, splits: tuple[str, ...] = SPLITS, strict: bool =
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
         for split in splits:
             loader = cfg.get(f'{split}_dataloader') or {}
-            for dataset in _leaf_datasets(loader.get('dataset') or {}):
+            for dataset in leaf_datasets(loader.get('dataset') or {}):
                 places = {key: dataset.get(key) for key in ('data_root', 'ann_file', 'data_prefix')}
                 if str(places) not in seen:  # the same images often serve to validate and to test
                     seen.add(str(places))
@@ -331,15 +331,15 @@ def _is_a(cls: Any, name: str) -> bool:
     return any(base.__name__ == name for base in getattr(cls, '__mro__', ()))
 
 
-def _leaf_datasets(dataset: Any) -> Iterator[ConfigDict]:
+def leaf_datasets(dataset: Any) -> Iterator[ConfigDict]:
     """The data sets inside ConcatDataset, RepeatDataset, MultiImageMixDataset and their kin."""
     if isinstance(dataset, (list, tuple)):
         for item in dataset:
-            yield from _leaf_datasets(item)
+            yield from leaf_datasets(item)
     elif isinstance(dataset, dict) and dataset:
         inner = dataset.get('datasets') or dataset.get('dataset')
         if inner:
-            yield from _leaf_datasets(inner)
+            yield from leaf_datasets(inner)
         else:
             yield dataset
 

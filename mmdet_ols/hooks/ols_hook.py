@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import re
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,6 +12,9 @@ from torch import Tensor
 
 from mmdet_ols.core import SUMS, SoftLabelState
 from mmdet_ols.registry import Hook, register_hook
+
+#: Above this number of score columns the history of the soft labels is not kept by default.
+MAX_RECORDED = 256
 
 
 @register_hook
@@ -30,6 +36,11 @@ class OLSHook(Hook):
             period; 1 epoch there).
         draw_interval: Draw the soft-label matrix into the Visualizer at every so many roll-overs;
             0 never draws.
+        record_interval: Write the soft labels of every so many roll-overs, and those of the start
+            (step 0), to `<work_dir>/soft_labels/<loss>/<epoch or iter>_<step>.npy` (float32);
+            0 never does. None writes all up to 256 score columns and none above, where a history
+            would fill disks. A training that goes on from an earlier step, or starts anew, first
+            removes the files of later steps.
 
     Raises:
         ValueError: An interval is out of range, or `by_epoch=True` in an iteration-based loop.
@@ -39,18 +50,28 @@ class OLSHook(Hook):
     # and before CheckpointHook (VERY_LOW), which is to save the new period's start.
     priority = 'BELOW_NORMAL'
 
-    def __init__(self, by_epoch: bool = True, interval: int = 1, draw_interval: int = 0) -> None:
+    def __init__(
+        self,
+        by_epoch: bool = True,
+        interval: int = 1,
+        draw_interval: int = 0,
+        record_interval: int | None = None,
+    ) -> None:
         super().__init__()
         if not isinstance(interval, int) or interval < 1:
             raise ValueError(f'`interval` must be a positive integer, but got {interval!r}.')
-        if not isinstance(draw_interval, int) or draw_interval < 0:
-            raise ValueError(
-                '`draw_interval` must be 0 (never) or a positive integer, but got '
-                f'{draw_interval!r}.'
-            )
+        for name, value in (
+            ('draw_interval', draw_interval),
+            ('record_interval', 0 if record_interval is None else record_interval),
+        ):
+            if not isinstance(value, int) or value < 0:
+                raise ValueError(
+                    f'`{name}` must be 0 (never) or a positive integer, but got {value!r}.'
+                )
         self.by_epoch = by_epoch
         self.interval = interval
         self.draw_interval = draw_interval
+        self.record_interval = record_interval
         self._losses: dict[str, SoftLabelState] = {}
         self._absent: list[str] = []  # losses whose soft labels a loaded checkpoint did not hold
         self._started_epoch = -1
@@ -90,6 +111,12 @@ class OLSHook(Hook):
                 "epochs: set dict(type='OLSHook', by_epoch=False, interval=k), with k the number "
                 'of iterations that make one pass over your data.'
             )
+        step = runner.epoch if self.by_epoch else runner.iter
+        for name, loss in self._losses.items():
+            if self._records(loss):
+                self._forget_later_records(runner, name, step)
+                if step == 0:
+                    self._record(runner, name, loss, step)
 
     def before_train_epoch(self, runner: Any) -> None:
         self._started_epoch = runner.epoch
@@ -179,6 +206,12 @@ class OLSHook(Hook):
             runner.visualizer.add_scalars(
                 {f'ols/{name}/{key}': value for key, value in report.items()}, step=step
             )
+            if math.isnan(report['correct_share']):
+                runner.logger.warning(
+                    f'{name} saw no sample of a class since the last roll-over, so its soft labels '
+                    'stay as they are. Some heads take a `loss_cls` and never call it (FreeAnchor, '
+                    'AutoAssign); else look at the data and the assignment.'
+                )
             runner.logger.info(
                 f'Soft labels of {name} rolled over at {unit} {step}: '
                 f'{report["correct_share"]:.1%} of the samples were classified correctly, '
@@ -187,6 +220,8 @@ class OLSHook(Hook):
             )
             if self.draw_interval and step // self.interval % self.draw_interval == 0:
                 self._draw(runner, name, loss, step)
+            if self._records(loss) and step // self.interval % (self.record_interval or 1) == 0:
+                self._record(runner, name, loss, step)
         self._sums_are_complete = True
 
     def _draw(self, runner: Any, name: str, loss: SoftLabelState, step: int) -> None:
@@ -196,6 +231,30 @@ class OLSHook(Hook):
         names = fitting_names(loss.soft_labels, metainfo.get('classes'))
         image = draw_soft_labels(loss.soft_labels, names, title=f'{name}, {step}')
         runner.visualizer.add_image(f'soft_labels_{name}', image, step=step)
+
+    def _records(self, loss: SoftLabelState) -> bool:
+        """Whether this process keeps the history of a loss."""
+        from mmengine.dist import is_main_process
+
+        if self.record_interval is None:
+            return is_main_process() and len(loss.soft_labels) <= MAX_RECORDED
+        return is_main_process() and self.record_interval > 0
+
+    def _record(self, runner: Any, name: str, loss: SoftLabelState, step: int) -> None:
+        import numpy as np  # not at the top: without a host, torch is all that the package needs
+
+        folder = Path(runner.work_dir, 'soft_labels', name)
+        folder.mkdir(parents=True, exist_ok=True)
+        unit = 'epoch' if self.by_epoch else 'iter'
+        np.save(folder / f'{unit}_{step}.npy', loss.soft_labels.cpu().numpy())
+
+    @staticmethod
+    def _forget_later_records(runner: Any, name: str, step: int) -> None:
+        """Remove what a run that this one replaces has left: two histories must not mix."""
+        for path in Path(runner.work_dir, 'soft_labels', name).glob('*.npy'):
+            match = re.fullmatch(r'(?:epoch|iter)_(\d+)', path.stem)
+            if match and int(match[1]) > step:
+                path.unlink()
 
 
 def _saves_now(runner: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
 import runpy
@@ -18,6 +19,9 @@ from mmdet_ols.datasets import demo_voc
 from mmdet_ols.datasets.demo_voc import CLASSES, FAMILIES, TRAIT_MEANS, draw_object, make_demo_voc
 
 SMALL = {'VOC2007/trainval': 40, 'VOC2012/trainval': 30, 'VOC2007/test': 30}
+
+#: Of two annotations of format version 2, seed 0.
+DIGESTS = ['00debd65baed6367', '669aa21f1fd84787']
 
 
 @pytest.fixture(scope='module')
@@ -209,6 +213,81 @@ def test_families_differ_in_colour():
     assert np.mean(right) > 0.9
 
 
+@pytest.fixture(scope='module')
+def wrong(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('wrong') / 'set'
+    make_demo_voc(folder, SMALL, workers=1, wrong_labels=0.1)
+    return folder
+
+
+def labels(root):
+    """{(image, number of the object): class} of a set."""
+    return {
+        (f'{path.parts[-3]}/{path.stem}', number): item['name']
+        for path in root.glob('*/Annotations/*.xml')
+        for number, item in enumerate(read_objects(path)[1])
+    }
+
+
+def test_wrong_labels_are_the_share_asked_for_and_all_listed(root, wrong):
+    true, written = labels(root), labels(wrong)
+    changed = {place for place in true if true[place] != written[place]}
+    assert true.keys() == written.keys()
+    trainval = [place for place in true if not place[0].startswith('VOC2007/1')]
+    assert changed <= set(trainval)
+    assert len(changed) == round(0.1 * len(trainval)) > 10
+    listed = json.loads((wrong / 'wrong_labels.json').read_text())
+    assert {(m['image'], m['object']): (m['true'], m['written']) for m in listed} == {
+        place: (true[place], written[place]) for place in changed
+    }
+    assert len(listed) == len(changed)
+    counted = json.loads((wrong / 'demo.json').read_text())['num_objects']
+    assert {name: sum(split[name] for split in counted.values()) for name in CLASSES} == {
+        name: list(written.values()).count(name) for name in CLASSES
+    }
+
+
+def test_wrong_labels_change_nothing_but_the_names(root, wrong):
+    right, other = contents(root), contents(wrong)
+    assert other.keys() - right.keys() == {Path('wrong_labels.json')}
+    for path, data in right.items():
+        if path.suffix == '.xml':
+            lines = zip(data.splitlines(), other[path].splitlines())
+            assert all(a == b or b'<name>' in a and b'<name>' in b for a, b in lines)
+            assert data.count(b'\n') == other[path].count(b'\n')
+        elif path.name != 'demo.json':
+            assert data == other[path], path
+
+
+def test_any_other_class_is_written_and_the_seed_decides(tmp_path):
+    few = {'VOC2007/trainval': 25, 'VOC2012/trainval': 25, 'VOC2007/test': 1}
+    for name, seed in (('all', 0), ('again', 0), ('other', 1)):
+        make_demo_voc(tmp_path / name, few, seed=seed, workers=1, wrong_labels=1.0)
+    assert contents(tmp_path / 'all') == contents(tmp_path / 'again')
+    listed = json.loads((tmp_path / 'all/wrong_labels.json').read_text())
+    pairs = {(m['true'], m['written']) for m in listed}
+    # 150 draws of 72 pairs leave about 9 out.
+    assert len(listed) > 120 and len(pairs) > 50 and all(a != b for a, b in pairs)
+    other = json.loads((tmp_path / 'other/wrong_labels.json').read_text())
+    assert listed != other
+
+
+def test_sets_with_and_without_wrong_labels_are_told_apart(root, wrong):
+    make_demo_voc(wrong, SMALL, wrong_labels=0.1)
+    with pytest.raises(FileExistsError, match=r"'wrong_labels': 0.1\} instead of .*0.0"):
+        make_demo_voc(wrong, SMALL)
+    with pytest.raises(FileExistsError, match=r"'wrong_labels': 0.0\} instead of .*0.2"):
+        make_demo_voc(root, SMALL, wrong_labels=0.2)
+    assert 'wrong_labels' not in json.loads((root / 'demo.json').read_text())
+
+
+def test_the_default_set_is_what_it_was(root):
+    """A set of this format made by an earlier release is the same set, byte for byte."""
+    names = ('VOC2007/Annotations/000001.xml', 'VOC2012/Annotations/2012_000030.xml')
+    digests = [hashlib.sha256((root / name).read_bytes()).hexdigest()[:16] for name in names]
+    assert demo_voc.FORMAT_VERSION == 2 and digests == DIGESTS
+
+
 def test_same_set_is_used_again(root, monkeypatch):
     before = {path: path.stat().st_mtime_ns for path in root.rglob('*')}
     monkeypatch.setattr(demo_voc, '_make_splits', lambda *_: pytest.fail('drawn again'))
@@ -267,6 +346,8 @@ def test_interrupted_run_leaves_nothing(tmp_path, monkeypatch):
         ({'num_images': {'VOC2012/test': 3}}, r"num_images must name splits .*\['VOC2012/test'\]"),
         ({'num_images': {'VOC2007/test': 0}}, r"num_images\['VOC2007/test'\] .*but got 0"),
         ({'seed': -1}, 'seed must not be negative, but got -1'),
+        ({'wrong_labels': -0.1}, r'wrong_labels must be a share in \[0, 1\], but got -0.1'),
+        ({'wrong_labels': 1.5}, r'wrong_labels must be a share in \[0, 1\], but got 1.5'),
         ({'workers': 0}, 'workers must be at least 1, .*but got 0'),
     ],
 )

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 
+import mmengine.dist
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
@@ -15,6 +18,7 @@ from toy_runner import (
     BACKGROUND,
     NUM_BATCHES,
     NUM_CLASSES,
+    OLS,
     Recorder,
     ToyClassifier,
     exactly,
@@ -27,6 +31,7 @@ from toy_runner import (
 )
 
 from mmdet_ols import OLSHook
+from mmdet_ols.hooks import ols_hook
 
 
 def of_head(states, name='head'):
@@ -103,6 +108,8 @@ def test_epochs_are_refused_in_a_loop_that_has_none(tmp_path):
         (dict(interval=-1), '`interval` must be a positive integer, but got -1'),
         (dict(interval=2.0), '`interval` must be a positive integer, but got 2.0'),
         (dict(draw_interval=-1), r'`draw_interval` must be 0 \(never\) or .*, but got -1'),
+        (dict(record_interval=-1), r'`record_interval` must be 0 \(never\) or .*, but got -1'),
+        (dict(record_interval=2.5), r'`record_interval` must be 0 \(never\) or .*, but got 2.5'),
         (dict(draw_interval=0.5), r'`draw_interval` must be 0 \(never\) or .*, but got 0.5'),
     ],
 )
@@ -115,6 +122,15 @@ def test_hook_without_a_loss_warns(tmp_path):
     run = train(tmp_path, make_batches(), epochs=1, loss=dict(type=nn.CrossEntropyLoss))
     warnings = [line for line in run['log'].splitlines() if 'WARNING' in line]
     assert any('OLSHook found no loss with online soft labels' in line for line in warnings)
+
+
+def test_a_loss_that_saw_no_class_warns(tmp_path):
+    """As where a head never calls its loss; here there is nothing but background."""
+    batches = [dict(batch, label=torch.full_like(batch['label'], 4)) for batch in make_batches()]
+    run = train(tmp_path / 'background', batches, epochs=2)
+    # MMEngine says a thing once.
+    assert len(re.findall(r'WARNING - losses.head saw no sample of a class', run['log'])) == 1
+    assert 'saw no sample' not in train(tmp_path / 'all', make_batches(), epochs=1)['log']
 
 
 def test_loss_without_a_hook_warns_in_the_second_epoch(tmp_path, recwarn):
@@ -174,6 +190,72 @@ def test_drawing_interval(tmp_path, arguments, steps):
     train(tmp_path, make_batches(), **arguments)
     drawn = {path.name for path in tmp_path.rglob('*.png')}
     assert drawn == {f'soft_labels_losses.head_{step}.png' for step in steps}
+
+
+# --- what it records -----------------------------------------------------------------------------
+
+
+def records(work_dir, name='head'):
+    """{'epoch_3': matrix} of a loss; no other files lie there."""
+    folder = work_dir / 'soft_labels' / f'losses.{name}'
+    return {path.stem: torch.from_numpy(np.load(path)) for path in folder.glob('*.npy')}
+
+
+def test_history_of_every_loss(tmp_path):
+    run = train(tmp_path, make_batches(), epochs=3, names=('head', 'other'))
+    assert len(list((tmp_path / 'soft_labels').iterdir())) == 2
+    for name in ('head', 'other'):
+        start = ToyClassifier(OLS, (name,)).losses[name].soft_labels
+        expected = {'epoch_0': start}
+        for epoch, states in run['epochs'].items():
+            expected[f'epoch_{epoch}'] = states[name]['soft_labels']
+        exactly(records(tmp_path, name), expected)
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'steps'),
+    [
+        (dict(epochs=4, ols=dict(record_interval=2)), {'epoch_0', 'epoch_2', 'epoch_4'}),
+        (dict(epochs=4, ols=dict(interval=2, record_interval=2)), {'epoch_0', 'epoch_4'}),
+        (dict(epochs=1, ols=dict(by_epoch=False, interval=2)), {'iter_0', 'iter_2', 'iter_4'}),
+        (dict(iters=4, ols=dict(by_epoch=False, interval=3)), {'iter_0', 'iter_3'}),
+        (dict(epochs=2, ols=dict(record_interval=0)), set()),
+    ],
+)
+def test_recording_interval(tmp_path, arguments, steps):
+    train(tmp_path, make_batches(), **arguments)
+    assert set(records(tmp_path)) == steps
+
+
+def test_large_matrices_are_recorded_on_request_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(ols_hook, 'MAX_RECORDED', NUM_CLASSES)  # one less, with the background
+    train(tmp_path / 'default', make_batches(), epochs=1)
+    assert not records(tmp_path / 'default')
+    train(tmp_path / 'asked', make_batches(), epochs=1, ols=dict(record_interval=1))
+    assert set(records(tmp_path / 'asked')) == {'epoch_0', 'epoch_1'}
+
+
+def test_resumed_run_leaves_the_history_of_an_uninterrupted_one(tmp_path):
+    whole = tmp_path / 'whole'
+    train(whole, make_batches(), epochs=3, save=dict(interval=1))
+    expected = records(whole)
+    # A run that went elsewhere after epoch 1, and further; then one that goes on from epoch 1.
+    folder = tmp_path / 'resumed'
+    train(folder, make_batches(seed=5), epochs=5, resume_from=whole / 'epoch_1.pth')
+    assert set(records(folder)) == {f'epoch_{epoch}' for epoch in (2, 3, 4, 5)}
+    (folder / 'soft_labels/losses.head/mine.npy').write_bytes(b'not ours')
+    train(folder, make_batches(), epochs=3, resume_from=whole / 'epoch_1.pth')
+    (folder / 'soft_labels/losses.head/mine.npy').unlink()
+    exactly(records(folder), {step: expected[step] for step in ('epoch_2', 'epoch_3')})
+
+    train(folder, make_batches(), epochs=1)  # anew
+    exactly(records(folder), {step: expected[step] for step in ('epoch_0', 'epoch_1')})
+
+
+def test_only_the_first_process_records(tmp_path, monkeypatch):
+    monkeypatch.setattr(mmengine.dist, 'is_main_process', lambda: False)
+    train(tmp_path, make_batches(), epochs=1)
+    assert not (tmp_path / 'soft_labels').exists()
 
 
 # --- what must not disturb the state -------------------------------------------------------------
