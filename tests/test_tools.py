@@ -174,35 +174,6 @@ def test_plotting_names_the_classes_and_says_where_the_picture_lies(trained, tmp
     assert np.asarray(picture).std() > 10
 
 
-def test_two_processes_without_a_gpu_end_with_the_matrix_of_one(demo, tmp_path):
-    """Weights held still, and nothing in an image's prediction that depends on its batch."""
-    still = {
-        'optim_wrapper.optimizer.lr': 0.0,
-        'train_cfg.max_epochs': 1,
-        'train_cfg.val_interval': 9,
-        **{
-            f'model.{part}.norm_cfg.{key}': value
-            for part in ('backbone', 'neck', 'bbox_head')
-            for key, value in dict(type='GN', num_groups=8).items()
-        },
-        **{
-            f'train_dataloader.dataset.datasets.{index}.pipeline.{step}': value
-            for index in (0, 1)
-            for step, value in {'2.keep_ratio': False, '3.prob': 0.0}.items()
-        },
-    }
-    states = []
-    for processes in (1, 2):
-        work_dir = tmp_path / str(processes)
-        run(
-            'tools/dist_train.sh', 'configs/yolo_ols_demo.py', processes, '--work-dir', work_dir,
-            *options(demo, **still), PORT=str(29600 + processes + os.getpid() % 300),
-        )  # fmt: skip
-        states.append(load(checkpoint(work_dir))['state_dict']['bbox_head.loss_cls.soft_labels'])
-    assert (states[0] - 1 / 9).abs().max() > 1e-3  # something was learned from
-    torch.testing.assert_close(states[1], states[0], rtol=1e-4, atol=1e-6)
-
-
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [

@@ -161,6 +161,7 @@ def train(
     names=('head',),
     wrapper=None,
     runner_class=Runner,
+    strategy=None,
 ):
     """Train through MMEngine's Runner and return what there is to compare.
 
@@ -181,6 +182,7 @@ def train(
         names: Names of the heads.
         wrapper: Arguments of DDP in a process group; None trains in this process alone.
         runner_class: Runner, or FlexibleRunner.
+        strategy: Config of FlexibleRunner's strategy instead of DDP.
     """
     work_dir = Path(work_dir)
     if wrapper:
@@ -212,8 +214,8 @@ def train(
         launcher='pytorch' if wrapper else 'none',
     )
     if runner_class is FlexibleRunner:
-        strategy = dict(type='DDPStrategy', model_wrapper=wrapper) if wrapper else None
-        cfg.update(strategy=strategy)
+        ddp = dict(type='DDPStrategy', model_wrapper=wrapper) if wrapper else None
+        cfg.update(strategy=strategy or ddp)
     else:
         cfg.update(cfg=dict(model_wrapper_cfg=wrapper))
     if val_interval:

@@ -135,6 +135,7 @@ class SoftLabelState(ScoreColumns):
         """
         if not self.training or not len(label):
             return
+        self._follow_buffer()
         logits, prob = logits.detach(), prob.detach()
         # Any inf or NaN in a row ends up in its sum.
         teaches = teaches & logits.sum(-1).isfinite()
@@ -197,6 +198,7 @@ class SoftLabelState(ScoreColumns):
             getattr(self, name).zero_()
 
     def _sum_over_ranks(self, group: dist.ProcessGroup | None) -> None:
+        self._follow_buffer()
         if _world_size(group) < 2:
             return
         sums = [getattr(self, name) for name in SUMS]
@@ -204,6 +206,12 @@ class SoftLabelState(ScoreColumns):
         dist.all_reduce(flat, group=group)
         for tensor, total in zip(sums, flat.split([tensor.numel() for tensor in sums])):
             tensor.copy_(total.view_as(tensor))
+
+    def _follow_buffer(self) -> None:
+        """Bring the sums to the buffer's device: FSDP moves buffers singly, not through `.to()`."""
+        if self.prob_sum.device != self.soft_labels.device:
+            for name in SUMS:
+                setattr(self, name, getattr(self, name).to(self.soft_labels.device))
 
     def train(self, mode: bool = True) -> SoftLabelState:
         """As `nn.Module.train`; warns when a training pass went by and nobody rolled over."""

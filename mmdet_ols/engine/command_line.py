@@ -188,13 +188,16 @@ def check_start(runner: Runner, trained: bool = False) -> None:
     path = runner._load_from
     if runner._resume and path is None:
         path = find_latest_checkpoint(runner.work_dir)
-    if path is None or '://' in str(path):
-        return  # remote files are MMEngine's to fetch, under the same rule of safe loading
+    # Remote files are MMEngine's to fetch and folders (of DeepSpeed, or of each rank in FSDP) its
+    # strategies' to read, under the same rule of safe loading.
+    sharded = runner.cfg.get('runner_type') == 'FlexibleRunner' and Path(str(path)).is_dir()
+    if path is None or '://' in str(path) or sharded:
+        return
     checkpoint = load_checkpoint(path)
     model = runner.model
     while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
         model = model.module
-    if isinstance(model, nn.Module):  # FlexibleRunner builds its model later
+    if isinstance(model, nn.Module):  # a strategy may build it later
         use = 'test' if trained else 'resume' if runner._resume else 'start'
         fit = check_fits(model, checkpoint, path, use)
         if str(fit):

@@ -1,4 +1,4 @@
-"""Building MMEngine's Runner, on GPUs and on machines that have none."""
+"""Building MMEngine's runners, on GPUs and on machines that have none."""
 
 from __future__ import annotations
 
@@ -9,19 +9,28 @@ import torch.distributed as dist
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.registry import RUNNERS
-from mmengine.runner import Runner
+from mmengine.runner import FlexibleRunner, Runner
 from torch import nn
 
 
-def build_runner(cfg: Config) -> Runner:
-    """Build the Runner that the config asks for; several processes work without a GPU too.
+def build_runner(cfg: Config) -> Runner | FlexibleRunner:
+    """Build the runner that the config asks for; several processes work without a GPU too.
 
     `channels_last = True` in the config stores the weights in that memory format, in which
     convolutions on CPUs (and in mixed precision on GPUs) run faster. The results are the same.
+
+    Raises:
+        ValueError: The config's strategy needs a GPU, and there is none.
     """
     if cfg.get('launcher', 'none') == 'pytorch' and get_device() == 'cpu':
         _use_cpu_processes(cfg)
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    # FlexibleRunner leaves the model to its strategy, later than its checkpoint can be checked. A
+    # strategy that skips the initialization builds the model in its own way, without memory.
+    if isinstance(runner, FlexibleRunner) and not getattr(
+        runner.strategy, 'skip_init_weights', False
+    ):
+        runner.model = runner.strategy.build_model(runner.model)
     if cfg.get('channels_last') and isinstance(runner.model, nn.Module):
         runner.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return runner
@@ -29,13 +38,22 @@ def build_runner(cfg: Config) -> Runner:
 
 def _use_cpu_processes(cfg: Config) -> None:
     """MMEngine's launcher and its DDP wrapper expect CUDA; start gloo and say so to the wrapper."""
-    if not dist.is_initialized():
-        dist.init_process_group('gloo')
     wrapper: dict[str, Any] = dict(
         type='MMDistributedDataParallel',
         broadcast_buffers=False,
         find_unused_parameters=cfg.get('find_unused_parameters', False),
     )
-    wrapper.update(cfg.get('model_wrapper_cfg') or {})
-    wrapper['device_ids'] = None
-    cfg.model_wrapper_cfg = wrapper
+    if str(cfg.get('runner_type')).endswith('FlexibleRunner'):
+        strategy = cfg.get('strategy') or dict(type='DDPStrategy')
+        if not str(strategy['type']).endswith('DDPStrategy'):
+            raise ValueError(
+                f'`strategy` of type {strategy["type"]} needs a GPU, and this machine shows none: '
+                "train without it, or with strategy=dict(type='DDPStrategy')."
+            )
+        wrapper.update(strategy.get('model_wrapper') or {}, device_ids=None)
+        cfg.strategy = dict(strategy, model_wrapper=wrapper)
+    else:
+        wrapper.update(cfg.get('model_wrapper_cfg') or {}, device_ids=None)
+        cfg.model_wrapper_cfg = wrapper
+    if not dist.is_initialized():
+        dist.init_process_group('gloo')

@@ -164,6 +164,9 @@ class OLSHook(Hook):
                 if replayed and key in SUMS:
                     start = self._sums_at_epoch_start.get(f'{name}.{key}')
                     tensor = torch.zeros_like(tensor) if start is None else start.cpu()
+                # FlexibleRunner saves the names of DDP's wrapper; loading strips them, and there
+                # must not be two of one name then.
+                checkpoint['state_dict'].pop(f'module.{name}.{key}', None)
                 checkpoint['state_dict'][f'{name}.{key}'] = tensor
                 if 'ema_state_dict' in checkpoint:  # from where EMAHook takes it when resuming
                     checkpoint['ema_state_dict'][f'module.{name}.{key}'] = tensor
