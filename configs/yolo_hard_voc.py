@@ -21,15 +21,18 @@ classes = (
     'tvmonitor',
 )  # fmt: skip
 metainfo = dict(classes=classes)
-batch_size = 8  # the base's; of each process
+# The base's, of each process; the losses below are divided by it, so that
+# `BATCH_SIZE=16 tools/train.py ...` changes both, and train_dataloader.batch_size alone does not.
+batch_size = int('{{$BATCH_SIZE:8}}')
 
 # --- Images -------------------------------------------------------------------------------------
 # Multi-scale training is the base's: every 10 iterations one of 320, 352, ..., 608, there of
 # squares with grey borders; here the batch keeps its shape and is padded to whole strides (with
 # the mean colour). Its size is drawn in the training process, so the workers load at the largest.
-# Flip, crop and translation come with the base's chance of one half. Its crop keeps every object
-# whole, which no transform of MMDetection does: MinIoURandomCrop, from MMDetection's YOLO recipes,
-# comes nearest. How far to translate is RandomAffine's default. "Usual" colour augmentation is
+# Flip and translation come with the base's chance of one half. Its crop keeps every object whole,
+# which no transform of MMDetection does: MinIoURandomCrop, from MMDetection's YOLO recipes, comes
+# nearest, and leaves a quarter to a half of the images as they are by itself. How far to translate
+# is RandomAffine's default. "Usual" colour augmentation is
 # PhotoMetricDistortion, of MMDetection's recipes. The base's mixup is left out: the paper does not
 # mention it, and mixed objects have no single class whose soft label they could feed.
 sizes = tuple(range(320, 609, 32))
@@ -38,11 +41,7 @@ train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True),
     dict(type='PhotoMetricDistortion'),
-    dict(
-        type='RandomApply',
-        prob=0.5,
-        transforms=[dict(type='MinIoURandomCrop', min_ious=(0.4, 0.5, 0.6, 0.7, 0.8, 0.9))],
-    ),
+    dict(type='MinIoURandomCrop', min_ious=(0.4, 0.5, 0.6, 0.7, 0.8, 0.9)),
     dict(
         type='RandomApply',
         prob=0.5,
@@ -110,8 +109,7 @@ test_dataloader = val_dataloader
 # Network, ImageNet weights and their colour statistics, anchors (the base's too) and box losses
 # are MMDetection's; the base has a larger neck (6.8 million parameters in all) and a GIoU loss,
 # for which YOLOV3Head has no place. From the base:
-# - Losses are summed over cells and scales and divided by the batch (see the learning rate). With
-#   another batch size, change `batch_size` above.
+# - Losses are summed over cells and scales and divided by the batch (see the learning rate).
 # - Objectness has focal weights with gamma 2, the same for objects and background (FocalLoss
 #   weighs the two by alpha and 1 - alpha: halves, made up for by a weight of 2).
 # - Anchors are positive from an IoU of 0.3 in the object's cell, or if they are its best. Others

@@ -24,7 +24,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.testing import assert_close
 
 from mmdet_ols.datasets.demo_voc import CLASSES, make_demo_voc
-from mmdet_ols.engine import build_runner
+from mmdet_ols.engine import build_runner, launch
 
 ROOT = Path(__file__).parents[1]
 NUM_IMAGES = {'VOC2007/trainval': 16, 'VOC2012/trainval': 1, 'VOC2007/test': 4}
@@ -211,8 +211,17 @@ def test_runner(in_two, alone, start):
     agree(in_two / 'epoch_1.pth', alone / 'epoch_1.pth', start)
 
 
+def with_strategy(config, folder, strategy):
+    """The strategy of the shipped config, on the model and the data of this file."""
+    shipped = (ROOT / f'configs/strategies/yolo_ols_voc_{strategy}.py').read_text()
+    path = folder / f'{strategy}.py'
+    path.write_text(shipped.replace("'../yolo_ols_voc.py'", repr(str(config))))
+    return path
+
+
 def test_flexible_runner(config, alone, start, tmp_path):
-    output = train_in_two(config, tmp_path, f'load_from={start}', *FLEXIBLE)
+    mixed = with_strategy(config, tmp_path, 'ddp')
+    output = train_in_two(mixed, tmp_path, f'load_from={start}')
     assert len(re.findall('rolled over at epoch', output)) == 1
     agree(tmp_path / 'epoch_1.pth', alone / 'epoch_1.pth', start)
 
@@ -257,6 +266,18 @@ def test_strategies_that_need_a_gpu_say_so(strategy):
         build_runner(cfg)
 
 
+@pytest.mark.parametrize('unused', [True, False])
+def test_flexible_runner_hears_of_unused_parameters(monkeypatch, unused):
+    """MobileNetV2 has some, and DDP stops at its second step where it was not told."""
+    built = []
+    monkeypatch.setattr(launch, 'get_device', lambda: 'cuda')
+    monkeypatch.setattr(launch.RUNNERS, 'build', lambda cfg: built.append(cfg))
+    cfg = dict(runner_type='FlexibleRunner', strategy=dict(type='DDPStrategy'))
+    build_runner(Config(dict(cfg, launcher='pytorch', find_unused_parameters=unused)))
+    wrapper = built[0].strategy.get('model_wrapper', {})
+    assert wrapper.get('find_unused_parameters', False) == unused
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
 @pytest.mark.parametrize('strategy', ['ddp', 'fsdp', 'deepspeed'])
@@ -265,10 +286,7 @@ def test_strategies_on_gpus(config, alone, start, tmp_path, strategy):
     if strategy == 'deepspeed':
         pytest.importorskip('deepspeed')
     processes = min(2, torch.cuda.device_count())
-    # The strategy of the shipped config, on the model and the data of this file.
-    shipped = (ROOT / f'configs/strategies/yolo_ols_voc_{strategy}.py').read_text()
-    mixed = tmp_path / 'mixed.py'
-    mixed.write_text(shipped.replace("'../yolo_ols_voc.py'", repr(str(config))))
+    mixed = with_strategy(config, tmp_path, strategy)
     run(
         ROOT / 'tools/dist_train.sh', mixed, processes, '--work-dir', tmp_path / 'work',
         # Not load_from, where DeepSpeed expects a folder of its own.

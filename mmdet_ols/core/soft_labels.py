@@ -14,6 +14,8 @@ from mmdet_ols.core.score_columns import ScoreColumns
 STARTS = ('uniform', 'zeros', 'label_smoothing')
 EMPTY_CLASS_RULES = ('keep', 'uniform')
 DIVISORS = ('total', 'count')
+#: Up to this number of entries (4,096 classes) a batch is summed by itself first.
+MAX_SUMMED_FIRST = 4096**2
 #: The tensors that count since the last roll-over. They differ from rank to rank until then.
 SUMS = ('prob_sum', 'correct_count', 'sample_count')
 
@@ -141,9 +143,9 @@ class SoftLabelState(ScoreColumns):
         teaches = teaches & logits.sum(-1).isfinite()
         label = torch.where(teaches, label, 0)
         correct = teaches & (logits[:, : self.num_classes].argmax(-1) == label)
-        self.prob_sum.index_add_(0, label, torch.where(correct[:, None], prob, 0).float())
-        self.correct_count.index_add_(0, label, correct.float())
-        self.sample_count.index_add_(0, label, teaches.float())
+        _add_rows(self.prob_sum, label, torch.where(correct[:, None], prob, 0).float())
+        _add_rows(self.correct_count, label, correct.float())
+        _add_rows(self.sample_count, label, teaches.float())
 
     @torch.no_grad()
     def update_soft_labels(self, group: dist.ProcessGroup | None = None) -> RollOver:
@@ -283,6 +285,18 @@ class SoftLabelState(ScoreColumns):
                     tensor.zero_()
         if self._has_sums():  # resumed in the middle of a period: whoever saved them rolls over
             self.roll_over_scheduled = True
+
+
+def _add_rows(total: Tensor, label: Tensor, rows: Tensor) -> None:
+    """Add each row to that of its label, rounding once a batch.
+
+    A dense head sees some ten million samples of a frequent class in an epoch. Added one by one,
+    ones would not count any more from 2^24 on, and probabilities would be rounded long before.
+    """
+    if total.numel() <= MAX_SUMMED_FIRST:
+        total += torch.zeros_like(total).index_add_(0, label, rows)
+    else:  # so many classes see fewer samples each, and a second matrix would be large
+        total.index_add_(0, label, rows)
 
 
 def _world_size(group: dist.ProcessGroup | None) -> int:

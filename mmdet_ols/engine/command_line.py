@@ -74,8 +74,14 @@ def use_amp(cfg: Config) -> None:
     """Train in mixed precision: MMEngine's own on a GPU, bfloat16 autocast on a CPU.
 
     Raises:
-        ValueError: The processor has no bfloat16 instructions, so that it would only get slower.
+        ValueError: The processor has no bfloat16 instructions, so that it would only get slower, or
+            the config's strategy casts by itself.
     """
+    if cfg.optim_wrapper.get('type') == 'DeepSpeedOptimWrapper':
+        raise ValueError(
+            '--amp does not go with DeepSpeed, which casts by itself: leave it out, and set '
+            'strategy.bf16=dict(enabled=True) (or fp16) in the config.'
+        )
     if get_device() != 'cpu':
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
@@ -137,7 +143,9 @@ def save_predictions(runner: Runner, path: str) -> None:
 
 
 def use_tta(cfg: Config) -> None:
-    """Test with the config's own test-time augmentation, or with flips where it has none.
+    """Test with the config's own test-time augmentation, or a plain one where it has none.
+
+    That is mirror images, and for detectors three sizes around the config's own.
 
     Raises:
         ValueError: The config has no model for it, and is for neither of the hosts.
@@ -168,10 +176,27 @@ def use_tta(cfg: Config) -> None:
             known = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')
             pack['meta_keys'] = (*known, 'flip', 'flip_direction')
         flips = [dict(type='RandomFlip', prob=prob) for prob in (1.0, 0.0)]
-        transforms = [flips, *([[step] for step in load]), [pack]]
-        cfg.tta_pipeline = [*steps, dict(type='TestTimeAug', transforms=transforms)]
+        sizes = [step for step in steps if scope == 'mmdet' and step['type'].endswith('Resize')]
+        first = steps.index(sizes[0]) if sizes else len(steps)
+        transforms = [
+            *(_resized(step) if step in sizes else [step] for step in steps[first:]),
+            flips,
+            *([step] for step in load),
+            [pack],
+        ]
+        cfg.tta_pipeline = [*steps[:first], dict(type='TestTimeAug', transforms=transforms)]
     dataset.pipeline = cfg.tta_pipeline
     cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
+
+
+def _resized(step: ConfigDict) -> list[ConfigDict]:
+    """A resizing transform at three quarters of its size, at its size, and at five quarters."""
+    if not isinstance(step.get('scale'), (list, tuple)):
+        return [step]
+    return [
+        ConfigDict(step, scale=tuple(round(factor * side) for side in step['scale']))
+        for factor in (0.75, 1.0, 1.25)
+    ]
 
 
 def check_start(runner: Runner, trained: bool = False) -> None:

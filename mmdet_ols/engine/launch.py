@@ -24,6 +24,8 @@ def build_runner(cfg: Config) -> Runner | FlexibleRunner:
     """
     if cfg.get('launcher', 'none') == 'pytorch' and get_device() == 'cpu':
         _use_cpu_processes(cfg)
+    if cfg.get('runner_type') == 'FlexibleRunner':
+        _tell_ddp_of_unused_parameters(cfg)
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     # FlexibleRunner leaves the model to its strategy, later than its checkpoint can be checked. A
     # strategy that skips the initialization builds the model in its own way, without memory.
@@ -57,3 +59,15 @@ def _use_cpu_processes(cfg: Config) -> None:
         cfg.model_wrapper_cfg = wrapper
     if not dist.is_initialized():
         dist.init_process_group('gloo')
+
+
+def _tell_ddp_of_unused_parameters(cfg: Config) -> None:
+    """Hand `find_unused_parameters` on to DDP: Runner reads it in the config, its strategy not."""
+    strategy = cfg.get('strategy') or {}
+    if cfg.get('find_unused_parameters') and _name(strategy.get('type')) == 'DDPStrategy':
+        wrapper = dict(type='MMDistributedDataParallel', find_unused_parameters=True)
+        strategy['model_wrapper'] = {**wrapper, **(strategy.get('model_wrapper') or {})}
+
+
+def _name(kind: str | type | None) -> str:
+    return kind.rpartition('.')[2] if isinstance(kind, str) else getattr(kind, '__name__', '')

@@ -11,6 +11,7 @@ import socket
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -27,15 +28,16 @@ from rich.progress import track
 from mmdet_ols.core import SoftLabelState
 from mmdet_ols.datasets.voc_annotations import LAYOUT, read_annotation
 from mmdet_ols.engine.checkpoint import load_checkpoint
+from mmdet_ols.losses.classification_loss import ClassificationLoss
 
 SPLITS = ('train', 'val', 'test')
 SERVER_TIMEOUT = 30  # seconds without an answer; by default Python waits for ever
 
 
 def check_losses(cfg: Config) -> None:
-    """Compare the soft-label losses of a config with their heads and with the hooks.
+    """Compare our losses in a config with their heads and with the hooks.
 
-    Warns if nobody will roll the soft labels over.
+    Says which there are, and warns if nobody will roll the soft labels over.
 
     Raises:
         ValueError: A loss and its head disagree about the number of classes, or the hook counts
@@ -45,15 +47,20 @@ def check_losses(cfg: Config) -> None:
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
         for head, loss in _nested_pairs(cfg.get('model') or {}):
             cls = _registered_class(MODELS, loss)
-            if not (isinstance(cls, type) and issubclass(cls, SoftLabelState)):
+            if not (isinstance(cls, type) and issubclass(cls, ClassificationLoss)):
                 continue
-            found = True
+            found |= issubclass(cls, SoftLabelState)
             if 'num_classes' in head and head['num_classes'] != loss.get('num_classes'):
                 raise ValueError(
                     f'`num_classes` of {cls.__name__} must be that of its head '
                     f'({head.get("type", "the head")}), but got {loss.get("num_classes")!r} for '
                     f'{head["num_classes"]}: set num_classes={head["num_classes"]} in the loss.'
                 )
+            # Seen at a glance: what was meant as FocalLoss's alpha, or kept without `_delete_`.
+            settings = ', '.join(f'{key}={value}' for key, value in loss.items() if key != 'type')
+            print_log(
+                f'{head.get("type", "The model")}: {cls.__name__}({settings})', logger='current'
+            )
     if not found:
         return
     train_cfg = cfg.get('train_cfg') or {}
@@ -105,6 +112,35 @@ def check_datasets(cfg: Config, splits: tuple[str, ...] = SPLITS, strict: bool =
                 if str(places) not in seen:  # the same images often serve to validate and to test
                     seen.add(str(places))
                     _check_dataset(dataset, split, strict)
+
+
+def fetch_datasets(cfg: Config, splits: tuple[str, ...] = SPLITS) -> None:
+    """Build the data sets that download themselves once, so that later ones find their files.
+
+    Args:
+        cfg: A config for MMPretrain or MMDetection.
+        splits: Which data loaders to look at, of 'train', 'val' and 'test'.
+
+    Raises:
+        ValueError: One cannot be built, mostly for want of a network.
+    """
+    done: list[ConfigDict] = []
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
+        for split in splits:
+            loader = cfg.get(f'{split}_dataloader') or {}
+            for dataset in leaf_datasets(loader.get('dataset') or {}):
+                if dataset in done or not _downloads_itself(_registered_class(DATASETS, dataset)):
+                    continue
+                done.append(dataset)
+                try:
+                    with _server_timeout(SERVER_TIMEOUT):
+                        DATASETS.build(deepcopy(dataset))
+                except Exception as error:  # whatever its code raises
+                    raise ValueError(
+                        f'{split}_dataloader, {_type_name(dataset)}, which downloads its data to '
+                        f'{dataset.get("data_root")!r}, cannot be built: {error!r}. Check the '
+                        'network, or put the data there by hand.'
+                    ) from error
 
 
 def check_pretrained(cfg: Config) -> None:

@@ -62,6 +62,11 @@ class ClassificationLoss(ScoreColumns):
     ) -> None:
         super().__init__(num_classes, background=background, **others)
         check_reduction('reduction', reduction)
+        if isinstance(class_weight, (int, float)):
+            raise ValueError(
+                f'`class_weight` must hold a weight for each column, but got {class_weight!r}: '
+                'use loss_weight for one weight of all.'
+            )
         if class_weight is not None and len(class_weight) != self.num_columns:
             raise ValueError(
                 f'`class_weight` needs one weight for each of the {self.num_columns} score columns '

@@ -20,7 +20,8 @@ class BatchRandomScale(nn.Module):
     in data loader workers can only draw one per image. MMDetection's `BatchSyncRandomResize` is
     for square batches and stretches others; here one factor scales both sides, and the batch is
     padded to whole strides. The size depends on the iteration and the run's seed alone: all
-    processes agree without a word, and a resumed run goes on as if it had not been interrupted.
+    processes agree without a word (unless `randomness.diff_rank_seed` gives each its own seed), and
+    a resumed run goes on as if it had not been interrupted.
 
     Args:
         sizes: Lengths of the batch's longer side to draw from, in pixels; each is as likely as

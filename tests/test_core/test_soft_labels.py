@@ -44,6 +44,21 @@ def test_start(start, background):
     assert_close(tensors(state), Reference(C, background=background, start=start).tensors())
 
 
+def test_samples_count_where_there_are_millions_already():
+    """float32 holds no 2^24 + 1: added one by one, none of these would count."""
+    state = SoftLabelState(C)
+    state.sample_count.fill_(2**24)
+    state.correct_count.fill_(2**24)
+    state.prob_sum.fill_(2**23)
+    logits, label = torch.tensor([[0.0, 1, 2]]).repeat(1000, 1), torch.full((1000,), 2)
+    teach(state, logits, label)
+    before = torch.tensor([2.0**24, 2**24, 2**24 + 1000])
+    assert_close(state.sample_count, before, rtol=0, atol=0)
+    assert_close(state.correct_count, before, rtol=0, atol=0)
+    # One rounding to a whole number at most.
+    assert_close(state.prob_sum[2] - 2**23, 1000 * logits[0].softmax(-1), rtol=0, atol=0.5)
+
+
 def test_label_smoothing_of_a_single_class_is_that_class():
     assert_close(SoftLabelState(1, start='label_smoothing').soft_labels, torch.ones(1, 1))
 

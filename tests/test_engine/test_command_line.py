@@ -10,7 +10,7 @@ from mmengine.config import Config
 from mmengine.dataset import Compose
 from PIL import Image
 
-from mmdet_ols import engine
+from mmdet_ols import config_path, engine
 from mmdet_ols.engine import CPUAmpOptimWrapper, command_line
 
 
@@ -45,6 +45,35 @@ def test_default_augmentation_leaves_the_ground_truth_as_it_is(tmp_path):
         torch.testing.assert_close(sample.gt_instances.bboxes.tensor, torch.tensor([box]))
 
 
+def test_augmented_tests_of_a_config_without_its_own_take_three_sizes(tmp_path):
+    Image.new('RGB', (200, 100)).save(tmp_path / 'image.png')
+    cfg = Config.fromfile(config_path('heads/fcos_ols.py'))
+    assert 'tta_pipeline' not in cfg
+    engine.use_tta(cfg)
+    steps = Compose([TRANSFORMS.build(step) for step in cfg.test_dataloader.dataset.pipeline])
+    box = [10.0, 10.0, 30.0, 30.0]
+    views = steps(
+        dict(
+            img_path=str(tmp_path / 'image.png'),
+            img_id=1,
+            instances=[dict(bbox=box, bbox_label=0, ignore_flag=0)],
+        )
+    )['data_samples']
+    # 1333 x 800 pixels at most: a factor of 6.665, and three and five quarters of it.
+    widths = sorted((sample.img_shape[1], sample.flip) for sample in views)
+    expected = [
+        (1000, False),
+        (1000, True),
+        (1333, False),
+        (1333, True),
+        (1666, False),
+        (1666, True),
+    ]
+    assert widths == expected
+    for sample in views:
+        torch.testing.assert_close(sample.gt_instances.bboxes.tensor, torch.tensor([box]))
+
+
 def test_mixed_precision_suits_the_machine(monkeypatch):
     def used(device, bfloat16=True):
         monkeypatch.setattr(command_line, 'get_device', lambda: device)
@@ -53,6 +82,9 @@ def test_mixed_precision_suits_the_machine(monkeypatch):
         engine.use_amp(cfg)
         return cfg.optim_wrapper.to_dict()
 
+    deepspeed = Config(dict(optim_wrapper=dict(type='DeepSpeedOptimWrapper')))
+    with pytest.raises(ValueError, match='DeepSpeed, which casts by itself.*strategy.bf16'):
+        engine.use_amp(deepspeed)
     assert used('cuda') == dict(type='AmpOptimWrapper', loss_scale=512.0)
     assert used('cpu') == dict(type=CPUAmpOptimWrapper.__name__)
     with pytest.raises(ValueError, match='bfloat16 instructions'):

@@ -10,11 +10,13 @@ from threading import Thread
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.registry import DATASETS
 from mmengine.runner import CheckpointLoader
 from mmengine.runner import checkpoint as checkpoints
 
 from mmdet_ols.datasets.voc_annotations import voc_classes
 from mmdet_ols.engine import check_datasets, check_losses, check_pretrained, preflight
+from mmdet_ols.engine.preflight import fetch_datasets
 
 BOX = dict(xmin=2, ymin=3, xmax=20, ymax=30)
 
@@ -176,9 +178,10 @@ def test_loss_and_head_must_agree_about_the_classes():
 
 def test_a_loss_without_hook_is_said_loudly(said):
     check_losses(model_config(hooks=dict(timer=dict(type='IterTimerHook'))))
-    assert len(said) == 1 and 'no OLSHook' in said[0]
+    assert said[0] == 'YOLOV3Head: OLSLoss(num_classes=3)'
+    assert len(said) == 2 and 'no OLSHook' in said[1]
     check_losses(model_config(hooks=dict(ols=dict(type='OLSHook'))))
-    assert len(said) == 1
+    assert said[2:] == said[:1]
 
 
 def test_data_that_are_not_local_files_of_ours_to_check_are_left_alone(tmp_path, said):
@@ -190,6 +193,39 @@ def test_data_that_are_not_local_files_of_ours_to_check_are_left_alone(tmp_path,
     ):
         check_datasets(config(absent, **changes))
     assert said == []
+
+
+def test_data_sets_that_download_themselves_are_fetched_once():
+    built = []
+
+    @DATASETS.register_module()
+    class Downloads:
+        def __init__(self, split, data_root, download=True):
+            built.append(split)
+            if split == 'bad':
+                raise RuntimeError('no network')
+
+    @DATASETS.register_module()
+    class Lies:
+        def __init__(self, data_root):
+            built.append('lies')
+
+    try:
+        train, test = (dict(type='Downloads', split=s, data_root='x') for s in ('train', 'test'))
+        parts = [train, dict(type='Lies', data_root='x')]
+        whole = dict(type='RepeatDataset', times=2, dataset=dict(datasets=parts))
+        loaders = {
+            f'{split}_dataloader': dict(dataset=dataset)
+            for split, dataset in (('train', whole), ('val', test), ('test', dict(test)))
+        }
+        fetch_datasets(Config(loaders))
+        assert built == ['train', 'test']
+        bad = dict(type='Downloads', split='bad', data_root='x')
+        with pytest.raises(ValueError, match="val_dataloader, Downloads, .* 'x', .*no network"):
+            fetch_datasets(Config(dict(val_dataloader=dict(dataset=bad))))
+    finally:
+        for name in ('Downloads', 'Lies'):
+            DATASETS.module_dict.pop(name)
 
 
 def test_json_of_other_kinds_is_not_taken_for_coco_detection(root, said):

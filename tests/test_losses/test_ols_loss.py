@@ -507,6 +507,10 @@ def test_a_call_without_a_graph_teaches_nothing(use_sigmoid):
         (dict(soft_row_threshold=0), r'`soft_row_threshold` must be in \(0, 1\], but got 0'),
         (dict(soft_row_threshold=80), r'`soft_row_threshold` must be in \(0, 1\], but got 80'),
         (dict(reduction='avg'), r"`reduction` must be one of \('none', 'mean', 'sum'\).* 'avg'"),
+        (
+            dict(class_weight=1.0),
+            r'`class_weight` must hold .* each column, but got 1.0: use loss_w',
+        ),
         (dict(class_weight=[1.0] * 4), r'`class_weight` needs .* each of the 5 score columns.* 4'),
         (
             dict(class_weight=[1.0] * C, background=True),
