@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
+import json
 import os
 import re
 import signal
@@ -206,12 +208,133 @@ def test_a_run_is_trained_resumed_and_tested_with_the_options_asked_for(classifi
     assert ours.next_command(folder) == [*train, *end]
     folder.mkdir(parents=True)
     (folder / 'last_checkpoint').write_text('epoch_3.pth')
+    assert ours.next_command(folder) == [*train, *end]  # the pointer is all that is left
+    (folder / 'epoch_3.pth').touch()
     assert ours.next_command(folder) == [*train, '--resume', *end]
     (folder / 'last_checkpoint').write_text('epoch_4.pth')
+    (folder / 'epoch_4.pth').touch()
     assert ours.next_command(folder) == [
         sys.executable, str(ROOT / 'tools/test.py'), ols, str(folder / 'epoch_4.pth'),
         '--work-dir', str(folder / 'test_tta'), '--tta', *end,
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize('newest', ['epoch_3.pth', None])
+def test_another_epoch_than_the_last_is_not_tested(classifiers, tmp_path, newest):
+    ours = experiment(
+        tmp_path, ('ce', str(classifiers[0]), ['train_cfg.max_epochs=4']), tta=True
+    )  # fmt: skip
+    folder = ours.folders[0]
+    scalars = folder / '20260101_000000' / 'vis_data' / '20260101_000000.json'
+    scalars.parent.mkdir(parents=True)
+    trained, validated = {'epoch': 4, 'iter': 8, 'step': 8}, {'accuracy/top1': 50.0, 'step': 4}
+    scalars.write_text(f'{json.dumps(trained)}\n{json.dumps(validated)}\n')
+    if newest:
+        (folder / newest).touch()
+        (folder / 'last_checkpoint').write_text(newest)
+    with pytest.raises(ValueError, match=rf'\(4\) .*: {str(newest).lower()}\. .*save_last'):
+        ours.next_command(folder)
+
+
+def test_what_may_differ_between_methods_may_not_differ_from_what_a_run_was_made_with(
+    classifiers, tmp_path
+):
+    asked = [(path.stem, str(path), ['optim_wrapper.optimizer.lr=0.1']) for path in classifiers]
+    before = experiment(tmp_path, *asked)
+    start = before.folders[0] / '20260101_000000' / 'vis_data'
+    start.mkdir(parents=True)
+    (start / '20260101_000000.json').write_text(json.dumps({'epoch': 1, 'iter': 1, 'step': 1}))
+    cfg = before.methods[0].cfg
+    cfg.merge_from_dict({'randomness.seed': 0})
+    cfg.dump(start / 'config.py')
+    before.check()
+    asked[0][2][0] = 'optim_wrapper.optimizer.lr=0.2'
+    after = experiment(tmp_path, *asked, allowed=['optim_wrapper'])
+    with pytest.raises(ValueError, match=r'lr: 0\.1 \(made with\), 0\.2 \(asked for\)'):
+        after.check()
+
+
+@pytest.mark.parametrize(
+    ('options', 'shown'),
+    [
+        ([], True),
+        (['train_dataloader.num_workers=0', 'val_dataloader.dataset.data_root=elsewhere'], True),
+        (['train_dataloader.num_workers=0', 'train_cfg.max_epochs=3'], False),
+    ],
+)
+def test_the_papers_figure_is_of_the_papers_config(tmp_path, options, shown):
+    (tmp_path / 'paper.py').write_text(
+        f'_base_ = {str(ROOT / "configs/yolo_hard_voc.py")!r}\n'
+        "paper_result = dict(table='X', metric='pascal_voc/mAP', value=81.6)\n"
+    )
+    (method,) = read_methods([('paper', str(tmp_path / 'paper.py'), options)])
+    assert bool(method.paper_result) == shown
+    ours = Experiment([method], [0], tmp_path, ROOT / 'tools')
+    paper = {'paper': method.cfg.paper_result} if shown else {}
+    assert ours.comparison({}).paper == paper
+
+
+def test_each_start_of_a_run_is_recorded(classifiers, tmp_path):
+    ours = experiment(tmp_path, ('ce', str(classifiers[0]), []))
+    folder = ours.folders[1]
+    folder.mkdir(parents=True)
+    ours.record(folder, {'machine': 'α'})
+    ours.record(folder, {'machine': 'b'})
+    path = folder / 'compare.jsonl'
+    path.write_text(path.read_text() + '{"machine": "cut sh')
+    assert ours.comparison({}).made == {
+        ('ce', 0): [], ('ce', 1): [{'machine': 'α'}, {'machine': 'b'}],
+    }  # fmt: skip
+
+
+@pytest.fixture
+def tool(classifiers, tmp_path, monkeypatch):
+    """`tools/compare.py` in this process, about to compare one config that is not really run."""
+    spec = importlib.util.spec_from_file_location('compare_tool', ROOT / 'tools' / 'compare.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    words = ['compare.py', str(classifiers[0]), '--seeds', '0', '--work-dir', str(tmp_path)]
+    monkeypatch.setattr(sys, 'argv', words)
+    return module
+
+
+def test_an_interrupt_of_the_checks_ends_shortly(tool, monkeypatch, capsys):
+    def check(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(Experiment, 'check', check)
+    with pytest.raises(SystemExit) as end:
+        tool.main()
+    assert end.value.code == 130 and 'The same command goes on' in capsys.readouterr().err
+
+
+def test_what_cannot_be_written_stops_no_run(tool, tmp_path, monkeypatch, capsys):
+    def run_all(folders, next_command, jobs, report):
+        report('started', folders[0], '')  # its folder is not there
+        folders[0].mkdir(parents=True)
+        report('started', folders[0], '')
+        report('finished', folders[0], '')
+        return {}
+
+    def write_comparison(*_):
+        raise OSError('the disk is full')
+
+    monkeypatch.setattr(tool, 'run_all', run_all)
+    monkeypatch.setattr(tool, 'write_comparison', write_comparison)
+    tool.main()
+    output = capsys.readouterr().out
+    assert 'warning: [Errno 2]' in output and 'warning: the disk is full' in output
+    (start,) = (tmp_path / 'ce' / 'seed_0' / 'compare.jsonl').read_text().splitlines()
+    made = json.loads(start)
+    assert made['command'].startswith('`python compare.py') and made['runs at once'] == '1'
+    assert {'machine', 'versions', 'date'} <= set(made)
+
+
+def test_nothing_starts_if_the_result_could_not_be_written(tool, monkeypatch):
+    monkeypatch.setattr(tool, 'run_all', None)
+    monkeypatch.setitem(sys.modules, 'matplotlib.figure', None)
+    with pytest.raises(SystemExit, match='plot'):
+        tool.main()
 
 
 @pytest.mark.parametrize(
@@ -229,6 +352,9 @@ def test_a_run_is_trained_resumed_and_tested_with_the_options_asked_for(classifi
         ([('ce', 'ce.py', []), ('ols', 'ols.py', ['model.head.loss.num_classes=7'])],
          'ols: `num_classes` of OLSLoss'),
         ([('ce', 'ce.py', ['train_dataloader.dataset.data_root=/nowhere'])], 'ce: .*/nowhere'),
+        ([('ce', 'ce.py', ['train_dataloader.dataset.type=CIFAR10',
+                           'train_dataloader.dataset.download=False'])],
+         'ce: train_dataloader, CIFAR10, which downloads its data to .*network'),
         ([('ce', 'ce.py', ['visualizer.vis_backends.0.type=TensorboardVisBackend'])],
          'ce: .*LocalVisBackend'),
     ],

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mmdet_ols import engine
-from mmdet_ols.analysis.comparison import Comparison, write_comparison
+from mmdet_ols.analysis.comparison import Comparison, check_extras, write_comparison
 from mmdet_ols.engine.experiment import Experiment, machine, read_methods, versions
 from mmdet_ols.engine.run_display import RunDisplay
 from mmdet_ols.engine.runs import LOG, run_all, terminating_is_interrupting
@@ -75,7 +75,18 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+    try:
+        with terminating_is_interrupting():
+            compare(args)
+    except KeyboardInterrupt:
+        print('Interrupted: all runs are stopped. The same command goes on.', file=sys.stderr)
+        sys.exit(130)
+
+
+def compare(args: argparse.Namespace) -> None:
+    """Check, run and compare."""
     with engine.clear_errors():
+        check_extras()
         asked = [(Path(path).stem, path, args.cfg_options) for path in args.configs]
         asked += [(name, path, [*args.cfg_options, *own]) for name, path, *own in args.variant]
         methods = read_methods(asked, args.amp, args.trust_checkpoint)
@@ -94,35 +105,43 @@ def main() -> None:
         )
         experiment.check()
     how = {
-        'command': f'`python {shlex.join(sys.argv)}`',
         'seeds': ' '.join(map(str, args.seeds)),
         'test': 'with test-time augmentation' if args.tta else 'plain',
-        'machine': machine(),
-        'runs at once': f'{args.jobs}' + ' (times are of runs that share it)' * (args.jobs > 1),
-        'versions': versions(),
-        'date': date.today().isoformat(),
     }
     display = RunDisplay(experiment, args.jobs)
 
     def report(event: str, folder: Path, text: str) -> None:
         display.report(event, folder, text)
-        if event == 'finished':  # so that nothing is lost
-            write_comparison(experiment.comparison({}), work_dir, how)
+        try:
+            if event == 'started':
+                experiment.record(folder, facts(args.jobs))
+            elif event == 'finished':  # so that nothing is lost
+                write_comparison(experiment.comparison({}), work_dir, how)
+        except OSError as error:  # a full disk, say: no reason to stop the others
+            display.console.print(f'warning: {error}', markup=False, soft_wrap=True)
 
-    try:
-        with terminating_is_interrupting(), display:
-            failed = run_all(display.open, experiment.next_command, args.jobs, report)
-    except KeyboardInterrupt:
-        print('Interrupted: all runs are stopped. The same command goes on.', file=sys.stderr)
-        sys.exit(130)
+    with display:
+        failed = run_all(display.open, experiment.next_command, args.jobs, report)
     comparison = experiment.comparison(failed)
     if comparison.keys:
-        write_comparison(comparison, work_dir, how)
         show(comparison, display.console)
+        with engine.clear_errors():
+            write_comparison(comparison, work_dir, how)
         print(f'Written: {work_dir / "comparison.md"}, comparison.csv and comparison.png beside it')
     if failed:
         logs = ', '.join(str(folder / LOG) for folder in failed)
         sys.exit(f'error: {len(failed)} of {len(experiment.runs)} runs failed, see {logs}')
+
+
+def facts(jobs: int) -> dict[str, str]:
+    """What a run of these minutes is made with."""
+    return {
+        'command': f'`python {shlex.join(sys.argv)}`',
+        'machine': machine(),
+        'runs at once': f'{jobs}' + ' (times are of runs that share it)' * (jobs > 1),
+        'versions': versions(),
+        'date': date.today().isoformat(),
+    }
 
 
 def show(comparison: Comparison, console: Console) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -112,8 +113,19 @@ def check_comparable(
         For each but the first, in what it differs: dotted key, the first's value, its own.
 
     Raises:
-        ValueError: They differ in more than the loss: schedule, data, model and so on.
+        ValueError: They differ in more than the loss: schedule, data, model and so on; or no
+            method has an allowed key.
     """
+    there = {key for flat in settings.values() for key in flat}
+    for name in allowed:
+        if not any(_is_below(key, [name]) for key in there):
+            # Inner keys as well, as in model.backbone.
+            known = {'.'.join(key.split('.')[: n + 1]) for key in there for n in range(9)}
+            near = ', '.join(difflib.get_close_matches(name, sorted(known))) or 'nothing'
+            raise ValueError(
+                f'--allow must name config entries that decide what a training does, but no method '
+                f'has {name!r}; similar are: {near}.'
+            )
     first, *others = settings
     found = {name: differences(settings[first], settings[name]) for name in others}
     for name, keys in found.items():
@@ -128,15 +140,12 @@ def check_comparable(
     return found
 
 
-def check_same_config(
-    folder: str | Path, settings: Mapping[str, Any], allowed: Sequence[str] = ()
-) -> None:
+def check_same_config(folder: str | Path, settings: Mapping[str, Any]) -> None:
     """Make sure that what lies in a work directory was made with these settings.
 
     Args:
         folder: A work directory; all starts of its training count.
         settings: As `flat_settings` gives them.
-        allowed: Keys that may differ.
 
     Raises:
         ValueError: It was made with others; the message says what differs.
@@ -149,9 +158,9 @@ def check_same_config(
             continue
         made_with = Config.fromfile(dumped, import_custom_modules=False)
         # Resuming makes MMEngine forget what a training once started from.
-        ignored = [*allowed, *['load_from'] * bool(made_with.get('resume'))]
+        forgotten = ['load_from'] * bool(made_with.get('resume'))
         found = differences(flat_settings(made_with), settings)
-        wrong = {key: values for key, values in found.items() if not _is_below(key, ignored)}
+        wrong = {key: values for key, values in found.items() if key not in forgotten}
         if wrong:
             raise ValueError(
                 f'The run in {folder} was made with another config:\n'
@@ -255,7 +264,7 @@ def summarise(values: Sequence[float], confidence: float = 0.95) -> Summary:
 
     Given differences of runs with the same seed, the interval is that of the paired test.
     """
-    from scipy.stats import t  # type: ignore[import-untyped]
+    from scipy.stats import t
 
     n = len(values)
     if n == 0:
@@ -281,6 +290,8 @@ class Comparison:
         differs: As `check_comparable` gives it.
         failed: Why a run is not in the tables.
         primary: Key of the metric to put first.
+        tta: Whether the runs were tested with test-time augmentation.
+        made: What each start of a run recorded: machine, versions and so on.
     """
 
     runs: dict[tuple[str, int], Run]
@@ -288,6 +299,8 @@ class Comparison:
     differs: dict[str, dict[str, tuple[Any, Any]]] = field(default_factory=dict)
     failed: dict[tuple[str, int], str] = field(default_factory=dict)
     primary: str | None = None
+    tta: bool = False
+    made: dict[tuple[str, int], list[dict[str, str]]] = field(default_factory=dict)
 
     @property
     def names(self) -> list[str]:
@@ -389,6 +402,8 @@ class Comparison:
             "seeds; the interval is Student's t for the paired differences (same seed) to "
             f'{self.names[0]}.'
         ]
+        if not self.tta and any(self._paper_cell(a, m) for a in self.names for m in self.metrics):
+            lines.append('The paper tests detectors at several scales (--tta), these runs at one.')
         missing = [text for text in n if text not in {f'{a} seed {b}' for a, b in self.failed}]
         if missing:
             lines.append(f'Not finished yet, so not in the tables: {", ".join(missing)}.')
@@ -397,6 +412,20 @@ class Comparison:
         for (name, seed), why in self.failed.items():
             lines.append(f'FAILED, so not in the tables: {name} seed {seed}: {why.splitlines()[0]}')
         return lines
+
+    def recorded(self) -> list[list[str]]:
+        """Name and value of what the finished runs recorded; whose it is, where they differ."""
+        shown = [key for key, run in self.runs.items() if run.final]
+        found: dict[str, dict[str, list[str]]] = {}  # fact, value, runs
+        for name, seed in shown:
+            starts = self.made.get((name, seed)) or [{'made': 'not recorded'}]
+            for fact, value in dict.fromkeys(item for start in starts for item in start.items()):
+                found.setdefault(fact, {}).setdefault(value, []).append(f'{name} seed {seed}')
+        return [
+            [fact, value if len(of) == len(shown) else f'{value} ({", ".join(of)})']
+            for fact, values in found.items()
+            for value, of in values.items()
+        ]
 
 
 def _number(value: float, sign: str = '') -> str:
@@ -423,13 +452,28 @@ def duration(seconds: float) -> str:
 # --- What is written ------------------------------------------------------------------------------
 
 
+def check_extras() -> None:
+    """Make sure that a comparison can be written.
+
+    Raises:
+        ImportError: scipy or matplotlib is missing.
+    """
+    try:
+        import matplotlib.figure  # noqa: F401
+        import scipy.stats  # noqa: F401
+    except ImportError as error:
+        raise ImportError(
+            f"Comparing needs scipy and matplotlib ({error}): pip install 'mmdet_ols[plot]'."
+        ) from error
+
+
 def write_comparison(comparison: Comparison, folder: str | Path, how: Mapping[str, str]) -> None:
     """Write `comparison.md`, `comparison.csv` (one row a run) and `comparison.png` into a folder.
 
     Args:
         comparison: With one finished run at least.
         folder: Made if absent.
-        how: How the runs were made (command, machine, versions), for the Markdown.
+        how: What holds for all runs beside what they recorded, for the Markdown.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -452,7 +496,8 @@ def to_markdown(comparison: Comparison, how: Mapping[str, str]) -> str:
     header, rows = comparison.class_table()
     if rows:
         parts += ['## Classes', _markdown_table(header, rows)]
-    parts += ['![](comparison.png)', '## How', _markdown_table(['', ''], [*how.items()])]
+    facts = [*how.items(), *comparison.recorded()]
+    parts += ['![](comparison.png)', '## How', _markdown_table(['', ''], facts)]
     return '\n\n'.join(parts) + '\n'
 
 
@@ -482,17 +527,11 @@ def _write_csv(comparison: Comparison, path: Path) -> None:
 
 
 def draw_comparison(comparison: Comparison, path: str | Path) -> None:
-    """Draw every run, the means with their intervals, and the metric over the epochs.
+    """Draw every run, the means with their intervals, and the metric over the epochs."""
+    from matplotlib import colormaps
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
 
-    Raises:
-        ImportError: matplotlib is missing.
-    """
-    try:
-        from matplotlib import colormaps
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError("Drawing needs matplotlib: pip install 'mmdet_ols[plot]'.") from error
     metrics = comparison.metrics
     if not metrics:
         return

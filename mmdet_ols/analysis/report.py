@@ -5,9 +5,8 @@ from __future__ import annotations
 import base64
 import csv
 import io
-import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -26,7 +25,8 @@ from mmdet_ols.analysis.annotations import (
     read_annotations,
     shares,
 )
-from mmdet_ols.analysis.run_folder import Run, read_run, training_folders
+from mmdet_ols.analysis.comparison import class_of_key, headline_metrics, metric_of
+from mmdet_ols.analysis.run_folder import Run, read_lines, read_run, training_folders
 from mmdet_ols.analysis.soft_labels import (
     MAX_VALUES,
     confused_pairs,
@@ -45,6 +45,8 @@ COLUMNS = (
     'written', 'suggested', 'disagreement', 'share_written', 'share_suggested',
 )  # fmt: skip
 MAX_PAIRS, CROPS_A_PAIR, MAX_MISSED = 6, 4, 24
+#: Where fewer annotations look wrong, the page adds those nearest to it up to this number.
+MIN_SHOWN = 10
 CROP_SIZE, OUTSIDE = 168, '#8a8680'  # pixels, and the colour beyond the image
 #: Above this number the lines of a chart are grey, but for the best and the worst ones.
 MAX_COLOURS = 8
@@ -78,12 +80,13 @@ def write_report(
         checkpoint: The last one by default.
         split: Whose annotations are looked at: 'train', 'val' or 'test'.
         max_images: Look at this many images of the split at most; 0 looks at all.
-        top: How many doubtful annotations the page shows; the table holds all.
+        top: How many doubtful annotations the page shows; the table holds all. Where there are
+            fewer than ten, those follow that the network nearly takes for another class.
         options: Config entries that changed, as for data that moved.
 
     Raises:
-        FileNotFoundError: The folder holds no training.
-        ValueError: A number is negative, or the checkpoint cannot be read.
+        FileNotFoundError: The folder holds no training, or there is no `checkpoint`.
+        ValueError: A number is negative, or `checkpoint` cannot be read.
     """
     for name, value in (('max_images', max_images), ('top', top)):
         if value < 0:
@@ -95,11 +98,12 @@ def write_report(
     length = train_cfg.get('max_epochs') or train_cfg.get('max_iters') or 0
     unit = 'epoch' if 'max_epochs' in train_cfg else 'iteration'
     period = _roll_over_unit(cfg, unit)
-    run = read_run(work_dir, length)
+    by_epoch, val_interval = unit == 'epoch', train_cfg.get('val_interval', 1)
+    run = read_run(work_dir, length, by_epoch, val_interval=val_interval)
     path = Path(checkpoint) if checkpoint else run.last_checkpoint
     out = Path(out or work_dir / PAGE)
     out.parent.mkdir(parents=True, exist_ok=True)
-    curves = read_curves(work_dir)
+    curves = read_curves(work_dir, length, by_epoch, val_interval)
     context: dict[str, Any] = dict(
         name=work_dir.resolve().name,
         facts=_facts(cfg, run, unit),
@@ -115,10 +119,20 @@ def write_report(
     if path is None:
         context['notes'].append('There is no checkpoint yet, so nothing is said about images.')
     else:
-        saved = load_checkpoint(path)
-        context['figures'].append(('Checkpoint', path.name))
+        try:
+            saved = load_checkpoint(path)
+        except (FileNotFoundError, ValueError) as error:
+            if checkpoint:  # asked for by name
+                raise
+            context['notes'].append(f'Nothing is said about images: {error}')
+            path = None
+        else:
+            context['figures'].append(('Checkpoint', path.name))
     classes = _classes(cfg, saved)
-    history = _soft_label_history(work_dir, saved, period)
+    history, damaged = _soft_label_history(work_dir, saved, period)
+    if damaged:
+        names = ', '.join(str(file.relative_to(work_dir)) for file in damaged)
+        context['notes'].append(f'Soft labels that cannot be read are left out: {names}')
     context['soft_labels'] = [_matrices(loss, steps, classes) for loss, steps in history.items()]
     if path is not None:
         try:
@@ -137,30 +151,11 @@ def write_report(
 # --- what the folder holds -----------------------------------------------------------------------
 
 
-def read_curves(work_dir: str | Path) -> Curves:
-    """Everything that was logged, without what a resumed run trained again.
-
-    MMEngine writes one folder a start. Of an earlier one counts what comes before the first epoch
-    (or, in an iteration-based loop, iteration) that a later one has logged too.
-    """
-    merged: list[dict[str, Any]] = []
-    for start in training_folders(work_dir):
-        lines = []
-        for line in (start / 'vis_data/scalars.json').read_text().splitlines():
-            try:
-                lines.append(json.loads(line))
-            except ValueError:
-                continue  # cut short by the end of the process
-        first = next((line for line in lines if 'iter' in line), None)
-        if first is not None:
-            unit = 'epoch' if 'epoch' in first else 'iter'
-            replayed = (
-                place
-                for place, line in enumerate(merged)
-                if 'iter' in line and line.get(unit, 0) >= first[unit]
-            )
-            del merged[next(replayed, len(merged)) :]
-        merged += lines
+def read_curves(
+    work_dir: str | Path, length: int, by_epoch: bool = True, val_interval: int = 1
+) -> Curves:
+    """Everything that was logged, restarts merged; the arguments are those of `read_lines`."""
+    merged = read_lines(work_dir, length, by_epoch, val_interval, 'scalars.json')
     training = [line for line in merged if 'iter' in line]
     return Curves(training, [line for line in merged if 'iter' not in line])
 
@@ -182,8 +177,12 @@ def _read_config(work_dir: Path) -> Config:
 def _roll_over_unit(cfg: Config, unit: str) -> str:
     """What OLSHook counts: the loop's unit, or iterations on request."""
     hooks = [*(cfg.get('default_hooks') or {}).values(), *(cfg.get('custom_hooks') or ())]
-    ours = [hook for hook in hooks if isinstance(hook, dict) and hook.get('type') == 'OLSHook']
+    ours = [hook for hook in hooks if isinstance(hook, dict) and _is_ours(hook)]
     return unit if all(hook.get('by_epoch', True) for hook in ours) else 'iteration'
+
+
+def _is_ours(hook: Mapping[str, Any]) -> bool:
+    return str(hook.get('type')).rpartition('.')[2] == 'OLSHook'
 
 
 def _classes(cfg: Config, saved: dict[str, Any]) -> list[str]:
@@ -193,23 +192,29 @@ def _classes(cfg: Config, saved: dict[str, Any]) -> list[str]:
 
 def _soft_label_history(
     work_dir: Path, saved: dict[str, Any], period: str
-) -> dict[str, dict[int, np.ndarray]]:
-    """{loss: {step: matrix}} as OLSHook recorded them, and the checkpoint's own."""
+) -> tuple[dict[str, dict[int, np.ndarray]], list[Path]]:
+    """{loss: {step: matrix}} as OLSHook recorded them, or the checkpoint's; damaged files."""
     history: dict[str, dict[int, np.ndarray]] = {}
+    damaged = []
     for path in sorted(work_dir.glob('soft_labels/*/*_*.npy')):
         step = path.stem.rpartition('_')[2]
         if step.isdigit():
-            history.setdefault(path.parent.name, {})[int(step)] = np.load(path)
+            try:
+                matrix = np.load(path)
+            except (ValueError, OSError, EOFError):
+                damaged.append(path)
+            else:
+                history.setdefault(path.parent.name, {})[int(step)] = matrix
     try:
         last = soft_labels_in_checkpoint(saved)
     except ValueError:
         last = {}
     meta = saved.get('meta', {})
-    for loss, matrix in last.items():
+    for loss, tensor in last.items():
         if loss not in history:
-            step = meta.get('epoch' if period == 'epoch' else 'iter', 0)
-            history[loss] = {step: matrix.float().numpy()}
-    return {loss: dict(sorted(steps.items())) for loss, steps in history.items()}
+            number = meta.get('epoch' if period == 'epoch' else 'iter', 0)
+            history[loss] = {number: tensor.float().numpy()}
+    return {loss: dict(sorted(steps.items())) for loss, steps in history.items()}, damaged
 
 
 # --- the sections --------------------------------------------------------------------------------
@@ -265,7 +270,7 @@ def _figures(run: Run, unit: str) -> list[tuple[str, str]]:
     if run.validations:
         last = max(run.validations)
         key = _main_metric(run.validations[last])
-        best = run.best(key) if key else None
+        best = run.best(key, _lower_is_better(key)) if key else None
         if key and best:
             figures.insert(
                 0, (f'{_short(key)}, {unit} {last}', _number(run.validations[last][key]))
@@ -274,13 +279,19 @@ def _figures(run: Run, unit: str) -> list[tuple[str, str]]:
     return figures
 
 
-def _main_metric(values: Mapping[str, float]) -> str | None:
-    names = [key for key in values if not key.startswith('ols/')]
-    for ending in ('/mAP', 'bbox_mAP', 'accuracy/top1'):
-        found = [key for key in names if key.endswith(ending)]
-        if found:
-            return found[0]
-    return names[0] if names else None
+def _main_metric(keys: Iterable[str]) -> str | None:
+    names = [key for key in keys if not key.startswith('ols/')]
+    return headline_metrics(names)[0].key if names else None
+
+
+def _lower_is_better(key: str) -> bool:
+    """Of the value as it was logged: an accuracy is better higher."""
+    metric = metric_of(key)
+    return metric.lower_is_better and metric.scale > 0
+
+
+def _best(key: str, points: Sequence[tuple]) -> float:
+    return (min if _lower_is_better(key) else max)(value for _, value in points)
 
 
 def _short(key: str) -> str:
@@ -289,12 +300,6 @@ def _short(key: str) -> str:
 
 def _number(value: float) -> str:
     return f'{value:.3f}' if 0.01 <= abs(value) <= 1 else f'{value:.4g}'
-
-
-def _class_of(key: str) -> str | None:
-    """The class whose AP a metric is, or None."""
-    match = re.search(r'/AP/(.+)$', key) or re.search(r'^coco/(.+)_precision$', key)
-    return match[1] if match else None
 
 
 def _training_charts(curves: Curves, period: str) -> list[dict[str, Any]]:
@@ -323,13 +328,13 @@ def _accuracy(curves: Curves, unit: str) -> dict[str, Any] | None:
 
     def metric(key: str) -> str | None:
         hidden = key in other or key.startswith('ols/') or '/AP_11points/' in key
-        return None if hidden or _class_of(key) else key
+        return None if hidden or class_of_key(key) else key
 
     metrics = _series(curves.epochs, 'step', metric)
     if not metrics:
         return None
-    per_class = _series(curves.epochs, 'step', _class_of)
-    main = _main_metric({name: 0.0 for name in metrics})
+    per_class = _series(curves.epochs, 'step', class_of_key)
+    main = _main_metric(metrics)
     assert main is not None
     ranked = sorted(per_class.items(), key=lambda item: item[1][-1][1])
     return dict(
@@ -341,9 +346,7 @@ def _accuracy(curves: Curves, unit: str) -> dict[str, Any] | None:
             )
             if chart
         ],
-        metrics=[
-            (name, points[-1][1], max(y for _, y in points)) for name, points in metrics.items()
-        ],
+        metrics=[(name, points[-1][1], _best(name, points)) for name, points in metrics.items()],
         classes=[(name, points[-1][1], max(y for _, y in points)) for name, points in ranked],
     )
 
@@ -396,6 +399,8 @@ class Look(NamedTuple):
     profiles: np.ndarray
     source: str
     suspects: list[Suspect]
+    #: Those that the network agrees with, the nearest to being taken for another class first.
+    nearest: list[Suspect]
     missed: list[int]
 
     @classmethod
@@ -425,8 +430,8 @@ class Look(NamedTuple):
                     )
         except ValueError:
             pass  # a run without online soft labels
-        suspects, missed = rank_annotations(scores, labels, profiles)
-        return cls(annotations, classes, shares(scores), profiles, source, suspects, missed)
+        ranked = rank_annotations(scores, labels, profiles)
+        return cls(annotations, classes, shares(scores), profiles, source, *ranked)
 
     def sections(self, top: int) -> dict[str, Any]:
         """What the page says about pairs, suspects and missed objects."""
@@ -436,9 +441,13 @@ class Look(NamedTuple):
             pairs=self._pairs(),
             source=self.source,
             suspects=[self._card(item.row, item) for item in self.suspects[:top]],
+            nearest=[
+                self._card(item.row, item, agrees=True)
+                for item in self.nearest[: max(min(top, MIN_SHOWN) - len(self.suspects), 0)]
+            ],
             missed=[self._card(index) for index in largest],
             counts=dict(
-                images=len({annotation.image for annotation in self.annotations}),
+                images=len({annotation.sample for annotation in self.annotations}),
                 objects=len(self.annotations),
                 suspects=len(self.suspects),
                 missed=len(self.missed),
@@ -478,8 +487,11 @@ class Look(NamedTuple):
             found.append(dict(sides=sides))
         return found
 
-    def _card(self, index: int, suspect: Suspect | None = None) -> dict[str, Any]:
+    def _card(
+        self, index: int, suspect: Suspect | None = None, agrees: bool = False
+    ) -> dict[str, Any]:
         annotation, row = self.annotations[index], self.shares[index]
+        pixels = annotation.image if annotation.pixels is None else annotation.pixels
         order = [label for label in np.argsort(-row, kind='stable')[:3] if row[label] >= 0.005]
         if annotation.label not in order and row.any():
             order.append(annotation.label)
@@ -489,12 +501,12 @@ class Look(NamedTuple):
             number=annotation.number + 1 if annotation.box else None,
             written=self.classes[annotation.label],
             suggestion=self.classes[suspect.suggestion] if suspect else None,
-            disagreement=suspect.disagreement if suspect else None,
+            agrees=agrees,
             shares=[
                 (self.classes[label], float(row[label]), label == annotation.label)
                 for label in order
             ],
-            crop=crop(annotation.image, annotation.box),
+            crop=crop(pixels, annotation.box),
         )
 
     def write_table(self, path: Path) -> None:
@@ -523,14 +535,17 @@ def _area(annotation: Annotation) -> float:
 # --- pictures ------------------------------------------------------------------------------------
 
 
-def crop(image: str, box: Sequence[float] | None) -> str | None:
-    """An object with some of its surroundings, and its box, as a data URI; None if unreadable."""
+def crop(image: str | np.ndarray, box: Sequence[float] | None) -> str | None:
+    """An object with some of its surroundings, and its box, as a data URI; None if unreadable.
+
+    The image is a file, or pixels: (height, width, 3) RGB or (height, width) grey, uint8.
+    """
     from PIL import Image, ImageDraw, ImageOps
 
     try:
-        with Image.open(image) as opened:
+        with Image.open(image) if isinstance(image, str) else Image.fromarray(image) as opened:
             picture = ImageOps.exif_transpose(opened).convert('RGB')  # as MMCV reads it
-    except OSError:
+    except (OSError, TypeError):  # a TypeError is from pixels that are no picture
         return None
     x0, y0, x1, y1 = box or (0, 0, *picture.size)
     side = max(x1 - x0, y1 - y0, 16) * (1.4 if box else 1.0)
@@ -539,9 +554,10 @@ def crop(image: str, box: Sequence[float] | None) -> str | None:
     window = Image.new('RGB', (CROP_SIZE, CROP_SIZE), OUTSIDE)
     x, y = max(left, 0), max(top, 0)  # what of the square the image has
     seen = (x, y, min(left + side, picture.width), min(top + side, picture.height))
-    size = [max(round(scale * (seen[i + 2] - seen[i])), 1) for i in (0, 1)]
-    part = picture.resize((size[0], size[1]), Image.Resampling.BICUBIC, box=seen)
-    window.paste(part, (round(scale * (x - left)), round(scale * (y - top))))
+    if seen[2] > x and seen[3] > y:
+        size = [max(round(scale * (seen[i + 2] - seen[i])), 1) for i in (0, 1)]
+        part = picture.resize((size[0], size[1]), Image.Resampling.BICUBIC, box=seen)
+        window.paste(part, (round(scale * (x - left)), round(scale * (y - top))))
     picture = window
     if box:
         edges = [round(scale * edge) for edge in (x0 - left, y0 - top, x1 - left, y1 - top)]
@@ -637,5 +653,5 @@ def _render(context: dict[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    sections = dict.fromkeys(('pairs', 'suspects', 'missed', 'counts', 'source'))
+    sections = dict.fromkeys(('pairs', 'suspects', 'nearest', 'missed', 'counts', 'source'))
     return environment.get_template('report.html').render({**sections, **context})

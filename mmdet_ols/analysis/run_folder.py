@@ -64,6 +64,7 @@ def read_run(
     by_epoch: bool = True,
     test_folder: str | Path | None = None,
     needs_test: bool = False,
+    val_interval: int = 1,
 ) -> Run:
     """Read what MMEngine wrote into a work directory; an absent one is a run not yet begun.
 
@@ -74,44 +75,90 @@ def read_run(
         test_folder: Work directory of a separate test. A test older than the last training counts
             for nothing.
         needs_test: Whether only the test counts as the result.
+        val_interval: Iterations between two validations; see `read_lines`.
     """
     run = Run(Path(folder), length, needs_test=needs_test)
     unit = 'epoch' if by_epoch else 'step'
     starts = training_folders(folder)
-    for start in starts:
-        lines = _scalars(start)
-        first = next(line[unit] for line in lines if 'iter' in line)
-        # What a later start trained again, it also validates again.
-        run.validations = {step: v for step, v in run.validations.items() if step < first}
-        last = first
-        for line in lines:
-            if 'iter' in line:
-                last = line[unit]
-                run.done = last - by_epoch
-            else:
-                # Unless told otherwise, MMEngine writes epoch 0 in an iteration-based loop.
-                run.done = max(line['step'], last)
-                run.validations[int(run.done)] = _metrics(line)
-        if by_epoch:
-            run.done = max(run.done, _epochs_in_log(start))
-        run.seconds += _seconds(start)
+    last = 0
+    for line in read_lines(folder, length, by_epoch, val_interval):
+        if 'iter' in line:
+            last = line.get(unit, last)
+            run.done = last - by_epoch
+        else:
+            run.done = max(line['step'], last)
+            run.validations[int(run.done)] = _metrics(line)
+    if by_epoch and starts:
+        run.done = max(run.done, _epochs_in_log(starts[-1]))
+    run.seconds = sum(_seconds(start) for start in starts)
     pointer = run.folder / 'last_checkpoint'
     if pointer.is_file():
         # By its name alone, for folders that were moved.
         run.last_checkpoint = run.folder / Path(pointer.read_text().strip()).name
     if test_folder is not None and starts:
         for test in _timestamps(test_folder):
-            result = test / f'{test.name}.json'
+            result = _result_of_test(test)
             if result.is_file() and test.name >= starts[-1].name:
                 run.tested = _metrics(json.loads(result.read_text()))
     return run
 
 
+def read_lines(
+    folder: str | Path,
+    length: int,
+    by_epoch: bool = True,
+    val_interval: int = 1,
+    name: str | None = None,
+) -> list[dict[str, Any]]:
+    """What a training logged, in order; of what a resumed run did again, the later one alone.
+
+    Args:
+        folder: The work directory of the training.
+        length: Epochs (or iterations) that the training is to have.
+        by_epoch: Whether its loop counts epochs or iterations.
+        val_interval: Iterations between two validations. Unless told otherwise, MMEngine writes
+            step 0 for all of an iteration-based loop; they get the next multiple of this.
+        name: The file: `scalars.json` holds what every hook logged, `<start>.json`, the default,
+            the lines of training and the validations alone.
+    """
+    unit = 'epoch' if by_epoch else 'step'
+    merged: list[dict[str, Any]] = []
+    for start in training_folders(folder):
+        lines = _scalars(start, name)
+        first = next((line.get(unit) for line in lines if 'iter' in line), None)
+        resumed = None if by_epoch else _resumed_at(start)
+        if resumed is not None:
+            first = resumed + 1  # the first line comes later, or never
+        if first is not None:
+            again = (i for i, line in enumerate(merged) if line.get(unit, 0) >= first)
+            del merged[next(again, len(merged)) :]
+        trained = validated = resumed or 0
+        for line in lines:
+            if 'iter' in line:
+                trained = line['step']
+            elif not by_epoch and not line['step']:
+                at_least = max(trained, validated + 1)
+                validated = min(-(-at_least // val_interval) * val_interval, length)
+                line = {**line, 'step': validated}
+            merged.append(line)
+    return merged
+
+
 def training_folders(folder: str | Path) -> list[Path]:
-    """The folders of the starts of a training that learned anything, oldest first."""
+    """The folders of the starts of a training that trained or validated, oldest first.
+
+    A short resumed run may log validations alone. A test logs none, and leaves its result beside.
+    """
     return [
-        start for start in _timestamps(folder) if any('iter' in line for line in _scalars(start))
+        start
+        for start in _timestamps(folder)
+        if (lines := _scalars(start))
+        and (any('iter' in line for line in lines) or not _result_of_test(start).is_file())
     ]
+
+
+def _result_of_test(start: Path) -> Path:
+    return start / f'{start.name}.json'
 
 
 def _timestamps(folder: str | Path) -> list[Path]:
@@ -126,8 +173,8 @@ def _timestamps(folder: str | Path) -> list[Path]:
 _read: dict[Path, tuple[int, list[dict[str, Any]]]] = {}
 
 
-def _scalars(start: Path) -> list[dict[str, Any]]:
-    path = start / 'vis_data' / f'{start.name}.json'
+def _scalars(start: Path, name: str | None = None) -> list[dict[str, Any]]:
+    path = start / 'vis_data' / (name or f'{start.name}.json')
     if not path.is_file():
         return []
     size = path.stat().st_size
@@ -157,6 +204,17 @@ def _log_tail(start: Path, size: int = 65536) -> str:
     with path.open('rb') as file:
         file.seek(max(0, path.stat().st_size - size))
         return file.read().decode(errors='replace')
+
+
+def _resumed_at(start: Path) -> int | None:
+    """The iteration of the checkpoint that a start went on from, if its log tells of one."""
+    path = start / f'{start.name}.log'
+    if not path.is_file():
+        return None
+    with path.open('rb') as file:
+        head = file.read(2**18).decode(errors='replace')  # it follows the config
+    found = re.search(r'resumed epoch: \d+, iter: (\d+)', head)
+    return int(found[1]) if found else None
 
 
 def _seconds(start: Path) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import platform
 import re
@@ -29,7 +30,17 @@ from mmdet_ols.analysis.comparison import (
 )
 from mmdet_ols.analysis.run_folder import Run, read_run
 from mmdet_ols.engine.command_line import read_config, use_amp
-from mmdet_ols.engine.preflight import check_datasets, check_losses, check_pretrained
+from mmdet_ols.engine.preflight import (
+    check_datasets,
+    check_losses,
+    check_pretrained,
+    fetch_datasets,
+)
+
+#: How each start of a run was made, one line of JSON each, in this file of its folder.
+RECORD = 'compare.jsonl'
+#: Options that say where things lie or how fast they are read, and leave the results as they are.
+NEUTRAL_OPTIONS = ('data_root', 'num_workers', 'persistent_workers', 'pin_memory', 'work_dir')
 
 
 @dataclass
@@ -64,6 +75,13 @@ class Method:
     def length(self) -> int:
         """Epochs, or iterations in an iteration-based loop."""
         return self.cfg.train_cfg['max_epochs' if self.by_epoch else 'max_iters']
+
+    @property
+    def paper_result(self) -> dict[str, Any]:
+        """The paper's figure, as long as the options leave the config what the paper's is."""
+        keys = [option.partition('=')[0] for option in self.options]
+        changed = any(key.rpartition('.')[2] not in NEUTRAL_OPTIONS for key in keys)
+        return {} if changed else self.cfg.get('paper_result') or {}
 
     @property
     def validates_as_it_tests(self) -> bool:
@@ -150,7 +168,7 @@ class Experiment:
         train_options: Sequence[str] = (),
         common_options: Sequence[str] = (),
     ) -> None:
-        self.methods, self.tools, self.allowed = list(methods), Path(tools), list(allowed)
+        self.methods, self.tools = list(methods), Path(tools)
         self.tta, self.metric = tta, metric
         self.train_options, self.common_options = list(train_options), list(common_options)
         self.differs = check_comparable({m.name: m.settings for m in methods}, allowed)
@@ -173,7 +191,7 @@ class Experiment:
                 is wrong.
         """
         for folder, (method, seed) in self.runs.items():
-            check_same_config(folder, method.settings_with(seed), self.allowed)
+            check_same_config(folder, method.settings_with(seed))
         looked_at: list[Any] = []
         for method in self.methods:
             cfg = method.cfg
@@ -185,6 +203,7 @@ class Experiment:
                 if data not in looked_at:  # mostly the same for all methods
                     looked_at.append(data)
                     check_datasets(cfg)
+                    fetch_datasets(cfg)  # once here, rather than in several runs at a time
                 check_pretrained(cfg)
             except (ValueError, OSError, ImportError) as error:
                 raise ValueError(f'{method.name}: {error}') from error
@@ -195,13 +214,16 @@ class Experiment:
 
     def read(self, folder: Path) -> Run:
         method, _ = self.runs[folder]
-        return read_run(
+        run = read_run(
             folder,
             method.length,
             method.by_epoch,
             self._test_folder(folder),
             needs_test=self.tta or not method.validates_as_it_tests,
         )
+        if run.last_checkpoint and not run.last_checkpoint.exists():
+            run.last_checkpoint = None  # removed, though MMEngine's pointer still names it
+        return run
 
     def newest(self, run: Run) -> str:
         """The newest value of the main metric, as text."""
@@ -212,11 +234,23 @@ class Experiment:
         return f'{metric.title} {metric.shown(values[metric.key]):.2f}'
 
     def next_command(self, folder: Path) -> list[str] | None:
-        """What a run needs next: to be trained, resumed or tested; None if it is finished."""
+        """What a run needs next: to be trained, resumed or tested; None if it is finished.
+
+        Raises:
+            ValueError: It has to be tested, but the checkpoint of its last epoch is not there.
+        """
         run, (method, seed) = self.read(folder), self.runs[folder]
         if run.final:
             return None
         if run.trained:
+            name = run.last_checkpoint.name if run.last_checkpoint else 'none'
+            if Path(name).stem.rpartition('_')[2] != str(run.length):
+                raise ValueError(
+                    f'it cannot be tested, since the checkpoint of its last epoch or iteration '
+                    f'({run.length}) is not in {folder}; the newest there: {name}. Let the config '
+                    'save it (default_hooks.checkpoint.save_last=True, or an interval that divides '
+                    f'{run.length}), and remove {folder} to train anew.'
+                )
             words = ['test.py', method.path, str(run.last_checkpoint)]
             words += ['--work-dir', str(self._test_folder(folder)), *['--tta'] * self.tta]
         else:
@@ -232,14 +266,31 @@ class Experiment:
         named = {folder: (method.name, seed) for folder, (method, seed) in self.runs.items()}
         return Comparison(
             runs={named[folder]: self.read(folder) for folder in by_method},
-            paper={m.name: m.cfg.paper_result for m in self.methods if m.cfg.get('paper_result')},
+            paper={m.name: m.paper_result for m in self.methods if m.paper_result},
             differs=self.differs,
             failed={named[folder]: why for folder, why in failed.items()},
             primary=self.metric,
+            tta=self.tta,
+            made={named[folder]: _read_record(folder) for folder in by_method},
         )
+
+    def record(self, folder: Path, facts: Mapping[str, str]) -> None:
+        """Note down how a start of a run was made."""
+        with (folder / RECORD).open('a', encoding='utf-8') as file:
+            file.write(json.dumps(facts) + '\n')
 
     def _test_folder(self, folder: Path) -> Path:
         return folder / ('test_tta' if self.tta else 'test')
+
+
+def _read_record(folder: Path) -> list[dict[str, str]]:
+    path, facts = folder / RECORD, []
+    for line in path.read_text(encoding='utf-8').splitlines() if path.is_file() else []:
+        try:
+            facts.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue  # cut short by the end of the process
+    return facts
 
 
 def machine() -> str:

@@ -37,8 +37,9 @@ def run_all(
 
     Args:
         folders: One a run, in the order in which to start them; they are made.
-        next_command: Gives the command that a run needs next, or None once it is finished. The
-            same command twice in a row means that the first has not done its work.
+        next_command: Gives the command that a run needs next, or None once it is finished; a
+            ValueError says why there is none. The same command twice in a row means that the first
+            has not done its work.
         jobs: How many processes run at once.
         report: Called with 'started', 'finished', 'failed' or 'running' (every `poll` seconds),
             the folder, and the command or what went wrong.
@@ -52,7 +53,12 @@ def run_all(
     free = list(range(jobs))
 
     def begin(folder: Path, slot: int, before: list[str] | None = None) -> None:
-        command = next_command(folder)
+        try:
+            command = next_command(folder)
+        except ValueError as error:
+            fail(folder, str(error))
+            free.append(slot)
+            return
         if command is None:
             report('finished', folder, '')
         elif command == before:
@@ -153,13 +159,19 @@ def share_of_machine(slot: int, jobs: int) -> dict[str, str]:
 
 
 def _end(processes: list[subprocess.Popen], grace: float = 10.0) -> None:
-    """End process groups, first by asking."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        for process in processes:
-            try:
-                os.killpg(process.pid, number)
-            except ProcessLookupError:
-                continue
-        deadline = time.monotonic() + grace
-        while time.monotonic() < deadline and any(p.poll() is None for p in processes):
-            time.sleep(0.05)
+    """End process groups, first by asking; impatient signals meanwhile leave nothing behind."""
+    ignored = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in ignored}
+    try:
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            for process in processes:
+                try:
+                    os.killpg(process.pid, number)
+                except ProcessLookupError:
+                    continue
+            deadline = time.monotonic() + grace
+            while time.monotonic() < deadline and any(p.poll() is None for p in processes):
+                time.sleep(0.05)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -249,7 +249,10 @@ class OLSHook(Hook):
         folder = Path(runner.work_dir, 'soft_labels', name)
         folder.mkdir(parents=True, exist_ok=True)
         unit = 'epoch' if self.by_epoch else 'iter'
-        np.save(folder / f'{unit}_{step}.npy', loss.soft_labels.cpu().numpy())
+        unfinished = folder / 'unfinished.tmp'  # a reader sees a whole file, or none
+        with unfinished.open('wb') as file:
+            np.save(file, loss.soft_labels.cpu().numpy())
+        unfinished.replace(folder / f'{unit}_{step}.npy')
 
     @staticmethod
     def _forget_later_records(runner: Any, name: str, step: int) -> None:

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config, ConfigDict
-from mmengine.registry import MODELS
+from mmengine.dataset import BaseDataset
+from mmengine.registry import DATASETS, MODELS
 from mmengine.structures import InstanceData
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
@@ -76,7 +77,7 @@ def test_weak_detections_find_nothing():
 def test_disagreement_by_hand():
     profiles = np.array([[0.8, 0.2, 0.0], [0.3, 0.7, 0.0], [0.0, 0.0, 1.0]])
     scores = np.array([[0.1, 0.6, 0.0], [0.9, 0.1, 0.0], [0.0, 0.0, 0.0], [0.0, 0.5, 0.0]])
-    suspects, missed = rank_annotations(scores, np.array([0, 0, 1, 2]), profiles)
+    suspects, nearest, missed = rank_annotations(scores, np.array([0, 0, 1, 2]), profiles)
     assert missed == [2]
 
     def log(row, column):
@@ -86,6 +87,16 @@ def test_disagreement_by_hand():
     zero_as_one = 0.1 * (log(1, 0) - log(0, 0)) + 0.6 * (log(1, 1) - log(0, 1))
     assert [item[:2] for item in suspects] == [(3, 1), (0, 1)]
     assert_allclose([item.disagreement for item in suspects], [two_as_one, zero_as_one])
+    rather_zero = 0.9 * (log(1, 0) - log(0, 0)) + 0.1 * (log(1, 1) - log(0, 1))
+    assert rather_zero < 0 and [item[:2] for item in nearest] == [(1, 1)]
+    assert nearest[0].disagreement == pytest.approx(rather_zero)
+
+
+def test_only_what_was_seen_beside_the_written_class_is_near_to_another():
+    scores = np.array([[0.9, 0.0, 0.2], [0.9, 0.0, 0.0], [0.9, 0.0, 0.4], [0.5, 0.5, 0.0]])
+    suspects, nearest, missed = rank_annotations(scores, np.zeros(4, dtype=int), np.eye(3))
+    assert suspects == [] and missed == []
+    assert [item[:2] for item in nearest] == [(3, 1), (2, 2), (0, 2)]
 
 
 def test_usual_confusions_and_weak_detections_rank_behind():
@@ -94,7 +105,7 @@ def test_usual_confusions_and_weak_detections_rank_behind():
         [[0.6, 0.4, 0, 0], [0.4, 0.6, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]], dtype=float
     )
     scores = np.array([[0.2, 0.8, 0, 0], [0, 0, 0.1, 0.4], [0, 0, 0.2, 0.8]], dtype=float)
-    suspects, _ = rank_annotations(scores, np.array([0, 2, 2]), profiles)
+    suspects, *_ = rank_annotations(scores, np.array([0, 2, 2]), profiles)
     assert [item.row for item in suspects] == [2, 1, 0]
 
 
@@ -102,8 +113,8 @@ def test_rows_of_profiles_need_not_sum_to_one():
     rng = np.random.default_rng(0)
     scores, labels = rng.random((20, 3)), rng.integers(3, size=20)
     profiles = rng.random((3, 3)) + np.eye(3)
-    expected, _ = rank_annotations(scores, labels, profiles / profiles.sum(1, keepdims=True))
-    found, _ = rank_annotations(scores, labels, profiles)
+    expected, *_ = rank_annotations(scores, labels, profiles / profiles.sum(1, keepdims=True))
+    found, *_ = rank_annotations(scores, labels, profiles)
     assert [item[:2] for item in found] == [item[:2] for item in expected]
     assert_allclose([item[2] for item in found], [item[2] for item in expected])
 
@@ -171,7 +182,8 @@ def test_annotations_are_read_once_without_the_ignored(cfg):
                     box = tuple(float(text[key]) - 1 for key in ('xmin', 'ymin', 'xmax', 'ymax'))
                     label = CLASSES.index(text['name'])
                     image = str(root / year / 'JPEGImages' / f'{stem}.jpg')
-                    expected.append(Annotation(image, number, box, label))
+                    sample = name - 1 if year == 'VOC2007' else name + 5
+                    expected.append(Annotation(image, number, box, label, sample))
     assert read_annotations(cfg) == expected
     assert any(item.number != 0 for item in expected)
 
@@ -225,7 +237,8 @@ def predicted(cfg, tmp_path):
     boxes = []
     for path in dict.fromkeys(item.image for item in read_annotations(cfg)):
         with Image.open(path) as image:
-            boxes.append(Annotation(path, 0, (0.0, 0.0, *map(float, image.size)), 0))
+            box = (0.0, 0.0, *map(float, image.size))
+            boxes.append(Annotation(path, 0, box, 0, len(boxes)))
     boxes[4] = boxes[4]._replace(box=(0.0, 0.0, 5.0, 5.0))
     path = tmp_path / 'weights.pth'
     torch.save(dict(state_dict=dict(weight=torch.tensor(0.1))), path)
@@ -255,8 +268,19 @@ def test_predictions_are_kept_as_long_as_they_hold(predicted):
     assert_allclose(predict_annotations(**predicted)[:2, 0], [0.2, 0.2])
     moved = [item._replace(box=(0.0, 0.0, 5.0, 5.0)) for item in predicted['annotations']]
     assert predict_annotations(**dict(predicted, annotations=moved)).sum() == 0
-    predicted['cache'].write_bytes(b'cut short')
-    assert_allclose(predict_annotations(**predicted)[:2, 0], [0.2, 0.2])
+    expected = predict_annotations(**predicted)
+    whole = predicted['cache'].read_bytes()
+    for damaged in (b'', b'no archive', whole[:-9], whole[:60], whole.replace(whole[60:80], b'')):
+        predicted['cache'].write_bytes(damaged)
+        assert_array_equal(predict_annotations(**predicted), expected)
+        assert predicted['cache'].read_bytes()[:2] == b'PK'
+    assert [path.name for path in predicted['cache'].parent.glob('scores*')] == ['scores.npz']
+
+
+def test_a_checkpoint_of_another_network_is_refused(predicted):
+    torch.save(dict(state_dict=dict(other=torch.tensor(0.1))), predicted['checkpoint'])
+    with pytest.raises(ValueError, match='the model must be the one it was trained with'):
+        predict_annotations(**predicted)
 
 
 def test_a_part_of_the_images_is_enough(predicted):
@@ -264,6 +288,66 @@ def test_a_part_of_the_images_is_enough(predicted):
     found = predict_annotations(**dict(predicted, annotations=part))
     assert_allclose(found[:, 3], [0.9, 0, 0.9], rtol=1e-6)
     assert StubDetector.calls == 1  # three images, batches of three
+
+
+@DATASETS.register_module()
+class Arrays(BaseDataset):
+    """As MMPretrain's CIFAR and MNIST: no files."""
+
+    def __init__(self, labels, **kwargs):
+        self.labels = labels
+        super().__init__(**kwargs)
+
+    def load_data_list(self):
+        return [
+            dict(img=np.full((4, 4, 3), level, dtype=np.uint8), gt_label=label)
+            for level, label in enumerate(self.labels)
+        ]
+
+
+@MODELS.register_module()
+class Brightness(nn.Module):
+    def __init__(self, data_preprocessor=None):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(()))
+
+    def test_step(self, batch):
+        levels = [float(inputs.float().mean()) for inputs in batch['inputs']]
+        for sample, level in zip(batch['data_samples'], levels):
+            sample.set_pred_score(torch.tensor([level, 1.0]))
+        return batch['data_samples']
+
+
+def arrays(labels):
+    part = dict(type='Arrays', labels=labels, pipeline=[dict(type='PackInputs')])
+    concat = dict(type='ConcatDataset', datasets=[part, dict(part, labels=labels[:2])])
+    return Config(
+        dict(
+            default_scope='mmpretrain',
+            model=dict(type='Brightness'),
+            train_dataloader=dict(batch_size=2, dataset=concat),
+        )
+    )
+
+
+def test_images_without_files_are_known_by_their_place(tmp_path):
+    cfg = arrays([1, 0, 1])
+    found = read_annotations(cfg)
+    assert [item.image for item in found] == [f'Arrays {index}' for index in (0, 1, 2, 0, 1)]
+    assert [(item.label, item.sample) for item in found] == [(1, 0), (0, 1), (1, 2), (1, 3), (0, 4)]
+    assert found[2].pixels.mean() == 2
+    path = tmp_path / 'weights.pth'
+    torch.save(dict(weight=torch.tensor(0.1)), path)
+    cache = tmp_path / 'scores.npz'
+    scores = predict_annotations(cfg, path, found[1:4], 2, cache=cache)
+    assert_allclose(scores, [[1, 1], [2, 1], [0, 1]])
+    found[1] = found[1]._replace(pixels=np.zeros((4, 4, 3), dtype=np.uint8))
+    assert module._key(cfg, path, found[1:4]) != str(np.load(cache)['key'])
+
+
+def test_several_labels_an_image_are_refused():
+    with pytest.raises(ValueError, match=r'train data have several labels .*Arrays 1: \[0, 1\]'):
+        read_annotations(arrays([1, [0, 1], 0]))
 
 
 def test_limits_are_lifted_but_for_proposals():

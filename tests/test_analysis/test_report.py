@@ -18,6 +18,7 @@ from PIL import Image
 from mmdet_ols.analysis import report
 from mmdet_ols.analysis.annotations import Annotation
 from mmdet_ols.analysis.report import crop, read_curves, write_report
+from mmdet_ols.analysis.run_folder import read_run, training_folders
 
 CONFIG = """
 model = dict(type='Net', head=dict(loss=dict(type='OLSLoss', num_classes=3)))
@@ -36,6 +37,14 @@ def start(work_dir, stamp, lines, config=CONFIG):
     for name in ('scalars.json', f'{stamp}.json'):
         (folder / name).write_text(text)
     (folder / 'config.py').write_text(config)
+
+
+def make_test(work_dir, stamp):
+    """What MMEngine leaves of a test."""
+    folder = work_dir / stamp / 'vis_data'
+    folder.mkdir(parents=True)
+    (folder / 'config.py').write_text('model = None')
+    (work_dir / stamp / f'{stamp}.json').write_text('{"pascal_voc/mAP": 0.9}')
 
 
 def step(epoch, iteration, **values):
@@ -63,8 +72,8 @@ def test_what_a_resumed_run_trained_again_counts_once(tmp_path):
     start(tmp_path, '20260102_000000', [step(2, 40, loss=5.0), *epoch_end(2, 0.3)])
     with (tmp_path / '20260102_000000/vis_data/scalars.json').open('a') as file:
         file.write('{"loss": 3.')
-    start(tmp_path, '20260103_000000', [{'pascal_voc/mAP': 0.9, 'step': 4}])  # a test
-    curves = read_curves(tmp_path)
+    make_test(tmp_path, '20260103_000000')
+    curves = read_curves(tmp_path, 4)
     assert [(line['step'], line['loss']) for line in curves.training] == [(10, 9), (20, 8), (40, 5)]
     found = [(line['step'], line['pascal_voc/mAP']) for line in curves.epochs if 'time' in line]
     assert found == [(1, 0.1), (2, 0.3)]
@@ -76,9 +85,48 @@ def test_iteration_based_runs_are_merged_by_iteration(tmp_path):
 
     start(tmp_path, '20260101_000000', [*lines(5, 10), {'acc': 0.1, 'step': 10}, *lines(15)])
     start(tmp_path, '20260102_000000', [*lines(11, 16), {'acc': 0.2, 'step': 20}])
-    curves = read_curves(tmp_path)
+    curves = read_curves(tmp_path, 20, by_epoch=False)
     assert [line['step'] for line in curves.training] == [5, 10, 11, 16]
     assert [line['acc'] for line in curves.epochs] == [0.1, 0.2]
+
+
+ITERATIONS = 'train_cfg = dict(by_epoch=False, max_iters=10, val_interval=4)'
+
+
+def test_iteration_based_run_that_logs_seldom(tmp_path):
+    """As MMEngine leaves it by default: no `epoch`, and all validations at step 0."""
+
+    def validation(value):
+        return {'accuracy/top1': value, 'data_time': 0.1, 'time': 0.2, 'step': 0}
+
+    trained = {'loss': 0.5, 'iter': 4, 'step': 4}
+    config = CONFIG.replace('train_cfg = dict(max_epochs=4)', ITERATIONS)
+    lines = [trained, validation(50.0), {'ols/head/confidence': 0.6, 'step': 6}, validation(60.0)]
+    start(tmp_path, '20260101_000000', lines, config)
+    # Goes on from the checkpoint before the second validation, and logs validations alone.
+    start(tmp_path, '20260102_000000', [validation(80.0), validation(70.0)], config)
+    log = tmp_path / '20260102_000000/20260102_000000.log'
+    log.write_text('2026/01/02 00:00:09 - mmengine - INFO - resumed epoch: 0, iter: 4\n')
+    make_test(tmp_path, '20260103_000000')
+    run = read_run(tmp_path, 10, by_epoch=False, val_interval=4)
+    values = {step: metrics['accuracy/top1'] for step, metrics in run.validations.items()}
+    assert values == {4: 50.0, 8: 80.0, 10: 70.0} and run.done == 10
+    curves = read_curves(tmp_path, 10, by_epoch=False, val_interval=4)
+    assert [line['step'] for line in curves.epochs] == [4, 8, 10]
+    text = Reader(write_report(tmp_path).read_text()).text
+    assert '10 of 10 iterations' in text and 'Best accuracy/top1, iteration 8' in text
+
+
+def test_a_resumed_run_that_only_validated_is_no_test(tmp_path):
+    start(tmp_path, '20260101_000000', [step(1, 10, loss=1.0), *epoch_end(1, 0.1)])
+    start(tmp_path, '20260102_000000', epoch_end(2, 0.2)[1:])
+    make_test(tmp_path, '20260103_000000')
+    # One that logs its result to both.
+    start(tmp_path, '20260104_000000', epoch_end(3, 0.9)[1:])
+    (tmp_path / '20260104_000000/20260104_000000.json').write_text('{}')
+    starts = [folder.name for folder in training_folders(tmp_path)]
+    assert starts == ['20260101_000000', '20260102_000000']
+    assert list(read_run(tmp_path, 2).validations) == [1, 2]
 
 
 # --- the page ------------------------------------------------------------------------------------
@@ -146,7 +194,8 @@ def run(tmp_path, monkeypatch):
     for number, colour in enumerate(['red', 'green', 'blue', 'white']):
         path = tmp_path / f'<u>{number}&.png'
         Image.new('RGB', (60, 40), colour).save(path)
-        annotations.append(Annotation(str(path), number, (10.0, 10.0, 30.0, 30.0), number % 3))
+        box = (10.0, 10.0, 30.0, 30.0)
+        annotations.append(Annotation(str(path), number, box, number % 3, number))
     scores = np.array([[0, 0, 0.9], [0.2, 0.7, 0], [0, 0.6, 0.1], [0, 0, 0]], dtype=np.float32)
     monkeypatch.setattr(report, 'read_annotations', lambda *_: annotations)
     monkeypatch.setattr(report, 'predict_annotations', lambda *_: scores)
@@ -198,6 +247,26 @@ def test_table_lists_suspects_worst_first_and_then_what_was_not_found(run):
     assert float(rows[0]['share_suggested']) == pytest.approx(0.6 / 0.7, abs=1e-3)
 
 
+def test_errors_are_best_where_they_are_lowest(tmp_path):
+    lines = [step(1, 1, loss=1.0)]
+    lines += [{'val/error': value, 'step': epoch} for epoch, value in ((1, 0.25), (2, 0.5))]
+    start(tmp_path, '20260101_000000', lines)
+    text = Reader(write_report(tmp_path).read_text()).text
+    assert text[text.index('Best val/error, epoch 1') + 1] == '0.250'
+    row = text.index('Metric')
+    assert text[row : row + 6] == ['Metric', 'Last', 'Best', 'val/error', '0.5', '0.25']
+
+
+def test_few_suspects_are_followed_by_the_nearest(run):
+    def nearest(**arguments):
+        html = write_report(run[0], **arguments).read_text()
+        return re.findall(r'<strong>(.+?)</strong>, or (.+?)\?<', html)
+
+    # Image 1 is the one that the network agrees with; it saw a bit of the first class too.
+    assert nearest() == [('a &amp; &#34;b&#34;', '&lt;b&gt;bold&lt;/b&gt;')]
+    assert nearest(top=2) == []
+
+
 def test_top_limits_the_page_alone(run, tmp_path):
     work_dir, _ = run
     page = write_report(work_dir, tmp_path / 'other/page.html', top=1)
@@ -224,8 +293,22 @@ def test_history_is_shown_at_start_middle_and_end(run):
     assert text[row : row + 4] == ['<b>bold</b>', '45', '50', '5.0']
 
 
-def test_periods_of_iterations_are_called_so(tmp_path):
-    config = CONFIG + "default_hooks = dict(ols=dict(type='OLSHook', by_epoch=False))"
+def test_damaged_soft_labels_are_named_and_left_out(run):
+    folder = run[0] / 'soft_labels/head.loss'
+    folder.mkdir(parents=True)
+    for epoch in range(4):
+        np.save(folder / f'epoch_{epoch}.npy', np.eye(3, dtype=np.float32))
+    (folder / 'epoch_1.npy').write_bytes((folder / 'epoch_1.npy').read_bytes()[:-4])
+    (folder / 'epoch_3.npy').write_bytes(b'')
+    text = Reader(write_report(run[0]).read_text()).text
+    assert text[text.index('After epoch 2') - 1] and 'After epoch 3' not in text
+    (note,) = [line for line in text if 'cannot be read' in line]
+    assert 'head.loss/epoch_1.npy' in note and 'head.loss/epoch_3.npy' in note
+
+
+@pytest.mark.parametrize('kind', ['OLSHook', 'mmdet_ols.hooks.OLSHook'])
+def test_periods_of_iterations_are_called_so(tmp_path, kind):
+    config = CONFIG + f"default_hooks = dict(ols=dict(type='{kind}', by_epoch=False))"
     lines = [step(1, 5, loss=1.0), {'ols/head.loss/confidence': 0.5, 'step': 5}]
     start(tmp_path, '20260101_000000', lines, config)
     (tmp_path / 'soft_labels/head.loss').mkdir(parents=True)
@@ -264,6 +347,16 @@ def test_data_that_moved_are_named_and_the_rest_is_shown(run, monkeypatch):
     assert 'Losses' in text and 'Soft labels' in text and 'Annotations to look at' not in text
 
 
+@pytest.mark.parametrize('damage', [lambda path: path.unlink(), lambda p: p.write_bytes(b'PK')])
+def test_last_checkpoint_that_cannot_be_loaded_is_a_note(run, damage):
+    work_dir, _ = run
+    damage(work_dir / 'epoch_4.pth')
+    text = '\n'.join(Reader(write_report(work_dir).read_text()).text)
+    assert 'Nothing is said about images' in text and 'epoch_4.pth' in text and 'Losses' in text
+    with pytest.raises((FileNotFoundError, ValueError), match=r'epoch_4\.pth'):
+        write_report(work_dir, checkpoint=work_dir / 'epoch_4.pth')
+
+
 @pytest.mark.parametrize('exists', [True, False])
 def test_other_folders_are_refused(tmp_path, exists):
     folder = tmp_path if exists else tmp_path / 'absent'
@@ -287,6 +380,27 @@ def test_crop_shows_the_object_and_its_box(tmp_path):
     assert_allclose(shown[84, 10], [255, 255, 255], atol=12)
     assert_allclose(shown[84, 160], [0x8A, 0x86, 0x80], atol=12)  # beyond the image
     assert shown[84, 22:25].sum(1).min() < 250  # the frame's left edge, at 24
+
+
+def pixels_of(uri):
+    seen = Image.open(io.BytesIO(base64.b64decode(uri.removeprefix('data:image/jpeg;base64,'))))
+    return np.asarray(seen).astype(int)
+
+
+@pytest.mark.parametrize('corner', [(100, 5), (-60, 5), (5, 100), (5, -60)])
+def test_crop_beyond_the_image_is_grey(tmp_path, corner):
+    Image.new('RGB', (20, 20), 'red').save(tmp_path / 'image.png')
+    x, y = corner
+    shown = pixels_of(crop(str(tmp_path / 'image.png'), (x, y, x + 30, y + 30)))
+    assert_allclose(shown[84, 84], [0x8A, 0x86, 0x80], atol=3)
+    assert_allclose(shown[3, 3], [0x8A, 0x86, 0x80], atol=3)
+
+
+@pytest.mark.parametrize('shape', [(20, 20, 3), (20, 20)])
+def test_crop_of_an_array(shape):
+    shown = pixels_of(crop(np.full(shape, 200, dtype=np.uint8), None))
+    assert_allclose(shown, np.full((168, 168, 3), 200), atol=2)
+    assert crop(np.zeros((2, 2, 7)), None) is None
 
 
 def test_boxes_without_area_and_files_that_are_gone(tmp_path):

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
 
 import pytest
 
-from mmdet_ols.engine.runs import LOG, run_all, share_of_machine, terminating_is_interrupting
+from mmdet_ols.engine.runs import (
+    LOG,
+    _end,
+    run_all,
+    share_of_machine,
+    terminating_is_interrupting,
+)
 
 
 class Runs:
@@ -47,6 +54,20 @@ def test_what_ends_without_an_error_and_without_a_result_has_failed(tmp_path):
     runs = Runs(tmp_path, a='echo once >> count')
     assert 'ended before its time' in runs.run()['a']
     assert (tmp_path / 'a' / 'count').read_text() == 'once\n'
+
+
+def test_a_run_that_cannot_go_on_has_failed(tmp_path):
+    runs = Runs(tmp_path, a='', b='touch done')
+    commands = runs.next_command
+
+    def next_command(folder):
+        if folder.name == 'a':
+            raise ValueError('no checkpoint')
+        return commands(folder)
+
+    runs.next_command = next_command
+    assert runs.run() == {'a': 'no checkpoint'}
+    assert runs.events[-1] == ('finished', 'b')
 
 
 def test_a_run_may_need_several_commands(tmp_path):
@@ -103,6 +124,35 @@ def test_an_interrupt_ends_the_whole_group(tmp_path, number):
     with pytest.raises(KeyboardInterrupt), terminating_is_interrupting():
         runs.run()
     assert not is_alive(int(worker.read_text()))
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_second_interrupt_does_not_spare_what_does_not_listen(number):
+    script = (
+        'import os, signal, sys, time\n'
+        'tell = lambda *_: os.kill(os.getppid(), int(sys.argv[1]))\n'
+        'signal.signal(signal.SIGTERM, tell)\n'
+        'print(flush=True)\n'
+        'time.sleep(60)'
+    )
+    process = subprocess.Popen(
+        [sys.executable, '-c', script, str(int(number))],
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    )
+    process.stdout.readline()
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    before = signal.signal(number, interrupt)
+    try:
+        _end([process], grace=1.0)
+        assert process.wait(10) == -signal.SIGKILL
+        assert signal.getsignal(number) is interrupt
+    finally:
+        signal.signal(number, before)
+        process.kill()
 
 
 def is_alive(pid):

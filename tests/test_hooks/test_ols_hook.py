@@ -227,6 +227,18 @@ def test_recording_interval(tmp_path, arguments, steps):
     assert set(records(tmp_path)) == steps
 
 
+def test_a_record_that_breaks_off_leaves_no_part_of_a_file(tmp_path, monkeypatch):
+    def full_disk(file, matrix):
+        with file if hasattr(file, 'write') else file.open('wb') as opened:
+            opened.write(b'\x93NUMPY')
+        raise OSError('no space left')
+
+    monkeypatch.setattr(np, 'save', full_disk)
+    with pytest.raises(OSError, match='no space left'):
+        train(tmp_path, make_batches(), epochs=1)
+    assert not list(tmp_path.rglob('*.npy'))
+
+
 def test_large_matrices_are_recorded_on_request_alone(tmp_path, monkeypatch):
     monkeypatch.setattr(ols_hook, 'MAX_RECORDED', NUM_CLASSES)  # one less, with the background
     train(tmp_path / 'default', make_batches(), epochs=1)
