@@ -16,11 +16,12 @@ setup:  ## Make .venv, or bring it up to date (the first time takes minutes, mos
 	@$(PYTHON) -c '' || { echo "error: cannot run '$(PYTHON)'. Remedy: install Python 3.11, or name one: make PYTHON=/path/to/python3.11"; exit 1; }
 	@$(PYTHON) tools/setup_env.py
 
-demo: setup  ## Train a small detector with OLS on made-up data, and draw the labels it learned
+demo: setup  ## Train a small detector with OLS on made-up data, and report what it learned
 	$(PY) tools/make_demo_data.py
 	$(PY) tools/train.py $(DEMO) --resume
 	$(PY) tools/test.py $(DEMO) "$$(cat $(DEMO_DIR)/last_checkpoint)"
 	$(PY) tools/plot_soft_labels.py "$$(cat $(DEMO_DIR)/last_checkpoint)" --groups apple,peach,plum car,van,bus cat,dog,fox
+	$(PY) tools/report.py $(DEMO_DIR)
 
 test: setup  ## Run the tests and the doctests
 	$(PY) -m pytest $(ARGS)

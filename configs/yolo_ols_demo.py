@@ -13,7 +13,7 @@ model = dict(
     backbone=dict(init_cfg=None),
     bbox_head=dict(
         num_classes=len(classes),
-        loss_cls=dict(type='OLSLoss', num_classes=len(classes)),
+        loss_cls=dict(type='OLSLoss', num_classes=len(classes), sigmoid_reading='softmax'),
         # Objects here are 20 to 100 pixels wide; the default anchors are made for 416 pixels.
         anchor_generator=dict(
             base_sizes=[

@@ -40,6 +40,7 @@ def main() -> None:
         if args.out:
             engine.save_predictions(runner, args.out)
     runner.test()
+    engine.leave_processes()
 
 
 if __name__ == '__main__':

@@ -45,11 +45,12 @@ def main() -> None:
             cfg.resume = True
             cfg.load_from = None if args.resume == 'auto' else args.resume
         engine.check_losses(cfg)
-        engine.check_pretrained(cfg)
         engine.check_datasets(cfg, ('train', 'val'), strict=args.strict_classes)
+        engine.check_pretrained(cfg)
         runner = engine.build_runner(cfg)
         engine.check_start(runner)
     runner.train()
+    engine.leave_processes()
 
 
 if __name__ == '__main__':

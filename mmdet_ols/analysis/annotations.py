@@ -161,7 +161,7 @@ def predict_annotations(
     key = _key(cfg, checkpoint, annotations)
     if cache is not None and Path(cache).is_file():
         try:
-            with np.load(cache) as saved:
+            with Path(cache).open('rb') as kept, np.load(kept) as saved:
                 if str(saved['key']) == key:
                     return saved['scores']
         except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error):

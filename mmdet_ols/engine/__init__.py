@@ -19,7 +19,7 @@ from mmdet_ols.engine.command_line import (
     use_visualization,
 )
 from mmdet_ols.engine.cpu_amp import CPUAmpOptimWrapper
-from mmdet_ols.engine.launch import build_runner
+from mmdet_ols.engine.launch import build_runner, leave_processes
 from mmdet_ols.engine.preflight import check_datasets, check_losses, check_pretrained
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     'check_pretrained',
     'check_start',
     'clear_errors',
+    'leave_processes',
     'load_checkpoint',
     'only_safe_loading',
     'pickle_file',

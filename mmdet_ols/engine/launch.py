@@ -38,6 +38,16 @@ def build_runner(cfg: Config) -> Runner | FlexibleRunner:
     return runner
 
 
+def leave_processes() -> None:
+    """End the process group, if there is one, before this process ends.
+
+    Python would tear it down at an uncertain time, and gloo aborts a process whose partner is gone.
+    """
+    if dist.is_available() and dist.is_initialized():
+        dist.barrier()
+        dist.destroy_process_group()
+
+
 def _use_cpu_processes(cfg: Config) -> None:
     """MMEngine's launcher and its DDP wrapper expect CUDA; start gloo and say so to the wrapper."""
     wrapper: dict[str, Any] = dict(

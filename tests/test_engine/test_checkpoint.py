@@ -53,6 +53,7 @@ def mmengine_records():
 
 def test_records_of_mmengine_load_as_data(tmp_path):
     path = save(tmp_path / 'epoch_1.pth', **mmengine_records())
+    torch.serialization.clear_safe_globals()  # of tests that ran before in this process
     with pytest.raises(Exception, match='HistoryBuffer'):
         torch.load(path, weights_only=True)
     only_safe_loading()
