@@ -40,8 +40,13 @@ class Run:
     @property
     def trained(self) -> bool:
         """Whether the last epoch is behind it, with a checkpoint or a validation to prove it."""
+        return self.length in self.validations or self.saved_at_end
+
+    @property
+    def saved_at_end(self) -> bool:
+        """Whether the last checkpoint is that of the last epoch, as its name says."""
         name = self.last_checkpoint.stem if self.last_checkpoint else ''
-        return self.length in self.validations or name.rpartition('_')[2] == str(self.length)
+        return name.rpartition('_')[2] == str(self.length)
 
     @property
     def final(self) -> dict[str, float] | None:

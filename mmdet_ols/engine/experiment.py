@@ -243,8 +243,8 @@ class Experiment:
         if run.final:
             return None
         if run.trained:
-            name = run.last_checkpoint.name if run.last_checkpoint else 'none'
-            if Path(name).stem.rpartition('_')[2] != str(run.length):
+            if not run.saved_at_end:
+                name = run.last_checkpoint.name if run.last_checkpoint else 'none'
                 raise ValueError(
                     f'it cannot be tested, since the checkpoint of its last epoch or iteration '
                     f'({run.length}) is not in {folder}; the newest there: {name}. Let the config '
