@@ -35,6 +35,7 @@ from mmdet_ols.analysis.soft_labels import (
     soft_labels_in_checkpoint,
 )
 from mmdet_ols.engine.checkpoint import load_checkpoint
+from mmdet_ols.engine.preflight import ols_hooks
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -176,13 +177,7 @@ def _read_config(work_dir: Path) -> Config:
 
 def _roll_over_unit(cfg: Config, unit: str) -> str:
     """What OLSHook counts: the loop's unit, or iterations on request."""
-    hooks = [*(cfg.get('default_hooks') or {}).values(), *(cfg.get('custom_hooks') or ())]
-    ours = [hook for hook in hooks if isinstance(hook, dict) and _is_ours(hook)]
-    return unit if all(hook.get('by_epoch', True) for hook in ours) else 'iteration'
-
-
-def _is_ours(hook: Mapping[str, Any]) -> bool:
-    return str(hook.get('type')).rpartition('.')[2] == 'OLSHook'
+    return unit if all(hook.get('by_epoch', True) for hook in ols_hooks(cfg)) else 'iteration'
 
 
 def _classes(cfg: Config, saved: dict[str, Any]) -> list[str]:

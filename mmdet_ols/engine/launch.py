@@ -12,6 +12,8 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import FlexibleRunner, Runner
 from torch import nn
 
+from mmdet_ols.engine.preflight import type_name
+
 
 def build_runner(cfg: Config) -> Runner | FlexibleRunner:
     """Build the runner that the config asks for; several processes work without a GPU too.
@@ -74,10 +76,6 @@ def _use_cpu_processes(cfg: Config) -> None:
 def _tell_ddp_of_unused_parameters(cfg: Config) -> None:
     """Hand `find_unused_parameters` on to DDP: Runner reads it in the config, its strategy not."""
     strategy = cfg.get('strategy') or {}
-    if cfg.get('find_unused_parameters') and _name(strategy.get('type')) == 'DDPStrategy':
+    if cfg.get('find_unused_parameters') and type_name(strategy) == 'DDPStrategy':
         wrapper = dict(type='MMDistributedDataParallel', find_unused_parameters=True)
         strategy['model_wrapper'] = {**wrapper, **(strategy.get('model_wrapper') or {})}
-
-
-def _name(kind: str | type | None) -> str:
-    return kind.rpartition('.')[2] if isinstance(kind, str) else getattr(kind, '__name__', '')

@@ -64,9 +64,8 @@ def check_losses(cfg: Config) -> None:
     if not found:
         return
     train_cfg = cfg.get('train_cfg') or {}
-    by_iteration = not train_cfg.get('by_epoch', _type_name(train_cfg) != 'IterBasedTrainLoop')
-    hooks = [*(cfg.get('default_hooks') or {}).values(), *(cfg.get('custom_hooks') or [])]
-    ours = [hook for hook in hooks if isinstance(hook, dict) and _type_name(hook) == 'OLSHook']
+    by_iteration = not train_cfg.get('by_epoch', type_name(train_cfg) != 'IterBasedTrainLoop')
+    ours = ols_hooks(cfg)
     if not ours:
         print_log(
             'The model has a loss with online soft labels, but the config has no OLSHook: unless '
@@ -137,7 +136,7 @@ def fetch_datasets(cfg: Config, splits: tuple[str, ...] = SPLITS) -> None:
                         DATASETS.build(deepcopy(dataset))
                 except Exception as error:  # whatever its code raises
                     raise ValueError(
-                        f'{split}_dataloader, {_type_name(dataset)}, which downloads its data to '
+                        f'{split}_dataloader, {type_name(dataset)}, which downloads its data to '
                         f'{dataset.get("data_root")!r}, cannot be built: {error!r}. Check the '
                         'network, or put the data there by hand.'
                     ) from error
@@ -194,7 +193,7 @@ def _pretrained_weights(node: Any, place: str) -> Iterator[tuple[str, str]]:
     for key, child in node.items() if isinstance(node, dict) else enumerate(node):
         if key == 'init_cfg':
             for init in child if isinstance(child, (list, tuple)) else [child]:
-                if init and _type_name(init) in ('Pretrained', 'PretrainedInit'):
+                if init and type_name(init) in ('Pretrained', 'PretrainedInit'):
                     yield place, init['checkpoint']
         elif isinstance(child, (dict, list, tuple)):
             yield from _pretrained_weights(child, f'{place}.{key}')
@@ -242,7 +241,7 @@ def _check_dataset(dataset: ConfigDict, split: str, strict: bool) -> None:
     if not _is_local(dataset, paths) or _downloads_itself(cls):
         return
 
-    where = f'{split}_dataloader, {_type_name(dataset)}'
+    where = f'{split}_dataloader, {type_name(dataset)}'
     is_xml = _is_a(cls, 'XMLDataset')
     layout = f'Expected this layout below the ROOT of each data set:\n{LAYOUT}\n' if is_xml else ''
     if root and not Path(root).is_dir():
@@ -392,7 +391,14 @@ def _nested_pairs(node: Any) -> Iterator[tuple[dict, dict]]:
             yield from _nested_pairs(child)
 
 
-def _type_name(cfg: Any) -> str:
+def ols_hooks(cfg: Config) -> list[dict]:
+    """The configs of every OLSHook, wherever it stands and however its type is written."""
+    hooks = [*(cfg.get('default_hooks') or {}).values(), *(cfg.get('custom_hooks') or [])]
+    return [hook for hook in hooks if isinstance(hook, dict) and type_name(hook) == 'OLSHook']
+
+
+def type_name(cfg: Any) -> str:
+    """The last part of the name of what a config's `type` asks for; '?' where it names none."""
     kind = cfg.get('type')
     return kind.rpartition('.')[2] if isinstance(kind, str) else getattr(kind, '__name__', '?')
 
