@@ -140,10 +140,10 @@ model = dict(
 # Momentum, weight decay, two epochs of warm-up and the last learning rate are the base's.
 # 1e-4 is meant for a loss divided by the batch and gradients that are not clipped, as in the base.
 # MMDetection's configs sum over the batch and clip at a norm of 35, which makes 1e-4 a far smaller
-# step: on BCCD (224 pixels, 6 epochs, one or two seeds) the summed gradients had norms of 750 to
-# 6,000, so that every one was clipped, and mAP came to 0.00 from random weights and to 0.27 with a
-# backbone from the demo data; divided and not clipped to 0.33 and 0.52, with this config's
-# objectness and assignment to 0.45 and 0.64, and nothing diverged. VOC itself has not been tried.
+# step: on BCCD (224 pixels, 6 epochs, random weights, 3 seeds; the README has the command) the
+# summed gradients had norms of 4,100 to 6,500, so that every one was clipped, and mAP came to 0.00;
+# divided and not clipped to 0.30, with this config's objectness and assignment to 0.45, and nothing
+# diverged. VOC itself has not been tried.
 max_epochs, warmup_epochs = 120, 2
 train_cfg = dict(max_epochs=max_epochs, val_interval=10)
 optim_wrapper = dict(optimizer=dict(lr=1e-4), clip_grad=None)
