@@ -59,6 +59,7 @@ setup(
         ],
         'openmmlab': ['mmengine>=0.10', 'mmcv>=2.0.0', 'mmdet>=3.3', 'mmpretrain>=1.2'],
         'plot': ['Jinja2', 'matplotlib', 'Pillow', 'scipy'],
+        'measure': ['scikit-learn', 'torchmetrics'],
         'demo': ['numpy', 'Pillow', 'rich'],
         'dev': ['mypy', 'pytest', 'pytest-timeout', 'pytest-xdist', 'ruff', 'scikit-learn'],
     },

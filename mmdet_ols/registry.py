@@ -11,7 +11,7 @@ from typing import Any, Callable
 try:
     from mmengine.evaluator import BaseMetric
     from mmengine.hooks import Hook
-    from mmengine.registry import HOOKS, METRICS, MODELS, OPTIM_WRAPPERS
+    from mmengine.registry import DATASETS, HOOKS, METRICS, MODELS, OPTIM_WRAPPERS, TRANSFORMS
 except ModuleNotFoundError as error:
     if error.name != 'mmengine':
         raise  # MMEngine is there but broken: hiding that would help nobody
@@ -40,17 +40,23 @@ except ModuleNotFoundError as error:
     register_hook: Callable[[type], type] = _no_registry
     register_optim_wrapper: Callable[[type], type] = _no_registry
     register_metric: Callable[[type], type] = _no_registry
+    register_dataset: Callable[[type], type] = _no_registry
+    register_transform: Callable[[type], type] = _no_registry
 else:
     register_model = MODELS.register_module()
     register_hook = HOOKS.register_module()
     register_optim_wrapper = OPTIM_WRAPPERS.register_module()
     register_metric = METRICS.register_module()
+    register_dataset = DATASETS.register_module()
+    register_transform = TRANSFORMS.register_module()
 
 __all__ = [
     'BaseMetric',
     'Hook',
+    'register_dataset',
     'register_hook',
     'register_metric',
     'register_model',
     'register_optim_wrapper',
+    'register_transform',
 ]
