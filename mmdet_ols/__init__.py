@@ -7,21 +7,72 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mmdet_ols.datasets import (
+    BalancedSubset,
+    BatchCutOut,
+    BatchRandomCrop,
+    BatchRandomFlip,
+    BatchTransform,
+    CutOutSquare,
+    InMemoryDataset,
+    NoisyLabelDataset,
+)
 from mmdet_ols.datasets.voc_annotations import voc_classes
-from mmdet_ols.hooks import OLSHook
-from mmdet_ols.losses import LSLoss, OLSLoss
-from mmdet_ols.metrics import VOCAPMetric
-from mmdet_ols.models import BatchRandomScale
+from mmdet_ols.hooks import (
+    AdversarialErrorHook,
+    EnsembleHook,
+    OLSHook,
+    TrainErrorHook,
+    small_pgd_attacks,
+)
+from mmdet_ols.losses import (
+    BootstrapLoss,
+    DisturbLabelLoss,
+    LSLoss,
+    OLSLoss,
+    OLSSingleLoss,
+    PairwiseConfusionLoss,
+    SCELoss,
+    TfKDRegLoss,
+)
+from mmdet_ols.metrics import CalibrationError, CIFAR10HDivergence, VOCAPMetric
+from mmdet_ols.models import SAN, AvgPoolDropout, BatchRandomScale, CIFARResNet, CIFARResNeXt
+from mmdet_ols.paper import paper_results
 from mmdet_ols.version import __version__
 
 __all__ = [
+    'AdversarialErrorHook',
+    'AvgPoolDropout',
+    'BalancedSubset',
+    'BatchCutOut',
+    'BatchRandomCrop',
+    'BatchRandomFlip',
     'BatchRandomScale',
+    'BatchTransform',
+    'BootstrapLoss',
+    'CIFAR10HDivergence',
+    'CIFARResNeXt',
+    'CIFARResNet',
+    'CalibrationError',
+    'CutOutSquare',
+    'DisturbLabelLoss',
+    'EnsembleHook',
+    'InMemoryDataset',
     'LSLoss',
+    'NoisyLabelDataset',
     'OLSHook',
     'OLSLoss',
+    'OLSSingleLoss',
+    'PairwiseConfusionLoss',
+    'SAN',
+    'SCELoss',
+    'TfKDRegLoss',
+    'TrainErrorHook',
     'VOCAPMetric',
     '__version__',
     'config_path',
+    'paper_results',
+    'small_pgd_attacks',
     'voc_classes',
 ]
 

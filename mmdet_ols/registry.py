@@ -1,7 +1,7 @@
 """The only door to the host registries.
 
 Everything is registered once, in MMEngine's root registries, where every host's scope finds it.
-Without MMEngine nothing is registered and the losses work all the same.
+Without MMEngine nothing is registered; losses and networks work all the same.
 """
 
 from __future__ import annotations
@@ -11,10 +11,13 @@ from typing import Any, Callable
 try:
     from mmengine.evaluator import BaseMetric
     from mmengine.hooks import Hook
+    from mmengine.model import BaseModule
     from mmengine.registry import DATASETS, HOOKS, METRICS, MODELS, OPTIM_WRAPPERS, TRANSFORMS
 except ModuleNotFoundError as error:
     if error.name != 'mmengine':
         raise  # MMEngine is there but broken: hiding that would help nobody
+
+    from torch import nn
 
     class _NeedsMMEngine:
         """Stands in for MMEngine's base classes: ours can be imported, and say what they lack."""
@@ -32,6 +35,15 @@ except ModuleNotFoundError as error:
 
     class BaseMetric(_NeedsMMEngine):  # type: ignore[no-redef]
         pass
+
+    class BaseModule(nn.Module):  # type: ignore[no-redef]
+        def __init__(self, init_cfg: Any = None) -> None:
+            super().__init__()
+            if init_cfg is not None:
+                raise ImportError(
+                    f'`init_cfg` of {type(self).__name__} needs MMEngine, which is not installed. '
+                    'Remedy: leave it out, and call load_state_dict() on the network.'
+                )
 
     def _no_registry(cls: type) -> type:
         return cls
@@ -52,6 +64,7 @@ else:
 
 __all__ = [
     'BaseMetric',
+    'BaseModule',
     'Hook',
     'register_dataset',
     'register_hook',

@@ -4,21 +4,25 @@ from mmdet_ols.core.cross_entropy import (
     binary_cross_entropy,
     binary_focal_loss,
     cross_entropy,
+    label_rows,
     mix_targets,
     smooth_targets,
 )
+from mmdet_ols.core.prediction_bank import PredictionBank
 from mmdet_ols.core.reduction import check_reduction, reduce_loss
 from mmdet_ols.core.score_columns import ScoreColumns
 from mmdet_ols.core.soft_labels import SUMS, SoftLabelState
 
 __all__ = [
     'SUMS',
+    'PredictionBank',
     'ScoreColumns',
     'SoftLabelState',
     'binary_cross_entropy',
     'binary_focal_loss',
     'check_reduction',
     'cross_entropy',
+    'label_rows',
     'mix_targets',
     'reduce_loss',
     'smooth_targets',

@@ -35,6 +35,22 @@ def mix_targets(label: Tensor, soft_labels: Tensor, alpha: float, valid: Tensor)
         return alpha * rows + (1 - alpha) * (rows @ soft_labels)
 
 
+def label_rows(label: Tensor, num_columns: int, valid: Tensor, dtype: torch.dtype) -> Tensor:
+    """Labels of either form as target rows (N, C).
+
+    Args:
+        label: As in `mix_targets`.
+        num_columns: C.
+        valid: As in `mix_targets`.
+        dtype: Of the result.
+    """
+    if label.dim() == 1:
+        index = torch.where(valid, label, 0)[:, None]
+        rows = torch.zeros(len(label), num_columns, dtype=dtype, device=label.device)
+        return rows.scatter(1, index, valid.to(dtype)[:, None])
+    return torch.where(valid, label, 0).to(dtype)
+
+
 def smooth_targets(
     label: Tensor, num_columns: int, epsilon: float, valid: Tensor, dtype: torch.dtype
 ) -> Tensor:
@@ -50,12 +66,7 @@ def smooth_targets(
     Returns:
         Targets (N, C).
     """
-    if label.dim() == 1:
-        index = torch.where(valid, label, 0)[:, None]
-        rows = torch.zeros(len(label), num_columns, dtype=dtype, device=label.device)
-        rows = rows.scatter(1, index, valid.to(dtype)[:, None])
-    else:
-        rows = torch.where(valid, label, 0).to(dtype)
+    rows = label_rows(label, num_columns, valid, dtype)
     return (1 - epsilon) * rows + epsilon / num_columns * rows.sum(1, keepdim=True)
 
 

@@ -68,6 +68,11 @@ class SoftLabelState(ScoreColumns):
         tensors, not buffers: DDP's `broadcast_buffers` and averaging hooks must not touch them.
     """
 
+    #: What is in use now: buffers, which change at a roll-over alone.
+    in_use: tuple[str, ...] = ('soft_labels',)
+    #: What was collected since the last roll-over: plain tensors, empty where they are 0.
+    collected: tuple[str, ...] = SUMS
+
     soft_labels: Tensor
     prob_sum: Tensor
     correct_count: Tensor
@@ -123,7 +128,7 @@ class SoftLabelState(ScoreColumns):
         return rows
 
     @torch.no_grad()
-    def accumulate(self, logits: Tensor, prob: Tensor, label: Tensor, teaches: Tensor) -> None:
+    def accumulate(self, logits: Tensor, prob: Tensor, label: Tensor, teaches: Tensor) -> Tensor:
         """Add the correctly classified samples of a batch to the sums; nothing in eval mode.
 
         A sample is correct if the largest of its foreground scores is its class. Rows of logits
@@ -134,9 +139,12 @@ class SoftLabelState(ScoreColumns):
             prob: (N, C) probabilities.
             label: (N,) int64 classes; only read where `teaches`.
             teaches: (N,) bool, False for background, ignored and weightless samples.
+
+        Returns:
+            (N,) bool: which samples were added.
         """
         if not self.training or not len(label):
-            return
+            return torch.zeros_like(teaches)
         self._follow_buffer()
         logits, prob = logits.detach(), prob.detach()
         # Any inf or NaN in a row ends up in its sum.
@@ -146,6 +154,7 @@ class SoftLabelState(ScoreColumns):
         _add_rows(self.prob_sum, label, torch.where(correct[:, None], prob, 0).float())
         _add_rows(self.correct_count, label, correct.float())
         _add_rows(self.sample_count, label, teaches.float())
+        return correct
 
     @torch.no_grad()
     def update_soft_labels(self, group: dist.ProcessGroup | None = None) -> RollOver:
@@ -153,7 +162,25 @@ class SoftLabelState(ScoreColumns):
 
         A collective call under `torch.distributed`: every rank of `group` must make it.
         """
-        self._sum_over_ranks(group)
+        self._merge_ranks(group)
+        self._put_into_use()
+        correct = self.correct_count[: self.num_classes]
+        rows = self.soft_labels[: self.num_classes]
+        seen = self.sample_count[: self.num_classes].sum()
+        report = RollOver(
+            correct_share=correct.sum() / seen,
+            empty_classes=(correct == 0).sum().to(rows.dtype),
+            confidence=rows.diagonal().mean(),
+            entropy=torch.special.entr(rows / rows.sum(1, keepdim=True).clamp(min=1e-12))
+            .sum(1)
+            .mean(),
+        )
+        self.reset_sums()
+        self.roll_over_scheduled = True
+        return report
+
+    def _put_into_use(self) -> None:
+        """Make from what all ranks collected what is in use from now on."""
         prob_sum = self.prob_sum[: self.num_classes]
         correct = self.correct_count[: self.num_classes]
         rows = self.soft_labels[: self.num_classes]  # a view: the background row stays as it is
@@ -170,19 +197,6 @@ class SoftLabelState(ScoreColumns):
             new_rows = torch.where(frozen, rows, new_rows)
         rows.copy_(new_rows)
 
-        seen = self.sample_count[: self.num_classes].sum()
-        report = RollOver(
-            correct_share=correct.sum() / seen,
-            empty_classes=(correct == 0).sum().to(rows.dtype),
-            confidence=rows.diagonal().mean(),
-            entropy=torch.special.entr(rows / rows.sum(1, keepdim=True).clamp(min=1e-12))
-            .sum(1)
-            .mean(),
-        )
-        self.reset_sums()
-        self.roll_over_scheduled = True
-        return report
-
     @torch.no_grad()
     def reduce_sums(self, group: dist.ProcessGroup | None = None) -> None:
         """Bring the sums of all ranks to rank 0 and clear the others, so that rank 0 can save them.
@@ -190,16 +204,17 @@ class SoftLabelState(ScoreColumns):
         Collective, and harmless to the next roll-over. Call it on every rank before a checkpoint
         that is written between two roll-overs; without `torch.distributed` it does nothing.
         """
-        self._sum_over_ranks(group)
+        self._merge_ranks(group)
         if _world_size(group) > 1 and dist.get_rank(group) != 0:
             self.reset_sums()
 
     def reset_sums(self) -> None:
-        """Forget what was counted since the last roll-over."""
-        for name in SUMS:
+        """Forget what was collected since the last roll-over."""
+        for name in self.collected:
             getattr(self, name).zero_()
 
-    def _sum_over_ranks(self, group: dist.ProcessGroup | None) -> None:
+    def _merge_ranks(self, group: dist.ProcessGroup | None) -> None:
+        """Give every rank what all ranks have collected."""
         self._follow_buffer()
         if _world_size(group) < 2:
             return
@@ -212,7 +227,7 @@ class SoftLabelState(ScoreColumns):
     def _follow_buffer(self) -> None:
         """Bring the sums to the buffer's device: FSDP moves buffers singly, not through `.to()`."""
         if self.prob_sum.device != self.soft_labels.device:
-            for name in SUMS:
+            for name in self.collected:
                 setattr(self, name, getattr(self, name).to(self.soft_labels.device))
 
     def train(self, mode: bool = True) -> SoftLabelState:
@@ -233,20 +248,20 @@ class SoftLabelState(ScoreColumns):
         return not self.sample_count.is_meta and bool(self.sample_count.any())
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> SoftLabelState:
-        # `.to()` and its kin move the plain tensors too, and leave all four in float32: a soft
+        # `.to()` and its kin move the plain tensors too, and leave all of them in float32: a soft
         # label in half precision loses the small entries that it is made of.
-        before = {name: getattr(self, name) for name in ('soft_labels', *SUMS)}
+        before = {name: getattr(self, name) for name in (*self.in_use, *self.collected)}
         super()._apply(fn)
         for name, old in before.items():
-            new = fn(old) if name in SUMS else self.soft_labels
-            setattr(self, name, new if new.dtype == torch.float32 else old.to(new.device))
+            new = fn(old) if name in self.collected else getattr(self, name)
+            setattr(self, name, new if new.dtype == old.dtype else old.to(new.device))
         return self
 
     def _save_to_state_dict(
         self, destination: dict[str, Any], prefix: str, keep_vars: bool
     ) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)
-        for name in SUMS:
+        for name in self.collected:
             destination[prefix + name] = getattr(self, name)
 
     def _load_from_state_dict(
@@ -260,12 +275,12 @@ class SoftLabelState(ScoreColumns):
         error_msgs: list[str],
     ) -> None:
         """Load the state; the sums of a checkpoint are those of all ranks, so rank 0 takes them."""
-        own_keys = {prefix + name for name in SUMS}
+        own_keys = {prefix + name for name in self.collected}
         others = {key: value for key, value in state_dict.items() if key not in own_keys}
         super()._load_from_state_dict(
             others, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
         )
-        for name in SUMS:
+        for name in self.collected:
             key, tensor = prefix + name, getattr(self, name)
             if key not in state_dict:
                 if strict:
@@ -277,7 +292,7 @@ class SoftLabelState(ScoreColumns):
                 )
             else:
                 if tensor.is_meta:  # as load_state_dict(assign=True) expects, copying would be lost
-                    tensor = torch.empty_like(state_dict[key], dtype=torch.float32)
+                    tensor = torch.empty_like(state_dict[key], dtype=tensor.dtype)
                     setattr(self, name, tensor)
                 with torch.no_grad():
                     tensor.copy_(state_dict[key])

@@ -1,1 +1,28 @@
-"""Data that only this project needs. Import from the modules: each asks for its own libraries."""
+"""Data sets around those of the hosts, transforms for them, and what VOC's layout needs.
+
+Import the demo data set and VOC's annotations from their modules: they ask for libraries.
+"""
+
+from mmdet_ols.datasets.aircraft import FGVCAircraft90
+from mmdet_ols.datasets.balanced_subset import BalancedSubset
+from mmdet_ols.datasets.batch_transforms import (
+    BatchCutOut,
+    BatchRandomCrop,
+    BatchRandomFlip,
+    BatchTransform,
+)
+from mmdet_ols.datasets.cut_out_square import CutOutSquare
+from mmdet_ols.datasets.in_memory import InMemoryDataset
+from mmdet_ols.datasets.noisy_labels import NoisyLabelDataset
+
+__all__ = [
+    'BalancedSubset',
+    'BatchCutOut',
+    'BatchRandomCrop',
+    'BatchRandomFlip',
+    'BatchTransform',
+    'CutOutSquare',
+    'FGVCAircraft90',
+    'InMemoryDataset',
+    'NoisyLabelDataset',
+]

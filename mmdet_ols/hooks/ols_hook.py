@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmdet_ols.core import SUMS, SoftLabelState
+from mmdet_ols.core import SoftLabelState
 from mmdet_ols.registry import Hook, register_hook
 
 #: Above this number of score columns the history of the soft labels is not kept by default.
@@ -123,7 +123,7 @@ class OLSHook(Hook):
         self._sums_at_epoch_start = {  # not 0 where a period is longer than an epoch
             f'{name}.{key}': getattr(loss, key).clone()
             for name, loss in self._losses.items()
-            for key in SUMS
+            for key in loss.collected
         }
 
     def after_train_epoch(self, runner: Any) -> None:
@@ -161,7 +161,7 @@ class OLSHook(Hook):
                 )
             for key, tensor in loss.state_dict().items():
                 tensor = tensor.detach().to('cpu', copy=True)
-                if replayed and key in SUMS:
+                if replayed and key in loss.collected:
                     start = self._sums_at_epoch_start.get(f'{name}.{key}')
                     tensor = torch.zeros_like(tensor) if start is None else start.cpu()
                 # FlexibleRunner saves the names of DDP's wrapper; loading strips them, and there
@@ -175,10 +175,10 @@ class OLSHook(Hook):
         """A new training does not inherit the sums of an old one."""
         self.before_run(runner)  # FlexibleRunner loads first
         state = checkpoint.get('state_dict', checkpoint)
-        for name in self._losses:
+        for name, loss in self._losses.items():
             if f'{name}.soft_labels' not in state:
                 self._absent.append(name)
-            for key in SUMS:
+            for key in loss.collected:
                 sums = state.get(f'{name}.{key}')
                 if sums is not None and not runner._resume:
                     state[f'{name}.{key}'] = sums.new_zeros(sums.shape)

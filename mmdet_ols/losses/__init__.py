@@ -1,6 +1,21 @@
 """What `type='...Loss'` names in a config: one file a method."""
 
+from mmdet_ols.losses.bootstrap_loss import BootstrapLoss
+from mmdet_ols.losses.disturb_label_loss import DisturbLabelLoss
 from mmdet_ols.losses.ls_loss import LSLoss
 from mmdet_ols.losses.ols_loss import OLSLoss
+from mmdet_ols.losses.ols_single_loss import OLSSingleLoss
+from mmdet_ols.losses.pairwise_confusion_loss import PairwiseConfusionLoss
+from mmdet_ols.losses.sce_loss import SCELoss
+from mmdet_ols.losses.tf_kd_reg_loss import TfKDRegLoss
 
-__all__ = ['LSLoss', 'OLSLoss']
+__all__ = [
+    'BootstrapLoss',
+    'DisturbLabelLoss',
+    'LSLoss',
+    'OLSLoss',
+    'OLSSingleLoss',
+    'PairwiseConfusionLoss',
+    'SCELoss',
+    'TfKDRegLoss',
+]

@@ -22,8 +22,9 @@ from mmdet_ols.core import (
 class ClassificationLoss(ScoreColumns):
     """Cross entropy of any form that the hosts' heads use, against a target of the method's own.
 
-    A method derives from it and says what its target is (`make_target`), and what it learns from a
-    batch, if anything (`learn`). Calls are those of MMDetection's and MMPretrain's losses.
+    A method derives from it and says what its target is (`make_target`), and if there is more to it
+    than that, what else a sample costs (`total_loss`) and what it learns from a batch (`learn`).
+    Calls are those of MMDetection's and MMPretrain's losses.
 
     Args:
         num_classes: Number of foreground classes, as the head's own `num_classes`.
@@ -109,7 +110,7 @@ class ClassificationLoss(ScoreColumns):
 
         Args:
             logits: (N, C), float32 or wider.
-            label: Class indices (N,), or target rows (N, C).
+            label: Class indices (N,), or target rows (N, C); `label_rows` makes them alike.
             valid: Bool, in the shape of `label`: False where an index names no column (background
                 under sigmoid, ignored), or a row's entry counts as 0.
 
@@ -117,6 +118,23 @@ class ClassificationLoss(ScoreColumns):
             Target rows (N, C); zero where the sample has no class.
         """
         raise NotImplementedError
+
+    def total_loss(
+        self, cross_entropy: Tensor, logits: Tensor, label: Tensor, valid: Tensor
+    ) -> Tensor:
+        """What a sample costs altogether: its cross entropy, unless a method has terms beside it.
+
+        Args:
+            cross_entropy: Against the target, (N, 1), under sigmoid (N, C); with `class_weight`.
+            logits: As in `make_target`.
+            label: As in `make_target`.
+            valid: As in `make_target`.
+
+        Returns:
+            In the shape of `cross_entropy`; not weighed yet. Under softmax 0 where a sample has no
+            class; under sigmoid ignored scores are left out afterwards.
+        """
+        return cross_entropy
 
     def learn(self, logits: Tensor, label: Tensor, valid: Tensor, weight: Tensor | None) -> None:
         """Look at a batch that is trained on, after its loss; most methods need not.
@@ -181,9 +199,12 @@ class ClassificationLoss(ScoreColumns):
         )
         target = self.make_target(logits, label, foreground)
         if self.use_sigmoid:
-            loss = self._sigmoid_loss(logits, target) * (valid if as_rows else valid[:, None])
+            loss = self._sigmoid_loss(logits, target)
         else:
             loss = cross_entropy(logits, target, self.column_weight)[:, None]
+        loss = self.total_loss(loss, logits, label, foreground)
+        if self.use_sigmoid:
+            loss = loss * (valid if as_rows else valid[:, None])
         if weight is not None:
             loss = loss * weight
         if self.avg_non_ignore and avg_factor is None and reduction == 'mean':

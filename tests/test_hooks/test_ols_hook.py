@@ -84,12 +84,15 @@ def test_interval_of_epochs(tmp_path):
     )
 
 
-@pytest.mark.parametrize('length', [dict(iters=10), dict(epochs=2)])
-def test_interval_of_iterations(tmp_path, length):
+@pytest.mark.parametrize(
+    ('length', 'period'),  # shorter and longer than an epoch of 5
+    [(dict(iters=10), 3), (dict(epochs=2), 3), (dict(epochs=2), 7)],
+)
+def test_interval_of_iterations(tmp_path, length, period):
     batches = make_batches(10 if 'iters' in length else NUM_BATCHES)
-    run = train(tmp_path, batches, ols=dict(by_epoch=False, interval=3), **length)
+    run = train(tmp_path, batches, ols=dict(by_epoch=False, interval=period), **length)
     sequence = batches * length.get('epochs', 1)
-    _, rolled = train_by_hand(sequence, period=3)
+    _, rolled = train_by_hand(sequence, period)
     assert_close(of_head(run['iterations']), rolled)
     assert_close(run['state']['head'], rolled[10])  # the end of the loop is no roll-over
 

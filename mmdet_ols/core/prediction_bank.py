@@ -1,0 +1,130 @@
+"""Single predictions beside the soft labels: a bank for each class, to draw partners from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from mmdet_ols.core.soft_labels import SUMS, SoftLabelState, _world_size
+
+#: Keys of the reservoir are below this number; 0 is the key of an empty place.
+LARGEST_KEY = 2**63 - 1
+
+
+class PredictionBank(SoftLabelState):
+    """Keeps a random sample of each class's correct predictions, for the next period to draw from.
+
+    The sample is uniform over all correctly classified samples of the period, those of all ranks
+    together: each prediction gets a random key when it comes in, and each class keeps the
+    `bank_size` predictions of the largest keys. So the ranks' samples merge into that of the whole.
+
+    Args:
+        num_classes: See `SoftLabelState`.
+        bank_size: M, how many predictions of a class are kept, at least 1. A bank and the reservoir
+            of the running period take 4 M C^2 bytes each.
+        **options: The other arguments of `SoftLabelState`, but `freeze_confidence`.
+
+    State, beside that of `SoftLabelState`:
+        bank (C, M, C): buffer; the predictions in use now, from the first place on. Each sums to
+            1, unless rows are divided by 'count'.
+        bank_count (C,): buffer; how many places of the bank are taken.
+        reservoir (C, M, C): as the bank, collected since the last roll-over.
+        reservoir_key (C, M): int64 keys of the predictions in the reservoir.
+    """
+
+    in_use = ('soft_labels', 'bank', 'bank_count')
+    collected = (*SUMS, 'reservoir', 'reservoir_key')
+
+    bank: Tensor
+    bank_count: Tensor
+    reservoir: Tensor
+    reservoir_key: Tensor
+
+    def __init__(self, num_classes: int, bank_size: int = 50, **options: Any) -> None:
+        super().__init__(num_classes, **options)
+        if not isinstance(bank_size, int) or bank_size < 1:
+            raise ValueError(f'`bank_size` must be a positive integer, but got {bank_size!r}.')
+        if self.freeze_confidence is not None:
+            raise ValueError(
+                '`freeze_confidence` is a rule for the mean of a class, and has no meaning for '
+                f'single predictions, but got {self.freeze_confidence!r}: leave it out.'
+            )
+        self.bank_size = bank_size
+        shape = (self.num_columns, bank_size, self.num_columns)
+        self.register_buffer('bank', torch.zeros(shape))
+        self.register_buffer('bank_count', torch.zeros(self.num_columns))
+        self.reservoir = torch.zeros(shape)
+        self.reservoir_key = torch.zeros(shape[:2], dtype=torch.int64)
+
+    def draw(self, label: Tensor) -> Tensor:
+        """Predictions of random partners (N, C), each from the bank of a class in `label` (N,).
+
+        Where the bank is empty it is the class's soft label. No host synchronisation.
+        """
+        count = self.bank_count[label]
+        # Below the count: the largest of `torch.rand` times a count is never rounded up to it.
+        place = (torch.rand_like(count) * count).long()
+        return torch.where((count > 0)[:, None], self.bank[label, place], self.soft_labels[label])
+
+    @torch.no_grad()
+    def accumulate(self, logits: Tensor, prob: Tensor, label: Tensor, teaches: Tensor) -> Tensor:
+        correct = super().accumulate(logits, prob, label, teaches)
+        if not self.training or not len(label):
+            return correct
+        rows = prob.detach().float()
+        if self.divide_by == 'total':
+            total = rows.sum(1, keepdim=True)
+            rows = rows / total
+            correct = correct & (total[:, 0] > 0)  # sigmoid scores underflow
+        self._sample(rows, label, correct)
+        return correct
+
+    def _sample(self, rows: Tensor, label: Tensor, correct: Tensor) -> None:
+        """Offer the correct samples to the reservoir: it keeps those of the largest keys."""
+        key = torch.randint(1, LARGEST_KEY, label.shape, device=label.device)
+        # By class, within a class by falling key, and those that are not offered last.
+        column = torch.where(correct, label, self.num_columns)
+        order = key.argsort(descending=True)
+        order = order[column[order].argsort(stable=True)]
+        column, key, rows = column[order], key[order], rows[order]
+        rank = torch.arange(len(column), device=column.device)
+        rank = rank - torch.searchsorted(column, column)
+
+        # The class's largest new key meets its smallest kept one, the next the next smallest, and
+        # so on: wherever the new one is larger, it takes the place.
+        offered = (column < self.num_columns) & (rank < self.bank_size)
+        column, rank = torch.where(offered, column, 0), torch.where(offered, rank, 0)
+        place = column * self.bank_size + self.reservoir_key.argsort(1)[column, rank]
+        flat_key = self.reservoir_key.view(-1)
+        taken = offered & (key > flat_key[place])
+        flat_key.index_add_(0, place, torch.where(taken, key - flat_key[place], 0))
+        # Added rather than written, so that a sample that takes no place does not need one. The
+        # old row first: row - row is 0, which leaves exactly the new one.
+        flat = self.reservoir.view(-1, self.num_columns)
+        flat.index_add_(0, place, torch.where(taken[:, None], -flat[place], 0))
+        flat.index_add_(0, place, torch.where(taken[:, None], rows, 0))
+
+    def _put_into_use(self) -> None:
+        super()._put_into_use()
+        key, place = self.reservoir_key.sort(1, descending=True)
+        self.bank.copy_(self.reservoir.take_along_dim(place[..., None], 1))
+        self.bank_count.copy_((key > 0).sum(1))
+
+    def _merge_ranks(self, group: dist.ProcessGroup | None) -> None:
+        super()._merge_ranks(group)
+        world_size = _world_size(group)
+        if world_size < 2:
+            return
+        keys = [torch.empty_like(self.reservoir_key) for _ in range(world_size)]
+        dist.all_gather(keys, self.reservoir_key, group=group)
+        # All ranks find the same places; each hands in its own rows, and the others zeros.
+        key, place = torch.cat(keys, 1).topk(self.bank_size, dim=1)
+        own = (place // self.bank_size == dist.get_rank(group))[..., None]
+        rows = self.reservoir.take_along_dim((place % self.bank_size)[..., None], 1)
+        rows = torch.where(own, rows, 0)
+        dist.all_reduce(rows, group=group)
+        self.reservoir.copy_(rows)
+        self.reservoir_key.copy_(key)

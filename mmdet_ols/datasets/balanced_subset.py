@@ -1,0 +1,40 @@
+"""A part of a data set that has equally many samples of each class."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mmdet_ols.datasets.wrapper import DatasetWrapper, class_labels
+from mmdet_ols.registry import register_dataset
+
+
+@register_dataset
+class BalancedSubset(DatasetWrapper):
+    """The first samples of each class of another data set, in its order.
+
+    Args:
+        dataset: The whole data set, or its config: a plain one of MMPretrain, one class a sample.
+        samples_per_class: Number of samples of each class, at least 1.
+
+    Raises:
+        ValueError: The number is below 1, or a class has fewer samples.
+    """
+
+    def __init__(self, dataset: Any, samples_per_class: int) -> None:
+        if samples_per_class < 1:
+            raise ValueError(
+                f'`samples_per_class` must be at least 1, but got {samples_per_class!r}.'
+            )
+        super().__init__(dataset)
+        labels = class_labels(self.dataset)
+        kept: list[int] = []
+        for label in range(len(self.dataset.metainfo['classes'])):
+            found = (labels == label).nonzero().flatten().tolist()
+            if len(found) < samples_per_class:
+                raise ValueError(
+                    f'`samples_per_class` must be at most the size of the smallest class, but got '
+                    f'{samples_per_class} and class {label} has {len(found)} samples.'
+                )
+            kept += found[:samples_per_class]
+        # In place, so that the samples are numbered anew.
+        self.dataset.get_subset_(sorted(kept))

@@ -1,0 +1,70 @@
+"""What the data sets have in common that wrap another one."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import torch
+from torch.utils.data import Dataset
+
+#: They would cut the inner data set behind the wrapper's back.
+_NOT_PASSED_ON = ('get_subset', 'get_subset_')
+
+
+class DatasetWrapper(Dataset):
+    """Builds the data set inside, and answers with its attributes where it has none of its own.
+
+    Args:
+        dataset: Config of the data set inside, or the data set.
+    """
+
+    def __init__(self, dataset: Any) -> None:
+        if isinstance(dataset, dict):
+            from mmengine.registry import DATASETS
+
+            dataset = DATASETS.build(dataset)
+        if hasattr(dataset, 'full_init'):
+            dataset.full_init()
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.dataset[index]
+
+    def __getattr__(self, name: str) -> Any:
+        # Private names are asked for before there is a data set, as when a copy is made.
+        if name.startswith('_') or name == 'dataset' or name in _NOT_PASSED_ON:
+            raise AttributeError(f'{type(self).__name__} has no attribute {name!r}.')
+        return getattr(self.dataset, name)
+
+
+def class_labels(dataset: Any) -> torch.Tensor:
+    """The class of every sample, without loading an image.
+
+    Returns:
+        Labels of shape (N,), int64.
+
+    Raises:
+        ValueError: A sample has no class, or more than one.
+    """
+    labels = [dataset.get_data_info(index).get('gt_label') for index in range(len(dataset))]
+    for index, label in enumerate(labels):
+        if not isinstance(label, int) and getattr(label, 'ndim', 1) != 0:
+            raise ValueError(
+                'The data set must have one class a sample (`gt_label`, an integer), but sample '
+                f'{index} has {label!r}: multi-label and unlabelled sets are not supported.'
+            )
+    return torch.tensor([int(label) for label in labels])
+
+
+def generator(*entropy: int, device: torch.device | str = 'cpu') -> torch.Generator:
+    """A generator whose stream is that of these integers and of no others.
+
+    They are hashed, since a generator that is seeded by the run's seed itself repeats the draws of
+    others: MMEngine's sampler shuffles the first epoch by a generator with just that seed.
+    """
+    digest = hashlib.blake2b(repr(entropy).encode(), digest_size=7).digest()
+    return torch.Generator(device).manual_seed(int.from_bytes(digest, 'big'))

@@ -1,0 +1,66 @@
+"""DisturbLabel: a part of the labels is replaced at random, anew in every step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mmdet_ols.core import label_rows
+from mmdet_ols.losses.classification_loss import ClassificationLoss
+from mmdet_ols.registry import register_model
+
+
+@register_model
+class DisturbLabelLoss(ClassificationLoss):
+    r"""Cross entropy against labels of which a share is drawn from all classes alike.
+
+    .. math:: P(\tilde y = y) = 1 - \frac{K - 1}{K} a, \qquad P(\tilde y = k) = \frac{a}{K}
+
+    for every other class k, drawn each time that a sample is visited (PyTorch's random numbers).
+
+    Reference: `DisturbLabel <https://arxiv.org/abs/1605.00055>`_. As in the OLS authors' code a is
+    0.1; but theirs disturbs the loss in validation, too: here `eval()` gives the plain cross
+    entropy.
+
+    A mixed row (mixup, CutMix) is replaced as a whole. Samples without a class stay as they are, as
+    do those of the background, which is never drawn either.
+
+    Args:
+        num_classes: See `ClassificationLoss`.
+        rate: a, the share of samples whose label is drawn anew, in [0, 1]; 0 is the plain cross
+            entropy. The draw may hit the same class again.
+        **options: The other arguments of `ClassificationLoss`.
+
+    Raises:
+        ValueError: An argument, or a label on the CPU, is outside its range.
+
+    Example:
+        >>> DisturbLabelLoss(num_classes=3)(torch.zeros(2, 3), torch.tensor([0, 2]))
+        tensor(1.0986)
+    """
+
+    def __init__(self, num_classes: int, rate: float = 0.1, **options: Any) -> None:
+        super().__init__(num_classes, **options)
+        if not 0 <= rate <= 1:
+            raise ValueError(
+                f'`rate`, the share of labels that are drawn anew, must be in [0, 1], but got '
+                f'{rate!r}: 10 % are 0.1.'
+            )
+        self.rate = rate
+
+    def make_target(self, logits: Tensor, label: Tensor, valid: Tensor) -> Tensor:
+        rows = label_rows(label, self.num_columns, valid, logits.dtype)
+        if not self.training:
+            return rows
+        drawn = torch.randint(self.num_classes, (len(rows), 1), device=rows.device)
+        disturbed = torch.rand(len(rows), 1, device=rows.device) < self.rate
+        total = rows[:, : self.num_classes].sum(-1, keepdim=True)
+        other = torch.zeros_like(rows).scatter(1, drawn, total)
+        if self.background:
+            other = torch.cat([other[:, :-1], rows[:, -1:]], 1)
+        return torch.where(disturbed, other, rows)
+
+    def extra_repr(self) -> str:
+        return f'rate={self.rate}, {super().extra_repr()}'

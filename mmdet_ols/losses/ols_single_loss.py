@@ -1,0 +1,87 @@
+"""Online Label Smoothing with single predictions in place of the class's mean."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mmdet_ols.core import PredictionBank, label_rows
+from mmdet_ols.losses.ols_loss import OLSLoss
+from mmdet_ols.registry import register_model
+
+
+@register_model
+class OLSSingleLoss(OLSLoss, PredictionBank):
+    r"""Cross entropy against the hard label and the prediction for another sample of its class.
+
+    .. math:: L = \alpha\,\mathrm{CE}(p, y) - (1 - \alpha)\sum_c q_c\log p_c
+
+    where q is the prediction of a partner, drawn anew for each sample in each step. On average over
+    the draws it is `OLSLoss`, so it shows what the averaging there is worth.
+
+    Reference: `Delving Deep into Label Smoothing <https://arxiv.org/abs/2011.12562>`_, section V-E
+    (OLS-Single), which leaves open where a partner's prediction comes from. Here, as a loss sees no
+    sample ids: a bank for each class, filled in training with a random sample of last epoch's
+    predictions of correctly classified samples (as they were in the step, augmented, before the
+    update). A sample may meet its own prediction of last epoch, once in as many draws as its class
+    has correct samples. Where a class's bank is empty, as all are in the first epoch, the partner
+    is its soft label: uniform.
+
+    The banks roll over in `update_soft_labels()`, as the soft labels of `OLSLoss` do, and what
+    several ranks have collected merges into one bank there (see `PredictionBank`). The soft labels
+    are kept, too: they are what is reported, and the target in `eval()`, where nothing is drawn.
+
+    A mixed row (mixup, CutMix) has one partner, from one of its classes, drawn by their shares.
+    Under sigmoid the partner's scores are read as `sigmoid_reading` says, for 'normalized' each
+    divided by its own total.
+
+    Draws come from PyTorch's random numbers. MMEngine does not save those: a resumed run has the
+    same banks as an uninterrupted one, but draws others from them.
+
+    Args:
+        num_classes: Number of foreground classes, as the head's own `num_classes`.
+        alpha: Share of the hard loss, in [0, 1].
+        bank_size: How many predictions are kept for each class (M), at least 1. They take 8 M C^2
+            bytes of memory, and of every checkpoint: 4 MB for 100 classes, 400 MB for 1,000.
+        empty_class: What a class without a correct sample in an epoch learns from in the next:
+            'uniform', or 'keep' (the mean that it had).
+        **options: The other arguments of `OLSLoss`, but `freeze_confidence`.
+
+    Raises:
+        ValueError: An argument, or a label on the CPU, is outside its range.
+
+    Example:
+        >>> criterion = OLSSingleLoss(num_classes=3)
+        >>> criterion(torch.zeros(2, 3), torch.tensor([0, 2]))
+        tensor(1.0986)
+        >>> _ = criterion.update_soft_labels()
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        alpha: float = 0.5,
+        *,
+        bank_size: int = 50,
+        empty_class: str = 'uniform',
+        **options: Any,
+    ) -> None:
+        super().__init__(
+            num_classes, alpha, bank_size=bank_size, empty_class=empty_class, **options
+        )
+
+    def make_target(self, logits: Tensor, label: Tensor, valid: Tensor) -> Tensor:
+        if not self.training:
+            return super().make_target(logits, label, valid)
+        rows = label_rows(label, self.num_columns, valid, logits.dtype)
+        if label.dim() == 1:
+            index = torch.where(valid, label, 0)
+        else:  # of exponential times with these rates, the first is distributed as the shares
+            index = (rows / torch.empty_like(rows).exponential_()).argmax(-1)
+        partner = self.draw(index).to(logits.dtype)
+        return self.alpha * rows + (1 - self.alpha) * rows.sum(-1, keepdim=True) * partner
+
+    def extra_repr(self) -> str:
+        return f'bank_size={self.bank_size}, {super().extra_repr()}'

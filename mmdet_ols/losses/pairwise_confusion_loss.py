@@ -1,0 +1,132 @@
+"""Pairwise confusion: predictions of different images are drawn together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mmdet_ols.core import label_rows
+from mmdet_ols.losses.classification_loss import ClassificationLoss
+from mmdet_ols.registry import register_model
+
+#: form -> what is compared by default
+INPUTS = dict(ols='logits', released='logits', paper='softmax')
+
+
+@register_model
+class PairwiseConfusionLoss(ClassificationLoss):
+    r"""Cross entropy, and the distance between the two halves of a batch.
+
+    With :math:`d_i = f_i - f_{i + B/2}` for the B samples of a batch, f their logits or softmax
+    scores, it is :math:`\mathrm{CE} + \lambda R`, where by `form`
+
+    .. math::
+        R = \tfrac1B \sum_k \lVert (d_{1,k}, \dots, d_{B/2,k}) \rVert_2 \ \text{(ols)} \quad
+        \tfrac1B \sum_i \lVert d_i \rVert_2 \ \text{(released)} \quad
+        \tfrac1B \sum_{i:\,y_i \ne y_{i+B/2}} \lVert d_i \rVert_2^2 \ \text{(paper)}
+
+    Reference: `Pairwise Confusion for Fine-Grained Visual Classification
+    <https://arxiv.org/abs/1705.08016>`_. 'released' is its authors' code, which compares whatever
+    tensor it is given and looks at no label; 'paper' follows the idea of the paper, softmax scores
+    of pairs of different classes, but its details are not verified; 'ols' is the code of the OLS
+    authors, whose norm runs over the batch, class by class. It is the default, since it is what
+    stands in their tables. They train with the plain cross entropy up to epoch 200 of 300 and with
+    this from then on; MMPretrain's `SwitchRecipeHook` does that::
+
+        dict(type='SwitchRecipeHook', schedule=[
+            dict(action_epoch=201, loss=dict(type='PairwiseConfusionLoss', num_classes=100))])
+
+    The last sample of an odd batch has no partner: it is in no pair, but B counts it. A pair of
+    which one sample is ignored counts as equal. Every rank pairs its own samples.
+
+    For the reduction 'none' and for weights, R is shared among the samples such that their mean is
+    R: all alike ('ols'), or each distance between the two of its pair.
+
+    Args:
+        num_classes: See `ClassificationLoss`.
+        form: 'ols', 'released' or 'paper'.
+        confusion_weight: lambda, not negative; 0 is the plain cross entropy. None means
+            0.1 `num_classes`: 10 for CIFAR-100, as the OLS authors have it, and the lower end of
+            what the released code recommends.
+        inputs: What is compared, 'logits' or 'softmax'. None means softmax scores for 'paper' and
+            logits for the others.
+        **options: The other arguments of `ClassificationLoss`, but `use_sigmoid` and `background`.
+            `class_weight` weighs the cross entropy alone.
+
+    Raises:
+        ValueError: An argument, or a label on the CPU, is outside its range; rows as labels (mixup,
+            CutMix) with the form 'paper', for which a sample has one class.
+
+    Example:
+        >>> PairwiseConfusionLoss(num_classes=3)(torch.zeros(2, 3), torch.tensor([0, 2]))
+        tensor(1.0986)
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        form: str = 'ols',
+        confusion_weight: float | None = None,
+        *,
+        inputs: str | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(num_classes, **options)
+        if self.use_sigmoid or self.background:
+            raise ValueError(
+                'PairwiseConfusionLoss compares whole images in pairs, so it has no meaning for '
+                f'detection heads, but got use_sigmoid={self.use_sigmoid}, background='
+                f'{self.background}: leave these out, or take another loss.'
+            )
+        if form not in INPUTS:
+            raise ValueError(f'`form` must be one of {tuple(INPUTS)}, but got {form!r}.')
+        confusion_weight = 0.1 * num_classes if confusion_weight is None else confusion_weight
+        if not confusion_weight >= 0:
+            raise ValueError(
+                f'`confusion_weight` must not be negative, but got {confusion_weight!r}.'
+            )
+        inputs = INPUTS[form] if inputs is None else inputs
+        if inputs not in ('logits', 'softmax'):
+            raise ValueError(f"`inputs` must be 'logits' or 'softmax', but got {inputs!r}.")
+        self.form = form
+        self.confusion_weight = confusion_weight
+        self.inputs = inputs
+
+    def make_target(self, logits: Tensor, label: Tensor, valid: Tensor) -> Tensor:
+        return label_rows(label, self.num_columns, valid, logits.dtype)
+
+    def total_loss(
+        self, cross_entropy: Tensor, logits: Tensor, label: Tensor, valid: Tensor
+    ) -> Tensor:
+        if self.form == 'paper' and label.dim() > 1:
+            raise ValueError(
+                "PairwiseConfusionLoss(form='paper') looks for pairs of different classes, so "
+                '`label` must hold class indices, but got rows (as from mixup or CutMix): take '
+                "form='ols' or 'released', which look at no label."
+            )
+        half = len(logits) // 2
+        counts = label_rows(label, self.num_columns, valid, logits.dtype).sum(-1) > 0
+        paired = counts[:half] & counts[half : 2 * half]
+        if self.form == 'paper':
+            paired = paired & (label[:half] != label[half : 2 * half])
+        compared = logits.softmax(-1) if self.inputs == 'softmax' else logits
+        distance = torch.where(paired[:, None], compared[:half] - compared[half : 2 * half], 0)
+        # Each sample's share, such that their mean is R.
+        if self.form == 'ols':
+            share = torch.linalg.vector_norm(distance, dim=0).sum() / max(len(logits), 1)
+            share = torch.where(counts, share, 0)
+        else:
+            if self.form == 'released':
+                pair = torch.linalg.vector_norm(distance, dim=1)
+            else:
+                pair = distance.square().sum(1)
+            share = torch.cat([pair, pair, pair.new_zeros(len(logits) % 2)]) / 2
+        return cross_entropy + self.confusion_weight * share[:, None]
+
+    def extra_repr(self) -> str:
+        return (
+            f'form={self.form!r}, confusion_weight={self.confusion_weight}, '
+            f'inputs={self.inputs!r}, {super().extra_repr()}'
+        )

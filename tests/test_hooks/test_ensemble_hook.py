@@ -1,0 +1,134 @@
+"""Ensembles of checkpoints, against an average over single images."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from mmengine.runner import load_checkpoint
+from torch.testing import assert_close
+from toy_images import (
+    CLASSES,
+    build_tester,
+    everything,
+    image_tensor,
+    make_images,
+    score_by_hand,
+)
+
+from mmdet_ols import EnsembleHook
+
+COUNT, LENGTH = 23, 12
+
+
+@pytest.fixture(scope='module')
+def checkpoints(tmp_path_factory):
+    """Weights that differ a lot, epoch by epoch; the file under test is another."""
+    folder = tmp_path_factory.mktemp('training')
+    model = build_tester(folder, []).model
+    clean = {key: value.clone() for key, value in model.state_dict().items()}
+    for epoch in range(1, LENGTH + 1):
+        generator = torch.Generator().manual_seed(epoch)
+        state = dict(clean)
+        for key in ('head.fc.weight', 'head.fc.bias'):
+            state[key] = clean[key] + torch.randn(clean[key].shape, generator=generator)
+        torch.save(dict(state_dict=state, meta=dict()), folder / f'epoch_{epoch}.pth')
+    torch.save(dict(state_dict=clean, meta=dict()), folder / 'best.pth')
+    return folder
+
+
+def error_by_hand(model, folder, size):
+    images, labels = make_images(COUNT)
+    mean = torch.zeros(COUNT, CLASSES, dtype=torch.double)
+    for j in range(1, size + 1):
+        model.load_state_dict(torch.load(folder / f'epoch_{LENGTH * j // size}.pth')['state_dict'])
+        for index, image in enumerate(images):
+            mean[index] += score_by_hand(model, image_tensor(image)).double().softmax(0) / size
+    return 100 * (mean.argmax(dim=1) != torch.tensor(labels)).double().mean().item()
+
+
+def test_probabilities_are_averaged_over_evenly_spaced_checkpoints(
+    tmp_path, checkpoints, monkeypatch
+):
+    loaded = []
+
+    def load(model, path, **kwargs):
+        loaded.append(Path(path).stem)
+        return load_checkpoint(model, path, **kwargs)
+
+    hook = dict(type='EnsembleHook', sizes=(1, 3, 4), max_epochs=LENGTH)
+    runner = build_tester(tmp_path, [hook], load_from=str(checkpoints / 'best.pth'))
+    alone = build_tester(tmp_path / 'alone', []).test()['accuracy/top1']
+    model = runner.model.eval()
+    before = everything(model)['state']
+    monkeypatch.setattr('mmengine.runner.load_checkpoint', load)
+    metrics = runner.test()
+    assert loaded == [f'epoch_{epoch}' for epoch in (3, 4, 6, 8, 9, 12)]  # 12 is in all three
+    assert metrics['accuracy/top1'] == alone
+    assert_close(everything(model)['state'], before, rtol=0, atol=0)
+    expected = {
+        f'ensemble/top1_error_{size}': error_by_hand(model, checkpoints, size) for size in (1, 3, 4)
+    }
+    assert len(set(expected.values())) == 3
+    (result,) = tmp_path.glob('2*/*.json')
+    for values in (metrics, json.loads(result.read_text())):
+        found = {key: value for key, value in values.items() if key.startswith('ensemble/')}
+        assert found == pytest.approx(expected)
+
+
+def stub(checkpoints, tested='best.pth', length=LENGTH, **kwargs):
+    cfg = dict(train_cfg=dict(max_epochs=length)) if length else dict(train_cfg=None)
+    tested = tested and str(checkpoints / tested)
+    return SimpleNamespace(**dict(cfg=cfg, _train_loop={}, _load_from=tested, **kwargs))
+
+
+def test_where_checkpoints_are_looked_for(tmp_path, checkpoints):
+    other = tmp_path / 'other'
+    shutil.copytree(checkpoints, other)
+    (other / 'epoch_6.pth').unlink()
+    message = (
+        rf'needs epoch_6.pth in {re.escape(str(other))}. Train .*interval=3, max_keep_ckpts=-1'
+    )
+    hook = EnsembleHook(sizes=(4, 2))
+    hook.before_test(stub(checkpoints))
+    hook.before_test(stub(other, work_dir=str(checkpoints), tested=None))
+    trained = stub(other, work_dir=str(checkpoints))  # in this process, from other weights
+    trained._train_loop = object()
+    hook.before_test(trained)
+    EnsembleHook(sizes=(4, 2), folder=str(checkpoints)).before_test(stub(other))
+    with pytest.raises(FileNotFoundError, match=message):
+        hook.before_test(stub(other))
+    with pytest.raises(FileNotFoundError, match=message):
+        EnsembleHook(sizes=(4, 2), folder=str(other)).before_test(stub(checkpoints))
+
+
+def test_the_papers_sizes_and_epochs(tmp_path):
+    folder = tmp_path
+    for epoch in range(15, 301, 15):
+        (folder / f'epoch_{epoch}.pth').touch()
+    with pytest.raises(FileNotFoundError, match=r'epoch_20.pth, .*interval=5, '):
+        EnsembleHook().before_test(stub(folder, length=300))
+    for epoch in range(5, 301, 5):
+        (folder / f'epoch_{epoch}.pth').touch()
+    found = EnsembleHook()._checkpoints(stub(folder, length=300))
+    by_size = {
+        size: [epoch for epoch, (_, sizes) in found.items() if size in sizes]
+        for size in (6, 10, 15, 20)
+    }
+    assert by_size == {size: list(range(300 // size, 301, 300 // size)) for size in by_size}
+
+
+def test_bad_settings_are_refused(checkpoints):
+    for sizes in ((), (2, 0), (2.0,)):
+        with pytest.raises(ValueError, match='`sizes` must be positive integers, but got'):
+            EnsembleHook(sizes)
+    with pytest.raises(ValueError, match=r'`sizes` .* 12 epochs, but got \[5, 7\]'):
+        EnsembleHook((5, 6, 7)).before_test(stub(checkpoints))
+    with pytest.raises(ValueError, match='`max_epochs` of EnsembleHook must be given'):
+        EnsembleHook((6,)).before_test(stub(checkpoints, length=None))
+    EnsembleHook((6,), max_epochs=12).before_test(stub(checkpoints, length=None))
