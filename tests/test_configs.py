@@ -21,7 +21,7 @@ FOLDER = Path(__file__).parents[1] / 'configs'
 #: All but the heads, which have tests of their own.
 CONFIGS = sorted(
     str(path.relative_to(FOLDER))
-    for path in (*FOLDER.glob('*.py'), *FOLDER.glob('strategies/*.py'))
+    for path in (*FOLDER.glob('yolo_*.py'), *FOLDER.glob('strategies/*.py'))
 )
 
 

@@ -35,6 +35,7 @@ def main() -> None:
         if args.tta:
             engine.use_tta(cfg)
         engine.check_datasets(cfg, ('test',))
+        engine.fetch_datasets(cfg, ('test',))
         runner = engine.build_runner(cfg)
         engine.check_start(runner, trained=True)
         if args.out:

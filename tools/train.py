@@ -46,6 +46,7 @@ def main() -> None:
             cfg.load_from = None if args.resume == 'auto' else args.resume
         engine.check_losses(cfg)
         engine.check_datasets(cfg, ('train', 'val'), strict=args.strict_classes)
+        engine.fetch_datasets(cfg, ('train', 'val'))
         engine.check_pretrained(cfg)
         runner = engine.build_runner(cfg)
         engine.check_start(runner)

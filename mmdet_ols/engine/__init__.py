@@ -20,7 +20,12 @@ from mmdet_ols.engine.command_line import (
 )
 from mmdet_ols.engine.cpu_amp import CPUAmpOptimWrapper
 from mmdet_ols.engine.launch import build_runner, leave_processes
-from mmdet_ols.engine.preflight import check_datasets, check_losses, check_pretrained
+from mmdet_ols.engine.preflight import (
+    check_datasets,
+    check_losses,
+    check_pretrained,
+    fetch_datasets,
+)
 
 __all__ = [
     'CPUAmpOptimWrapper',
@@ -32,6 +37,7 @@ __all__ = [
     'check_pretrained',
     'check_start',
     'clear_errors',
+    'fetch_datasets',
     'leave_processes',
     'load_checkpoint',
     'only_safe_loading',

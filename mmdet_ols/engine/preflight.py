@@ -21,13 +21,21 @@ import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.fileio import list_from_file
 from mmengine.logging import print_log
-from mmengine.registry import DATASETS, MODELS, DefaultScope
+from mmengine.registry import DATASETS, METRICS, MODELS, DefaultScope
 from mmengine.runner import checkpoint as hosts_checkpoints
 from rich.progress import track
 
 from mmdet_ols.core import SoftLabelState
 from mmdet_ols.datasets.voc_annotations import LAYOUT, read_annotation
 from mmdet_ols.engine.checkpoint import load_checkpoint
+from mmdet_ols.engine.classification_data import (
+    SOURCES,
+    check_files,
+    check_imagenet,
+    check_num_classes,
+    check_samples,
+    instructions,
+)
 from mmdet_ols.losses.classification_loss import ClassificationLoss
 
 SPLITS = ('train', 'val', 'test')
@@ -87,8 +95,10 @@ def check_datasets(cfg: Config, splits: tuple[str, ...] = SPLITS, strict: bool =
 
     Paths must exist. Annotations in VOC's XML and COCO's JSON are read whole: broken files are
     named, and objects of classes that the config does not name, which MMDetection leaves out
-    without a word, are counted. Remote data and data sets that download themselves are left to
-    their own code.
+    without a word, are counted. MMPretrain's `CustomDataset`, CUB, Flowers-102, Stanford Cars and
+    FGVC Aircraft are loaded once (without decoding images), and their labels compared with the
+    head of the classifier. Remote data and data sets that download themselves are left to their
+    own code (see `fetch_datasets`).
 
     Args:
         cfg: A config for MMDetection or MMPretrain.
@@ -98,31 +108,45 @@ def check_datasets(cfg: Config, splits: tuple[str, ...] = SPLITS, strict: bool =
     Raises:
         FileNotFoundError: A path does not exist; the message says what was expected and found.
         ValueError: An annotation file is broken, objects are of unnamed classes (`strict`), or
-            no object at all is of a named class.
+            no object at all is of a named class; or the head of a classifier has not as many
+            classes as the data.
     """
     if os.environ.get('RANK', '0') != '0':
         return  # the first process looks for all
     seen: set[str] = set()
+    model = cfg.get('model') or {}
+    model = model.get('module', model)  # with test-time augmentation
+    num_classes = (model.get('head') or {}).get('num_classes')
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
         for split in splits:
             loader = cfg.get(f'{split}_dataloader') or {}
             for dataset in leaf_datasets(loader.get('dataset') or {}):
-                places = {key: dataset.get(key) for key in ('data_root', 'ann_file', 'data_prefix')}
+                keys = ('data_root', 'ann_file', 'data_prefix', 'split')
+                places = {key: dataset.get(key) for key in keys}
                 if str(places) not in seen:  # the same images often serve to validate and to test
                     seen.add(str(places))
-                    _check_dataset(dataset, split, strict)
+                    _check_dataset(dataset, split, strict, num_classes)
+            metrics = cfg.get(f'{split}_evaluator') or []
+            for metric in metrics if isinstance(metrics, (list, tuple)) else [metrics]:
+                if type_name(metric) == 'CIFAR10HDivergence':
+                    METRICS.build(metric)  # it reads its file, and says where to get it
 
 
 def fetch_datasets(cfg: Config, splits: tuple[str, ...] = SPLITS) -> None:
     """Build the data sets that download themselves once, so that later ones find their files.
+
+    The first process does it for all.
 
     Args:
         cfg: A config for MMPretrain or MMDetection.
         splits: Which data loaders to look at, of 'train', 'val' and 'test'.
 
     Raises:
-        ValueError: One cannot be built, mostly for want of a network.
+        ValueError: One cannot be built, mostly for want of a network; the message says how to do
+            without.
     """
+    if os.environ.get('RANK', '0') != '0':
+        return
     done: list[ConfigDict] = []
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
         for split in splits:
@@ -135,10 +159,11 @@ def fetch_datasets(cfg: Config, splits: tuple[str, ...] = SPLITS) -> None:
                     with _server_timeout(SERVER_TIMEOUT):
                         DATASETS.build(deepcopy(dataset))
                 except Exception as error:  # whatever its code raises
+                    name, root = type_name(dataset), dataset.get('data_root') or ''
+                    by_hand = instructions(name, root) or 'put the data there by hand.'
                     raise ValueError(
-                        f'{split}_dataloader, {type_name(dataset)}, which downloads its data to '
-                        f'{dataset.get("data_root")!r}, cannot be built: {error!r}. Check the '
-                        'network, or put the data there by hand.'
+                        f'{split}_dataloader, {name}, which downloads its data to {root!r}, cannot '
+                        f'be built: {error!r}. Check the network, or: {by_hand}'
                     ) from error
 
 
@@ -231,17 +256,27 @@ def _server_timeout(seconds: float) -> Iterator[None]:
         socket.setdefaulttimeout(before)
 
 
-def _check_dataset(dataset: ConfigDict, split: str, strict: bool) -> None:
+def _check_dataset(dataset: ConfigDict, split: str, strict: bool, num_classes: int | None) -> None:
     root = dataset.get('data_root') or ''
     ann_file = dataset.get('ann_file') or ''
     prefix = dataset.get('data_prefix') or {}
     prefixes = {'data_prefix': prefix} if isinstance(prefix, str) else dict(prefix)
     paths = {'data_root': root, 'ann_file': ann_file, **prefixes}
     cls = _registered_class(DATASETS, dataset)
+    kind = type_name(dataset)
+    where = f'{split}_dataloader, {kind}'
+    if _is_a(cls, 'CIFAR10') or _is_a(cls, 'ImageNet'):
+        check_num_classes(_classes(dataset, cls), num_classes, where)
     if not _is_local(dataset, paths) or _downloads_itself(cls):
         return
 
-    where = f'{split}_dataloader, {type_name(dataset)}'
+    if kind in SOURCES:
+        check_files(dataset, kind, where)
+        if kind == 'ImageNet':
+            check_imagenet(dataset, where)
+        else:
+            check_samples(dataset, kind, where, num_classes)
+        return
     is_xml = _is_a(cls, 'XMLDataset')
     layout = f'Expected this layout below the ROOT of each data set:\n{LAYOUT}\n' if is_xml else ''
     if root and not Path(root).is_dir():
@@ -255,6 +290,8 @@ def _check_dataset(dataset: ConfigDict, split: str, strict: bool) -> None:
                 f'`{name}` of {where} does not exist: {Path(root, path)}. {layout}'
                 f'Found: {_listing(Path(root, path))}.'
             )
+    if kind == 'CustomDataset':
+        check_samples(dataset, kind, where, num_classes)
     if not ann_file:
         return
     if is_xml:

@@ -1,0 +1,12 @@
+"""CIFAR-10: soft bootstrapping (paper, Tables VIII and XII)."""
+
+_base_ = 'hard.py'
+
+work_dir = f'{_base_.runs}/bootsoft'
+paper_result = __import__('mmdet_ols').paper_results('bootsoft', **_base_.cell)
+
+model = dict(
+    head=dict(
+        loss=dict(_delete_=True, type='BootstrapLoss', num_classes=10, mode='soft', beta=0.95)
+    )
+)

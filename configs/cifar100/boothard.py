@@ -1,0 +1,12 @@
+"""CIFAR-100: hard bootstrapping (paper, Tables II and VII)."""
+
+_base_ = 'hard.py'
+
+work_dir = f'{_base_.runs}/boothard'
+paper_result = __import__('mmdet_ols').paper_results('boothard', **_base_.cell)
+
+model = dict(
+    head=dict(
+        loss=dict(_delete_=True, type='BootstrapLoss', num_classes=100, mode='hard', beta=0.8)
+    )
+)

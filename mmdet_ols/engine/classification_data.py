@@ -1,0 +1,209 @@
+"""Looking at the data of a classifier before a training starts, and saying where to get them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from copy import deepcopy
+from pathlib import Path
+from typing import NamedTuple
+
+from mmengine.config import ConfigDict
+from mmengine.registry import DATASETS
+from rich.progress import track
+
+
+class Source(NamedTuple):
+    """Where a public data set comes from.
+
+    Args:
+        page: Its official page.
+        archives: What to download there.
+        layouts: What `data_root` must hold once they are unpacked: one list of paths or another.
+        note: What else there is to say.
+    """
+
+    page: str
+    archives: str
+    layouts: Sequence[Sequence[str]]
+    note: str = ''
+
+
+_AIRCRAFT = Source(
+    'https://www.robots.ox.ac.uk/~vgg/data/fgvc-aircraft/',
+    'fgvc-aircraft-2013b.tar.gz',
+    [['data/images', 'data/images_variant_trainval.txt', 'data/images_variant_test.txt']],
+)
+#: By the names of MMPretrain's classes, and ours.
+SOURCES = {
+    'CIFAR10': Source(
+        'https://www.cs.toronto.edu/~kriz/cifar.html',
+        'cifar-10-python.tar.gz',
+        [[f'cifar-10-batches-py/{name}' for name in ('data_batch_1', '...', 'test_batch')]],
+    ),
+    'CIFAR100': Source(
+        'https://www.cs.toronto.edu/~kriz/cifar.html',
+        'cifar-100-python.tar.gz',
+        [[f'cifar-100-python/{name}' for name in ('train', 'test', 'meta')]],
+    ),
+    'ImageNet': Source(
+        'https://www.image-net.org/challenges/LSVRC/2012/',
+        'ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar (after registration)',
+        [['train', 'val']],
+        ' Each archive within the first becomes a folder train/WNID. Validation images lie in '
+        'folders val/WNID, too, or directly in val, with their classes in meta/val.txt (one line '
+        'NAME LABEL each, labels 0 to 999 in the order of the WNIDs).',
+    ),
+    'CUB': Source(
+        'https://www.vision.caltech.edu/datasets/cub_200_2011/',
+        'CUB_200_2011.tgz',
+        [['images', 'images.txt', 'image_class_labels.txt', 'train_test_split.txt']],
+    ),
+    'Flowers102': Source(
+        'https://www.robots.ox.ac.uk/~vgg/data/flowers/102/',
+        '102flowers.tgz, imagelabels.mat and setid.mat',
+        [['jpg', 'imagelabels.mat', 'setid.mat']],
+    ),
+    'StanfordCars': Source(
+        'https://ai.stanford.edu/~jkrause/cars/car_dataset.html',
+        'cars_train.tgz, cars_test.tgz, car_devkit.tgz and cars_test_annos_withlabels.mat (or '
+        'car_ims.tgz and cars_annos.mat)',
+        [
+            ['cars_annos.mat', 'car_ims'],
+            [
+                'cars_train',
+                'cars_test',
+                'devkit/cars_train_annos.mat',
+                'devkit/cars_test_annos_withlabels.mat',
+            ],
+        ],
+        ' Should that page no longer give them, any copy in this layout will do.',
+    ),
+    'FGVCAircraft': _AIRCRAFT,
+    'FGVCAircraft90': _AIRCRAFT,
+}
+
+
+def instructions(name: str, data_root: str) -> str:
+    """What to download for a data set, and where to put it; empty where that is not known.
+
+    Args:
+        name: Of the data set's class.
+        data_root: The config's, absolute or not.
+    """
+    if name not in SOURCES:
+        return ''
+    page, archives, layouts, note = SOURCES[name]
+    held = ', or '.join(', '.join(paths) for paths in layouts)
+    return (
+        f'Download {archives} from {page} and unpack, so that {_absolute(data_root)} holds {held}.'
+        f'{note} Another place is named by the environment variable DATA_ROOT (in the configs of '
+        'mmdet_ols) or by data_root=... of the data sets in --cfg-options.'
+    )
+
+
+def check_files(dataset: ConfigDict, name: str, where: str) -> None:
+    """Make sure that a public data set lies where its config says.
+
+    Args:
+        dataset: The config.
+        name: Of its class, one of `SOURCES`.
+        where: How to call it in a message.
+
+    Raises:
+        FileNotFoundError: It does not, or only a part of it.
+    """
+    root = _absolute(dataset.get('data_root') or '')
+    missing = [
+        [path for path in paths if not (root / path).exists()] for paths in SOURCES[name].layouts
+    ]
+    if all(missing):
+        fewest = min(missing, key=len)
+        what = (
+            f'{root} does not exist' if not root.is_dir() else f'{root} lacks {", ".join(fewest)}'
+        )
+        raise FileNotFoundError(f'{where}: {what}. {instructions(name, str(root))}')
+
+
+def check_samples(dataset: ConfigDict, name: str, where: str, num_classes: int | None) -> None:
+    """Load a data set's list of samples once, by its own code, and look at it.
+
+    Args:
+        dataset: The config.
+        name: Of its class.
+        where: How to call it in a message.
+        num_classes: Of the classifier's head, if known.
+
+    Raises:
+        FileNotFoundError: An image is not there.
+        ValueError: The list cannot be read, is empty, or does not suit the head.
+    """
+    root = dataset.get('data_root') or ''
+    remedy = instructions(name, root) or 'Mend the data, or name others in the config.'
+    try:
+        built = DATASETS.build(dict(deepcopy(dataset), pipeline=[], serialize_data=False))
+        samples = [built.get_data_info(index) for index in range(len(built))]
+        labels = [int(sample['gt_label']) for sample in samples]
+    except Exception as error:  # whatever its code raises
+        raise ValueError(
+            f'{where}: the data in {_absolute(root)} cannot be read: {error!r}. {remedy}'
+        ) from error
+    if not samples:
+        raise ValueError(f'{where}: the data in {_absolute(root)} hold no sample. {remedy}')
+    check_num_classes(built.metainfo.get('classes'), num_classes, where)
+    if num_classes is not None and not 0 <= min(labels) <= max(labels) < num_classes:
+        raise ValueError(
+            f'{where}: the labels must be in [0, {num_classes - 1}], since num_classes of '
+            f'model.head is {num_classes}, but they are {min(labels)} to {max(labels)}.'
+        )
+    if name == 'CustomDataset' and not dataset.get('ann_file'):
+        return  # the images were found by listing the folder
+    paths = [sample['img_path'] for sample in samples if 'img_path' in sample]
+    bar = track(paths, f'Checking {where}', transient=True, disable=len(paths) < 20000)
+    missing = [path for path in bar if not os.path.isfile(path)]
+    if missing:
+        raise FileNotFoundError(
+            f'{where}: {len(missing)} of {len(paths)} images are not there, first {missing[0]}. '
+            f'{remedy}'
+        )
+
+
+def check_imagenet(dataset: ConfigDict, where: str) -> None:
+    """Make sure that MMPretrain will find ImageNet's classes; its million images are not listed.
+
+    Raises:
+        ValueError: A split has not one folder for each class, nor a list of its images.
+    """
+    split, root = dataset.get('split'), _absolute(dataset.get('data_root') or '')
+    if split not in ('train', 'val') or (root / 'meta' / f'{split}.txt').is_file():
+        return
+    folders = sum(entry.is_dir() for entry in os.scandir(root / split))
+    if folders != 1000 and not (dataset.get('ann_file') or dataset.get('metainfo')):
+        raise ValueError(
+            f'{where}: {root / split} must hold 1000 folders, one for each class, but holds '
+            f'{folders}, and there is no {root / "meta" / f"{split}.txt"}. '
+            + instructions('ImageNet', str(root))
+        )
+
+
+def check_num_classes(classes: Sequence[str] | None, num_classes: int | None, where: str) -> None:
+    """Compare a data set with the head of the classifier.
+
+    Args:
+        classes: The names that the data set knows, if any.
+        num_classes: Of the head, if known.
+        where: How to call the data set in a message.
+
+    Raises:
+        ValueError: They disagree.
+    """
+    if classes and num_classes is not None and len(classes) != num_classes:
+        raise ValueError(
+            f'num_classes of model.head must be the {len(classes)} classes of {where}, but is '
+            f'{num_classes}: set model.head.num_classes={len(classes)} (and num_classes of its '
+            'loss and of the data_preprocessor), or name other data.'
+        )
+
+
+def _absolute(path: str) -> Path:
+    return Path(path).expanduser().absolute()
