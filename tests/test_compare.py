@@ -15,8 +15,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
 from PIL import Image
 
+from mmdet_ols.analysis.comparison import Sweep
 from mmdet_ols.datasets.demo_voc import make_demo_voc
 from mmdet_ols.engine.experiment import Experiment, read_methods
 from mmdet_ols.engine.runs import LOG
@@ -53,6 +56,28 @@ def rows(work_dir):
 
 def starts(run):
     return len(re.findall(r'^\$ ', (run / LOG).read_text(), re.M))
+
+
+@HOOKS.register_module()
+class MeasuresInTests(Hook):
+    def after_test_epoch(self, runner, metrics=None):
+        pass
+
+
+@HOOKS.register_module()
+class MeasuresInBoth(MeasuresInTests):
+    def after_val_epoch(self, runner, metrics=None):
+        pass
+
+
+@HOOKS.register_module()
+class MeasuresInSomeValidations(MeasuresInBoth):
+    def __init__(self, interval=0):
+        self.interval = interval
+
+    def get_triggered_stages(self):
+        stages = super().get_triggered_stages()
+        return stages if self.interval else ['after_test_epoch']
 
 
 @pytest.fixture(scope='module')
@@ -271,7 +296,23 @@ def test_the_papers_figure_is_of_the_papers_config(tmp_path, options, shown):
     assert bool(method.paper_result) == shown
     ours = Experiment([method], [0], tmp_path, ROOT / 'tools')
     paper = {'paper': method.cfg.paper_result} if shown else {}
-    assert ours.comparison({}).paper == paper
+    assert ours.comparison({}).paper == {name: [figure] for name, figure in paper.items()}
+
+
+@pytest.mark.parametrize(
+    ('hook', 'needed'),
+    [
+        ('EMAHook', False),
+        ('MeasuresInTests', True),
+        ('MeasuresInBoth', False),
+        ('MeasuresInSomeValidations', True),
+        ('MeasuresInSomeValidations default_hooks.ols.interval=1', False),
+    ],
+)
+def test_a_hook_that_measures_in_tests_alone_makes_a_test_necessary(classifiers, hook, needed):
+    options = f'default_hooks.ols.type={hook}'.split()
+    (method,) = read_methods([('ols', str(classifiers[1]), options)])
+    assert method.validates_on_the_test_set and method.validates_as_it_tests != needed
 
 
 def test_each_start_of_a_run_is_recorded(classifiers, tmp_path):
@@ -296,6 +337,23 @@ def tool(classifiers, tmp_path, monkeypatch):
     words = ['compare.py', str(classifiers[0]), '--seeds', '0', '--work-dir', str(tmp_path)]
     monkeypatch.setattr(sys, 'argv', words)
     return module
+
+
+def test_a_sweep_is_of_the_last_config(tool, monkeypatch):
+    words = 'compare.py hard.py --variant ols b.py x.y=2 --cfg-options z=1 --sweep x.interval 12 96'
+    monkeypatch.setattr(sys, 'argv', words.split())
+    names = {'interval=12': '12', 'interval=96': '96'}
+    assert tool.asked_methods(tool.parse_args()) == (
+        [
+            ('hard', 'hard.py', ['z=1']),
+            ('interval=12', 'b.py', ['z=1', 'x.y=2', 'x.interval=12']),
+            ('interval=96', 'b.py', ['z=1', 'x.y=2', 'x.interval=96']),
+        ],
+        Sweep('ols', 'x.interval', names),
+    )
+    monkeypatch.setattr(sys, 'argv', ['compare.py', 'a.py', '--sweep', 'x.interval'])
+    with pytest.raises(SystemExit):
+        tool.parse_args()
 
 
 def test_an_interrupt_of_the_checks_ends_shortly(tool, monkeypatch, capsys):
@@ -330,6 +388,18 @@ def test_what_cannot_be_written_stops_no_run(tool, tmp_path, monkeypatch, capsys
     assert {'machine', 'versions', 'date'} <= set(made)
 
 
+def test_the_command_is_recorded_with_the_variables_that_the_configs_read(
+    tool, classifiers, tmp_path, monkeypatch
+):
+    for name, variable in (('a', 'EPOCHS'), ('b', 'BATCHES')):
+        text = f"_base_ = {str(classifiers[0])!r}\nnumber = int('{{{{${variable}:1}}}}')\n"
+        (tmp_path / f'{name}.py').write_text(text)
+    monkeypatch.setenv('EPOCHS', '3')
+    monkeypatch.setenv('OTHER', '4')
+    methods = read_methods([(name, str(tmp_path / f'{name}.py'), []) for name in 'ab'])
+    assert tool.facts(1, methods)['command'].startswith('`EPOCHS=3 python compare.py')
+
+
 def test_nothing_starts_if_the_result_could_not_be_written(tool, monkeypatch):
     monkeypatch.setattr(tool, 'run_all', None)
     monkeypatch.setitem(sys.modules, 'matplotlib.figure', None)
@@ -355,6 +425,7 @@ def test_nothing_starts_if_the_result_could_not_be_written(tool, monkeypatch):
         ([('ce', 'ce.py', ['train_dataloader.dataset.type=CIFAR10',
                            'train_dataloader.dataset.download=False'])],
          'ce: train_dataloader, CIFAR10, which downloads its data to .*network'),
+        ([('ols', 'ols.py', ['default_hooks.ols.type=MissingHook'])], "as 'MissingHook'"),
         ([('ce', 'ce.py', ['visualizer.vis_backends.0.type=TensorboardVisBackend'])],
          'ce: .*LocalVisBackend'),
     ],

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 
@@ -16,8 +17,8 @@ from rich.console import Console
 from rich.table import Table
 
 from mmdet_ols import engine
-from mmdet_ols.analysis.comparison import Comparison, check_extras, write_comparison
-from mmdet_ols.engine.experiment import Experiment, machine, read_methods, versions
+from mmdet_ols.analysis.comparison import Comparison, Sweep, check_extras, write_comparison
+from mmdet_ols.engine.experiment import Experiment, Method, machine, read_methods, versions
 from mmdet_ols.engine.run_display import RunDisplay
 from mmdet_ols.engine.runs import LOG, run_all, terminating_is_interrupting
 
@@ -36,9 +37,19 @@ def parse_args() -> argparse.Namespace:
         help='a config with entries of its own, under a name of its own; after the CONFIGs; as in '
         '--variant mean configs/a.py model.bbox_head.loss_cls.sigmoid_reading=mean',
     )
+    parser.add_argument(
+        '--sweep',
+        nargs='+',
+        metavar=('KEY', 'VALUE'),
+        help='train the last config with each of these values, and draw what it reaches over them; '
+        'as in hard.py ols.py --sweep model.head.loss.alpha 0.1 0.3 0.5',
+    )
     parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2], help='(0 1 2)')
     parser.add_argument('--jobs', type=int, default=1, help='how many runs at once (1)')
-    parser.add_argument('--work-dir', help='where all goes (work_dirs/compare_NAME_NAME...)')
+    parser.add_argument(
+        '--work-dir',
+        help="where all goes (compare_NAME_NAME..., beside the first config's own work_dir)",
+    )
     parser.add_argument(
         '--cfg-options',
         nargs='+',
@@ -70,7 +81,24 @@ def parse_args() -> argparse.Namespace:
         parser.error('name at least one CONFIG or --variant')
     if any(len(words) < 2 for words in args.variant):
         parser.error('--variant takes NAME CONFIG [KEY=VALUE ...]')
+    if args.sweep and len(args.sweep) < 2:
+        parser.error(f'--sweep takes KEY VALUE [VALUE ...], but got {args.sweep}')
     return args
+
+
+def asked_methods(
+    args: argparse.Namespace,
+) -> tuple[list[tuple[str, str, list[str]]], Sweep | None]:
+    """Name, path and options of each method that a command line asks for, and what it sweeps."""
+    asked = [(Path(path).stem, path, args.cfg_options) for path in args.configs]
+    asked += [(name, path, [*args.cfg_options, *own]) for name, path, *own in args.variant]
+    if not args.sweep:
+        return asked, None
+    key, *values = args.sweep
+    name, path, options = asked.pop()
+    names = {f'{key.rpartition(".")[2]}={value}': value for value in values}
+    asked += [(own, path, [*options, f'{key}={value}']) for own, value in names.items()]
+    return asked, Sweep(name, key, names)
 
 
 def main() -> None:
@@ -87,11 +115,12 @@ def compare(args: argparse.Namespace) -> None:
     """Check, run and compare."""
     with engine.clear_errors():
         check_extras()
-        asked = [(Path(path).stem, path, args.cfg_options) for path in args.configs]
-        asked += [(name, path, [*args.cfg_options, *own]) for name, path, *own in args.variant]
+        asked, sweep = asked_methods(args)
         methods = read_methods(asked, args.amp, args.trust_checkpoint)
         name = f'compare_{"_".join(method.name for method in methods)}'[:120]
-        work_dir = Path(args.work_dir or Path('work_dirs', name))
+        # Configs that say where their runs go choose the folder by network and data.
+        beside = methods[0].cfg.get('work_dir') or Path('work_dirs', name)
+        work_dir = Path(args.work_dir or Path(beside).with_name(name))
         experiment = Experiment(
             methods,
             args.seeds,
@@ -102,6 +131,7 @@ def compare(args: argparse.Namespace) -> None:
             args.metric,
             train_options=['--amp'] * args.amp,
             common_options=['--trust-checkpoint'] * args.trust_checkpoint,
+            sweep=sweep,
         )
         experiment.check()
     how = {
@@ -114,7 +144,7 @@ def compare(args: argparse.Namespace) -> None:
         display.report(event, folder, text)
         try:
             if event == 'started':
-                experiment.record(folder, facts(args.jobs))
+                experiment.record(folder, facts(args.jobs, methods))
             elif event == 'finished':  # so that nothing is lost
                 write_comparison(experiment.comparison({}), work_dir, how)
         except OSError as error:  # a full disk, say: no reason to stop the others
@@ -127,16 +157,19 @@ def compare(args: argparse.Namespace) -> None:
         show(comparison, display.console)
         with engine.clear_errors():
             write_comparison(comparison, work_dir, how)
-        print(f'Written: {work_dir / "comparison.md"}, comparison.csv and comparison.png beside it')
+        print(f'Written: {work_dir / "comparison.md"}, with tables as CSV and pictures beside it')
     if failed:
         logs = ', '.join(str(folder / LOG) for folder in failed)
         sys.exit(f'error: {len(failed)} of {len(experiment.runs)} runs failed, see {logs}')
 
 
-def facts(jobs: int) -> dict[str, str]:
+def facts(jobs: int, methods: Sequence[Method]) -> dict[str, str]:
     """What a run of these minutes is made with."""
+    # Those that the configs ask for, and that are set.
+    variables = {k: v for method in methods for k, v in method.cfg.env_variables.items()}
+    before = ''.join(f'{name}={shlex.quote(variables[name])} ' for name in sorted(variables))
     return {
-        'command': f'`python {shlex.join(sys.argv)}`',
+        'command': f'`{before}python {shlex.join(sys.argv)}`',
         'machine': machine(),
         'runs at once': f'{jobs}' + ' (times are of runs that share it)' * (jobs > 1),
         'versions': versions(),
@@ -146,7 +179,8 @@ def facts(jobs: int) -> dict[str, str]:
 
 def show(comparison: Comparison, console: Console) -> None:
     """Print the tables and their notes."""
-    for header, rows in (comparison.table(), comparison.class_table()):
+    overview = [comparison.overview()] if len(comparison.metrics) > 1 else []
+    for header, rows in (*overview, comparison.table(), comparison.class_table()):
         if rows:
             table = Table(*header)
             for row in rows:

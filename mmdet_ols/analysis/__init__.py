@@ -7,6 +7,7 @@ from mmdet_ols.analysis.soft_labels import (
     fitting_names,
     group_contrast,
     save_soft_labels,
+    save_target,
     soft_labels_in_checkpoint,
     table_of_pairs,
 )
@@ -18,6 +19,7 @@ __all__ = [
     'fitting_names',
     'group_contrast',
     'save_soft_labels',
+    'save_target',
     'soft_labels_in_checkpoint',
     'table_of_pairs',
 ]

@@ -120,7 +120,7 @@ def _build_datasets(cfg: Config, split: str, pipeline: list) -> list[Any]:
     return [DATASETS.build({**deepcopy(leaf), 'pipeline': pipeline}) for leaf in leaves]
 
 
-def _test_pipeline(cfg: Config) -> list[dict]:
+def test_pipeline(cfg: Config) -> list[dict]:
     """How images are prepared for testing; annotations are not needed for it."""
     for split in ('test', 'val', 'train'):
         for leaf in leaf_datasets((cfg.get(f'{split}_dataloader') or {}).get('dataset') or {}):
@@ -166,7 +166,7 @@ def predict_annotations(
                     return saved['scores']
         except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error):
             pass  # cut short, or of another version
-    model = _build_model(cfg, checkpoint)
+    model = build_model(cfg, checkpoint)
     by_image: dict[int, list[int]] = {}
     for index, annotation in enumerate(annotations):
         by_image.setdefault(annotation.sample, []).append(index)
@@ -189,7 +189,7 @@ def predict_annotations(
 def _key(cfg: Config, checkpoint: str | Path, annotations: Sequence[Annotation]) -> str:
     file = Path(checkpoint).stat()
     parts: list[Any] = [SCORE_THR, MIN_IOU, MIN_SCORE, file.st_size, file.st_mtime_ns]
-    parts += [str(cfg.model), str(_test_pipeline(cfg))]
+    parts += [str(cfg.model), str(test_pipeline(cfg))]
     parts += [[annotation.image, annotation.sample, annotation.box] for annotation in annotations]
     for annotation in {item.sample: item for item in annotations}.values():
         path, pixels = Path(annotation.image), annotation.pixels
@@ -200,7 +200,7 @@ def _key(cfg: Config, checkpoint: str | Path, annotations: Sequence[Annotation])
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def _build_model(cfg: Config, checkpoint: str | Path) -> nn.Module:
+def build_model(cfg: Config, checkpoint: str | Path) -> nn.Module:
     from mmengine.device import get_device
 
     init_default_scope(cfg.get('default_scope') or 'mmengine')
@@ -237,7 +237,7 @@ def _predictions(cfg: Config, model: nn.Module, split: str, samples: list[int]) 
     from torch.utils.data import ConcatDataset, DataLoader, Subset
 
     loader_cfg = cfg.get('test_dataloader') or cfg.get('val_dataloader') or {}
-    images: ConcatDataset = ConcatDataset(_build_datasets(cfg, split, _test_pipeline(cfg)))
+    images: ConcatDataset = ConcatDataset(_build_datasets(cfg, split, test_pipeline(cfg)))
     loader: DataLoader = DataLoader(
         Subset(images, samples),
         batch_size=loader_cfg.get('batch_size', 1),

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mmdet_ols.analysis.comparison_plots import draw_comparison, draw_curves, draw_sweep
 from mmdet_ols.analysis.run_folder import Run, training_folders
 
 #: Stands for a config entry that is not there.
@@ -22,6 +23,11 @@ MORE_KEYS = (
     'find_unused_parameters', 'model_wrapper_cfg', 'runner_type', 'strategy', 'sync_bn',
     'tta_model', 'tta_pipeline',
 )  # fmt: skip
+#: Hooks that serve the loss, and which of their entries do: MMPretrain's changes the data as well.
+LOSS_HOOKS = {
+    'OLSHook': r'.*',
+    'SwitchRecipeHook': r'type|schedule\.\d+\.(action_epoch|loss(\..+)?)',
+}
 #: What names a run or says where it goes.
 NAMES = ('cfg', 'experiment_name', 'launcher', 'resume', 'work_dir')
 
@@ -56,8 +62,8 @@ def flat_settings(cfg: Mapping[str, Any]) -> dict[str, Any]:
 
     for key in sorted(used & set(cfg)):
         node = cfg[key]
-        if key == 'custom_hooks':  # where our hook stands must not move the others' numbers
-            node = sorted(node or [], key=lambda hook: 'OLSHook' in str(hook.get('type')))
+        if key == 'custom_hooks':  # where these stand must not move the others' numbers
+            node = sorted(node or [], key=lambda hook: _name(hook.get('type')) in LOSS_HOOKS)
         if node not in (None, {}, []):
             walk(key, node)
     return flat
@@ -90,13 +96,19 @@ def _is_below(key: str, names: Iterable[str]) -> bool:
     return any(key == name or key.startswith(f'{name}.') for name in names)
 
 
-def _ols_hooks(flat: Mapping[str, Any]) -> list[str]:
+def _name(kind: Any) -> str:
+    return str(kind).rpartition('.')[2]
+
+
+def _loss_hooks(flat: Mapping[str, Any]) -> list[str]:
     """The keys of the hooks that only serve the loss."""
     return [
-        key[: -len('.type')]
-        for key, kind in flat.items()
-        if re.fullmatch(r'(default_hooks|custom_hooks)\.\w+\.type', key)
-        and str(kind).rpartition('.')[2] == 'OLSHook'
+        key
+        for hook, kind in flat.items()
+        if re.fullmatch(r'(default_hooks|custom_hooks)\.\w+\.type', hook)
+        for key in flat
+        if key.startswith(hook[: -len('type')])
+        and re.fullmatch(LOSS_HOOKS.get(_name(kind), ''), key[len(hook) - len('type') :])
     ]
 
 
@@ -129,7 +141,7 @@ def check_comparable(
     first, *others = settings
     found = {name: differences(settings[first], settings[name]) for name in others}
     for name, keys in found.items():
-        fine = [*allowed, *_ols_hooks(settings[first]), *_ols_hooks(settings[name])]
+        fine = [*allowed, *_loss_hooks(settings[first]), *_loss_hooks(settings[name])]
         wrong = {key: values for key, values in keys.items() if not may_differ(key, fine)}
         if wrong:
             raise ValueError(
@@ -200,12 +212,37 @@ class Metric(NamedTuple):
         return self.offset + self.scale * value
 
     @property
+    def better_lower(self) -> bool:
+        """As it is logged: an accuracy is better higher, though the error it is shown as is not."""
+        return self.lower_is_better and self.scale > 0
+
+    @property
+    def digits(self) -> int:
+        """How many decimals are shown."""
+        return 2 if self.unit == '%' else 3
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """What a config may call it: its key, or `top1_error` for `accuracy/top1`."""
+        return self.key, f'{self.key.rpartition("/")[2]}_error' if self.offset else self.key
+
+    @property
     def label(self) -> str:
         return f'{self.title}{f" ({self.unit})" * bool(self.unit)}'
+
+    @property
+    def described(self) -> str:
+        return f'{self.label}, {"lower" if self.lower_is_better else "higher"} is better'
 
 
 #: Detection metrics of these groups are logged as fractions, those of MMPretrain in per cent.
 FRACTIONS = ('pascal_voc', 'coco', 'lvis', 'openimages', 'cityscapes')
+#: Words in the name of a metric that is better lower, and the unit that it is logged in.
+LOWER_IS_BETTER = {
+    'error': '%', 'err': '%', 'ece': '%', 'kl': 'nats', 'nll': 'nats', 'loss': '',
+    'mae': '', 'mse': '', 'rmse': '',
+}  # fmt: skip
+ACRONYMS = ('ece', 'kl', 'nll', 'mae', 'mse', 'rmse', 'fgsm', 'pgd')
 
 
 def metric_of(key: str) -> Metric:
@@ -218,11 +255,18 @@ def metric_of(key: str) -> Metric:
     if group == 'accuracy' and accuracy:
         title = f'top-{accuracy[1]} error{accuracy[2] or ""}'
         return Metric(key, title, True, scale=-1, offset=100, unit='%')
+    if group.split('/')[0] in FRACTIONS:
+        return Metric(key, name, False, scale=100, unit='%')
     # Only whole words: 'mislabelled' or 'ErrorBars' say nothing about the direction.
-    words = re.split(r'[\W_]+', name.lower())
-    lower = not {'error', 'err', 'loss', 'ece', 'nll', 'kl', 'mae', 'mse', 'rmse'}.isdisjoint(words)
-    fraction = group.split('/')[0] in FRACTIONS
-    return Metric(key, name, lower, scale=100 if fraction else 1, unit='%' if fraction else '')
+    words = re.split(r'[\W_]+', key.lower())
+    unit = next((LOWER_IS_BETTER[word] for word in words if word in LOWER_IS_BETTER), None)
+    # Whoever does not learn wrong labels makes errors on them.
+    lower = unit is not None and 'wrong' not in words
+    title = ' '.join(
+        word.upper() if word in ACRONYMS else re.sub(r'^top(\d+)$', r'top-\1', word)
+        for word in re.split(r'[/_]+', key)
+    )
+    return Metric(key, title, lower, unit=unit or '')
 
 
 def class_of_key(key: str) -> str | None:
@@ -241,6 +285,9 @@ def headline_metrics(keys: Iterable[str], first: str | None = None) -> list[Metr
     keys = [key for key in dict.fromkeys(keys) if class_of_key(key) is None]
     main = r'accuracy/top\d+|.*/mAP|.*/mAP_11\w*|.*/(bbox|segm)_mAP(_50|_75)?'
     chosen = [key for key in keys if re.fullmatch(main, key)] or keys
+    # Of the group of a main metric there are only variants more.
+    groups = {key.partition('/')[0] for key in chosen}
+    chosen += [key for key in keys if key.partition('/')[0] not in groups]
     if first is not None:
         chosen = [first, *(key for key in chosen if key != first)]
     return [metric_of(key) for key in chosen]
@@ -280,27 +327,41 @@ def summarise(values: Sequence[float], confidence: float = 0.95) -> Summary:
 # --- The comparison -------------------------------------------------------------------------------
 
 
+class Sweep(NamedTuple):
+    """One option with several values: `values` by the names of the methods that have them."""
+
+    name: str
+    key: str
+    values: dict[str, str]
+
+
 @dataclass
 class Comparison:
     """The runs of several methods (configs) with several seeds.
 
     Args:
         runs: By name and seed; the first name is what the others are compared with.
-        paper: `paper_result` of the configs that have one, by name.
+        paper: `paper_result` of the configs that have one, by name: dicts with `metric` (a key, or
+            as `top1_error`), `value` in per cent or the metric's unit, `std` and `table`.
         differs: As `check_comparable` gives it.
         failed: Why a run is not in the tables.
         primary: Key of the metric to put first.
         tta: Whether the runs were tested with test-time augmentation.
+        best_is_of_test: Whether the validations saw the test set, so that the best one stands for
+            a result that was chosen on it.
         made: What each start of a run recorded: machine, versions and so on.
+        sweep: Which methods are values of one option.
     """
 
     runs: dict[tuple[str, int], Run]
-    paper: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    paper: dict[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     differs: dict[str, dict[str, tuple[Any, Any]]] = field(default_factory=dict)
     failed: dict[tuple[str, int], str] = field(default_factory=dict)
     primary: str | None = None
     tta: bool = False
+    best_is_of_test: bool = False
     made: dict[tuple[str, int], list[dict[str, str]]] = field(default_factory=dict)
+    sweep: Sweep | None = None
 
     @property
     def names(self) -> list[str]:
@@ -319,8 +380,9 @@ class Comparison:
     def metrics(self) -> list[Metric]:
         first = self.primary if self.primary in self.keys else None
         if first is None:  # the paper's own, where the configs are the paper's
-            named = [paper['metric'] for paper in self.paper.values()]
-            first = next((key for key in named if key in self.keys), None)
+            named = [paper['metric'] for papers in self.paper.values() for paper in papers]
+            found = (key for name in named for key in self.keys if name in metric_of(key).names)
+            first = next(found, None)
         return headline_metrics(self.keys, first)
 
     def values(self, name: str, metric: Metric) -> dict[int, float]:
@@ -330,6 +392,20 @@ class Comparison:
             for (of, seed), run in self.runs.items()
             if of == name and run.final and metric.key in run.final
         }
+
+    def best_values(self, name: str, metric: Metric) -> dict[int, float]:
+        """The values at the epoch that was best by the first metric, as they are shown, by seed."""
+        first, found = self.metrics[0], {}
+        for (of, seed), run in self.runs.items():
+            best = run.best(first.key, first.better_lower)
+            values = run.over_time(metric.key)
+            if of == name and run.final and best and best[0] in values:
+                found[seed] = metric.shown(values[best[0]])
+        return found
+
+    def summary(self, name: str, metric: Metric) -> Summary:
+        """Of `values`."""
+        return summarise(list(self.values(name, metric).values()))
 
     def difference(self, name: str, metric: Metric) -> Summary:
         """To the first method, over the seeds that both have."""
@@ -341,10 +417,23 @@ class Comparison:
         found: dict[int, list[float]] = {}
         for (of, _), run in self.runs.items():
             if of == name and run.final:
-                for epoch, values in run.validations.items():
-                    if metric.key in values:
-                        found.setdefault(epoch, []).append(metric.shown(values[metric.key]))
+                for epoch, value in run.over_time(metric.key).items():
+                    found.setdefault(epoch, []).append(metric.shown(value))
         return {epoch: summarise(values) for epoch, values in sorted(found.items())}
+
+    @property
+    def metrics_over_time(self) -> list[Metric]:
+        """Those that some finished run has at several epochs."""
+        finished = [run for run in self.runs.values() if run.final]
+        return [m for m in self.metrics if any(len(run.over_time(m.key)) > 1 for run in finished)]
+
+    def title_over_time(self, metric: Metric) -> str:
+        """The label, with the data that it is of where that is not in the metric's name."""
+        validated = {
+            k for r in self.runs.values() for found in r.validations.values() for k in found
+        }
+        data = 'test ' if self.best_is_of_test else 'validation '
+        return f'{data * (metric.key in validated)}{metric.label}'
 
     def table(self) -> tuple[list[str], list[list[str]]]:
         """Header and rows of the main table: one row a metric and method."""
@@ -353,23 +442,46 @@ class Comparison:
             'metric', 'config', 'mean', 'sd', 'n', f'difference to {first}', '95 % interval',
             'time a run',
         ]  # fmt: skip
+        if self.shows_best:
+            header.append('best epoch')
         if self.paper:
             header.append('paper')
         rows = []
         for metric in self.metrics:
-            better = 'lower is better' if metric.lower_is_better else 'higher is better'
             for name in self.names:
-                own = summarise(list(self.values(name, metric).values()))
+                own = self.summary(name, metric)
                 diff = self.difference(name, metric)
                 seconds = [r.seconds for (of, _), r in self.runs.items() if of == name and r.final]
-                row = [f'{metric.label}, {better}', name]
-                row += [_number(own.mean), _number(own.sd), str(own.n)]
+                row = [metric.described, name]
+                digits = metric.digits
+                row += [_number(own.mean, digits), _number(own.sd, digits), str(own.n)]
                 row += (
-                    ['', ''] if name == first else [_number(diff.mean, '+'), _interval(diff, own.n)]
+                    ['', '']
+                    if name == first
+                    else [_number(diff.mean, digits, '+'), _interval(diff, own.n, digits)]
                 )
                 row.append(duration(summarise(seconds).mean))
-                rows.append(row + [self._paper_cell(name, metric)] * bool(self.paper))
+                if self.shows_best:
+                    row.append(_cell(self.best_values(name, metric), metric.digits))
+                rows.append(row + [self.paper_cell(name, metric)] * bool(self.paper))
         return header, rows
+
+    @property
+    def shows_best(self) -> bool:
+        """Whether there are several validations on the test set to choose the best one of."""
+        curves = self.metrics_over_time
+        return self.best_is_of_test and bool(curves) and curves[0] == self.metrics[0]
+
+    def overview(self) -> tuple[list[str], list[list[str]]]:
+        """Header and rows of mean ± sd alone; methods or metrics go down, whichever are more."""
+        table = [['', *self.names]] + [
+            [metric.described]
+            + [_cell(self.values(name, metric), metric.digits) for name in self.names]
+            for metric in self.metrics
+        ]
+        if len(self.names) > len(self.metrics):
+            table = [list(row) for row in zip(*table)]
+        return table[0], table[1:]
 
     def class_table(self) -> tuple[list[str], list[list[str]]]:
         """Header and rows of the AP of every class, in per cent; no rows where none is logged."""
@@ -379,20 +491,20 @@ class Comparison:
             name_of_class = class_of_key(key)
             if name_of_class is not None:
                 metric = metric_of(key)
-                cells = [summarise(list(self.values(name, metric).values())) for name in self.names]
-                rows.append(
-                    [name_of_class, *(f'{_number(c.mean)} ± {_number(c.sd)}' for c in cells)]
-                )
+                cells = [_cell(self.values(name, metric), metric.digits) for name in self.names]
+                rows.append([name_of_class, *cells])
         return header, rows
 
-    def _paper_cell(self, name: str, metric: Metric) -> str:
-        paper = self.paper.get(name, {})
-        if paper.get('metric') not in (metric.key, metric.title):
-            return ''
-        # In per cent already; an accuracy is shown as an error.
-        value = paper['value']
-        value = 100 - value if metric.offset and paper['metric'] == metric.key else value
-        return f'{value:.2f} (Table {paper["table"]})' if 'table' in paper else f'{value:.2f}'
+    def paper_cell(self, name: str, metric: Metric) -> str:
+        for paper in self.paper.get(name, ()):
+            if paper['metric'] in metric.names:
+                # In per cent already; an accuracy is shown as an error.
+                value = paper['value']
+                value = 100 - value if metric.offset and paper['metric'] == metric.key else value
+                sd = f' ± {paper["std"]:.{metric.digits}f}' if 'std' in paper else ''
+                table = f' (Table {paper["table"]})' if 'table' in paper else ''
+                return f'{value:.{metric.digits}f}{sd}{table}'
+        return ''
 
     def notes(self) -> list[str]:
         """What a reader of the tables must know."""
@@ -402,7 +514,14 @@ class Comparison:
             "seeds; the interval is Student's t for the paired differences (same seed) to "
             f'{self.names[0]}.'
         ]
-        if not self.tta and any(self._paper_cell(a, m) for a in self.names for m in self.metrics):
+        if self.shows_best:
+            lines.append(
+                'best epoch: the value (mean ± sd) at the epoch with the best '
+                f'{self.metrics[0].title}, which was chosen on the test set and so is too good; '
+                "the paper's classifiers are given at that epoch."
+            )
+        shown = [m.key for m in self.metrics if any(self.paper_cell(a, m) for a in self.names)]
+        if not self.tta and any(key.partition('/')[0] in FRACTIONS for key in shown):
             lines.append('The paper tests detectors at several scales (--tta), these runs at one.')
         missing = [text for text in n if text not in {f'{a} seed {b}' for a, b in self.failed}]
         if missing:
@@ -428,15 +547,21 @@ class Comparison:
         ]
 
 
-def _number(value: float, sign: str = '') -> str:
-    return '–' if np.isnan(value) else f'{value:{sign}.2f}'
+def _cell(values: Mapping[int, float], digits: int) -> str:
+    """Mean ± sample standard deviation of the values by seed."""
+    mean, sd, n, *_ = summarise(list(values.values()))
+    return f'{_number(mean, digits)}{f" ± {_number(sd, digits)}" * (n > 1)}'
 
 
-def _interval(diff: Summary, n: int) -> str:
+def _number(value: float, digits: int, sign: str = '') -> str:
+    return '–' if np.isnan(value) else f'{value:{sign}.{digits}f}'
+
+
+def _interval(diff: Summary, n: int, digits: int) -> str:
     if np.isnan(diff.low):
         return '–'
     pairs = f' ({diff.n} pairs)' * (diff.n != n)
-    return f'{diff.low:+.2f} to {diff.high:+.2f}{pairs}'
+    return f'{diff.low:+.{digits}f} to {diff.high:+.{digits}f}{pairs}'
 
 
 def duration(seconds: float) -> str:
@@ -470,6 +595,9 @@ def check_extras() -> None:
 def write_comparison(comparison: Comparison, folder: str | Path, how: Mapping[str, str]) -> None:
     """Write `comparison.md`, `comparison.csv` (one row a run) and `comparison.png` into a folder.
 
+    Beside them lies `comparison_curves.csv` (one row an epoch of a run) with its picture, where
+    something was measured at several epochs, and `comparison_sweep.png` of a sweep.
+
     Args:
         comparison: With one finished run at least.
         folder: Made if absent.
@@ -480,11 +608,33 @@ def write_comparison(comparison: Comparison, folder: str | Path, how: Mapping[st
     (folder / 'comparison.md').write_text(to_markdown(comparison, how), encoding='utf-8')
     _write_csv(comparison, folder / 'comparison.csv')
     draw_comparison(comparison, folder / 'comparison.png')
+    if comparison.metrics_over_time:
+        _write_curves(comparison, folder / 'comparison_curves.csv')
+        draw_curves(comparison, folder / 'comparison_curves.png')
+    if comparison.sweep:
+        draw_sweep(comparison, folder / 'comparison_sweep.png')
+
+
+def _write_curves(comparison: Comparison, path: Path) -> None:
+    """One row an epoch of a finished run, with what was measured then, as it was logged."""
+    keys = [metric.key for metric in comparison.metrics_over_time]
+    with path.open('w', newline='', encoding='utf-8') as file:
+        writer = csv.writer(file)
+        writer.writerow(['config', 'seed', 'epoch', *keys])
+        for (name, seed), run in comparison.runs.items():
+            if run.final:
+                curves = [run.over_time(key) for key in keys]
+                for epoch in sorted({epoch for curve in curves for epoch in curve}):
+                    row = [curve.get(epoch, '') for curve in curves]
+                    writer.writerow([name, seed, epoch, *row])
 
 
 def to_markdown(comparison: Comparison, how: Mapping[str, str]) -> str:
     """The tables, what differs, and how they were made."""
-    parts = [f'# {" / ".join(comparison.names)}', _markdown_table(*comparison.table())]
+    parts = [f'# {" / ".join(comparison.names)}']
+    if len(comparison.metrics) > 1:
+        parts.append(_markdown_table(*comparison.overview()))
+    parts.append(_markdown_table(*comparison.table()))
     parts += comparison.notes()
     for name, found in comparison.differs.items():
         entries = '; '.join(f'`{k}`: {_short(a)} → {_short(b)}' for k, (a, b) in found.items())
@@ -497,7 +647,10 @@ def to_markdown(comparison: Comparison, how: Mapping[str, str]) -> str:
     if rows:
         parts += ['## Classes', _markdown_table(header, rows)]
     facts = [*how.items(), *comparison.recorded()]
-    parts += ['![](comparison.png)', '## How', _markdown_table(['', ''], facts)]
+    parts += ['![](comparison_sweep.png)'] if comparison.sweep else []
+    parts += ['![](comparison.png)']
+    parts += ['![](comparison_curves.png)'] if comparison.metrics_over_time else []
+    parts += ['## How', _markdown_table(['', ''], facts)]
     return '\n\n'.join(parts) + '\n'
 
 
@@ -520,58 +673,5 @@ def _write_csv(comparison: Comparison, path: Path) -> None:
             row = [name, seed, state, f'{run.done:g}', f'{run.seconds:.0f}']
             row += [(run.final or {}).get(key, '') for key in comparison.keys]
             if best_of:
-                # An accuracy is better higher, though the error it is shown as is not.
-                lower = best_of.lower_is_better and best_of.scale > 0
-                row += list(run.best(best_of.key, lower) or ('', ''))[::-1]
+                row += list(run.best(best_of.key, best_of.better_lower) or ('', ''))[::-1]
             writer.writerow(row)
-
-
-def draw_comparison(comparison: Comparison, path: str | Path) -> None:
-    """Draw every run, the means with their intervals, and the metric over the epochs."""
-    from matplotlib import colormaps
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    metrics = comparison.metrics
-    if not metrics:
-        return
-    metric, names = metrics[0], comparison.names
-    colors = colormaps['tab10'](range(10))
-    figure = Figure(figsize=(11, 4.5), dpi=110, layout='constrained')
-    FigureCanvasAgg(figure)  # no pyplot: nothing global, no display needed
-    left, right = figure.subplots(1, 2)
-    by_name = [comparison.values(name, metric) for name in names]
-    for seed in comparison.seeds:  # the same seed in every method: what the paired interval is of
-        points = [(x, values[seed]) for x, values in enumerate(by_name) if seed in values]
-        left.plot(*zip(*points), color='0.8', linewidth=1, zorder=1)
-    for x, (name, values) in enumerate(zip(names, by_name)):
-        color, own = colors[x % len(colors)], summarise(list(values.values()))
-        left.scatter([x] * len(values), list(values.values()), s=28, color=color, alpha=0.6)
-        if own.n:
-            half = own.high - own.mean if own.n > 1 else 0
-            left.errorbar(
-                x + 0.15, own.mean, yerr=half, fmt='D', color=color, capsize=4, markersize=6
-            )
-        paper = comparison._paper_cell(name, metric).split()
-        if paper:
-            left.plot(
-                x - 0.15, float(paper[0]), '*', color=color, markersize=13, markeredgecolor='black'
-            )
-        curve = comparison.curve(name, metric)
-        means = [point.mean for point in curve.values()]
-        sds = np.nan_to_num([point.sd for point in curve.values()])
-        right.plot(list(curve), means, color=color, marker='.', label=name)
-        right.fill_between(
-            list(curve), np.subtract(means, sds), np.add(means, sds), color=color, alpha=0.15
-        )
-    star = '; star: the paper' * any(comparison._paper_cell(name, metric) for name in names)
-    left.set_xticks(range(len(names)), names, rotation=20 * (len(names) > 4))
-    left.set_xlim(-0.5, len(names) - 0.5)
-    left.set_ylabel(metric.label)
-    left.set_title(f'last epoch: each seed, mean and its 95 % interval{star}', fontsize=10)
-    right.xaxis.get_major_locator().set_params(integer=True)
-    right.set_xlabel('epoch')
-    right.set_ylabel(metric.label)
-    right.set_title('validation: mean ± standard deviation', fontsize=10)
-    right.legend(frameon=False)
-    figure.savefig(path)

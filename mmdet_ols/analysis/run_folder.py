@@ -6,12 +6,15 @@ import json
 import re
 from dataclasses import dataclass, field
 from datetime import datetime
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 TIMESTAMP = '%Y%m%d_%H%M%S'
 #: What MMEngine logs beside the metrics of a validation or a test.
 NO_METRICS = ('data_time', 'time', 'step')
+#: What OLSHook reports of its own loss, which other methods do not have.
+OWN_GROUP = 'ols/'
 
 
 @dataclass
@@ -28,6 +31,8 @@ class Run:
     done: float = 0.0
     #: Metrics of the validations, by epoch or iteration.
     validations: dict[int, dict[str, float]] = field(default_factory=dict)
+    #: What hooks measured beside the validations, as the error on the training images; likewise.
+    measured: dict[int, dict[str, float]] = field(default_factory=dict)
     #: Metrics of a separate test of the last checkpoint.
     tested: dict[str, float] | None = None
     #: Wall time of all starts together, epochs that were lost and trained again included.
@@ -50,14 +55,22 @@ class Run:
 
     @property
     def final(self) -> dict[str, float] | None:
-        """The metrics that count: of the test, or of the validation after the last epoch."""
-        if self.tested or self.needs_test:
-            return self.tested
-        return self.validations.get(self.length)
+        """The metrics that count: of the test, or of the validation after the last epoch.
+
+        What hooks measured at the end of the last epoch is added.
+        """
+        replaced = self.tested or self.needs_test
+        result = self.tested if replaced else self.validations.get(self.length)
+        return result and {**result, **self.measured.get(self.length, {})}
+
+    def over_time(self, key: str) -> dict[int, float]:
+        """A metric of the validations, or of what hooks measured, by epoch or iteration."""
+        both = sorted([*self.validations.items(), *self.measured.items()], key=itemgetter(0))
+        return {epoch: values[key] for epoch, values in both if key in values}
 
     def best(self, key: str, lower_is_better: bool = False) -> tuple[int, float] | None:
         """The epoch with the best value of a metric, and the value; first if several."""
-        curve = {epoch: values[key] for epoch, values in self.validations.items() if key in values}
+        curve = self.over_time(key)
         if not curve:
             return None
         return (min if lower_is_better else max)(curve.items(), key=lambda item: item[1])
@@ -93,6 +106,12 @@ def read_run(
         else:
             run.done = max(line['step'], last)
             run.validations[int(run.done)] = _metrics(line)
+    validated = {key for values in run.validations.values() for key in values}
+    for line in read_lines(folder, length, by_epoch, val_interval, 'scalars.json'):
+        if 'iter' not in line:
+            for key, value in _metrics(line).items():
+                if key not in validated and not key.startswith(OWN_GROUP):
+                    run.measured.setdefault(line['step'], {})[key] = value
     if by_epoch and starts:
         run.done = max(run.done, _epochs_in_log(starts[-1]))
     run.seconds = sum(_seconds(start) for start in starts)

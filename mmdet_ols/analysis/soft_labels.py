@@ -195,6 +195,73 @@ def draw_soft_labels(
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
+def save_target(
+    path: str | Path,
+    soft_labels: Tensor,
+    name: str,
+    class_names: Sequence[str] | None = None,
+    epsilon: float = 0.1,
+    top: int = 20,
+) -> None:
+    """Draw what one class is taught by hard labels, label smoothing and OLS, on a log axis.
+
+    Args:
+        path: Where the picture goes.
+        soft_labels: (C, C), rows sum to 1.
+        name: The class, by name or by number.
+        class_names: Names of the C columns, or of all but a last one for the background.
+        epsilon: Share that label smoothing spreads over all classes.
+        top: With more classes than that, those with the largest shares are shown.
+
+    Raises:
+        ImportError: matplotlib is missing.
+        ValueError: There is no such class.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError("Drawing needs matplotlib: pip install 'mmdet_ols[plot]'.") from error
+
+    names = column_names(len(soft_labels), class_names)
+    size = len(names)
+    if name not in names and not (name.isdecimal() and int(name) < size):
+        raise ValueError(f'The class must be one of {names} or its number, but got {name!r}.')
+    true = names.index(name) if name in names else int(name)
+    hard = torch.eye(size)[true]
+    targets = {
+        'hard label': hard,
+        f'label smoothing ({epsilon:g})': (1 - epsilon) * hard + epsilon / size,
+        'soft label of OLS': soft_labels[true].detach().to('cpu', torch.float32),
+    }
+    shown = list(range(size))
+    if size > top:
+        largest = (targets['soft label of OLS'] + hard).argsort(descending=True)  # itself first
+        shown = largest[:top].tolist()
+    positive = [value for target in targets.values() for value in target[shown].tolist() if value]
+    least = max(min(positive) / 3, 1e-7)
+
+    figure = Figure(figsize=(11, 1.4 + 0.26 * len(shown)), dpi=110, layout='constrained')
+    FigureCanvasAgg(figure)  # no pyplot: nothing global, no display needed
+    colors = ['C1' if index == true else 'C0' for index in shown]
+    for axes, (title, target) in zip(figure.subplots(1, 3, sharey=True), targets.items()):
+        values = target[shown].tolist()
+        axes.barh(range(len(shown)), values, color=colors)
+        for place, value in enumerate(values):
+            text = f'{100 * value:.2f}' if value > 1e-3 else f'{100 * value:.1g}'
+            axes.text(1.2 * max(value, least), place, f'{text} %', va='center', fontsize=7)
+        axes.set_xscale('log')
+        axes.set_xlim(least, 8)  # room for the numbers
+        axes.set_xticks([x for x in (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1) if x > least])
+        axes.set_title(title, fontsize=10)
+        axes.spines[['top', 'right']].set_visible(False)
+    axes.set_yticks(range(len(shown)), [names[index] for index in shown])
+    axes.invert_yaxis()
+    more = f' (the {len(shown)} classes with the largest shares)' if len(shown) < size else ''
+    figure.supxlabel(f'share of each class in what {names[true]} is taught{more}', fontsize=10)
+    figure.savefig(path)
+
+
 def save_soft_labels(
     path: str | Path,
     soft_labels: Tensor,

@@ -19,10 +19,13 @@ from typing import Any
 
 import torch
 from mmengine.config import Config, DictAction
-from mmengine.registry import MODELS, DefaultScope
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS, MODELS, DefaultScope
+from mmengine.utils import is_method_overridden
 
 from mmdet_ols.analysis.comparison import (
     Comparison,
+    Sweep,
     check_comparable,
     check_same_config,
     flat_settings,
@@ -77,17 +80,24 @@ class Method:
         return self.cfg.train_cfg['max_epochs' if self.by_epoch else 'max_iters']
 
     @property
-    def paper_result(self) -> dict[str, Any]:
-        """The paper's figure, as long as the options leave the config what the paper's is."""
+    def paper_result(self) -> list[dict[str, Any]]:
+        """The paper's figures, as long as the options leave the config what the paper's is."""
         keys = [option.partition('=')[0] for option in self.options]
-        changed = any(key.rpartition('.')[2] not in NEUTRAL_OPTIONS for key in keys)
-        return {} if changed else self.cfg.get('paper_result') or {}
+        if any(key.rpartition('.')[2] not in NEUTRAL_OPTIONS for key in keys):
+            return []
+        found = self.cfg.get('paper_result') or []
+        return [found] if isinstance(found, dict) else list(found)
 
     @property
-    def validates_as_it_tests(self) -> bool:
-        """Whether the validation after the last epoch already is the test."""
+    def validates_on_the_test_set(self) -> bool:
+        """Whether validations see the same data, with the same metrics, as the test does."""
         parts = ('dataloader', 'evaluator')
         return all(self.cfg.get(f'val_{part}') == self.cfg.get(f'test_{part}') for part in parts)
+
+    @cached_property
+    def validates_as_it_tests(self) -> bool:
+        """Whether the validation after the last epoch already is the test."""
+        return self.validates_on_the_test_set and not _hooks_of_tests(self.cfg)
 
 
 def read_methods(
@@ -105,9 +115,9 @@ def read_methods(
     """
     methods = []
     for name, path, options in asked:
-        if not re.fullmatch(r'[\w+-][\w.+-]*', name):
+        if not re.fullmatch(r'[\w+-][\w.+=-]*', name):
             raise ValueError(
-                f'The name of a method names its folder, so it takes letters, digits and . _ + - '
+                f'The name of a method names its folder, so it takes letters, digits and . _ + - = '
                 f'alone, but got {name!r}: name it with --variant NAME CONFIG.'
             )
         for option in options:
@@ -151,6 +161,7 @@ class Experiment:
         metric: Key of the metric to put first; the hosts' main one by default.
         train_options: More arguments for train.py.
         common_options: More arguments for train.py and test.py.
+        sweep: Which methods are values of one option.
 
     Raises:
         ValueError: The methods differ in more than the loss.
@@ -167,9 +178,10 @@ class Experiment:
         metric: str | None = None,
         train_options: Sequence[str] = (),
         common_options: Sequence[str] = (),
+        sweep: Sweep | None = None,
     ) -> None:
         self.methods, self.tools = list(methods), Path(tools)
-        self.tta, self.metric = tta, metric
+        self.tta, self.metric, self.sweep = tta, metric, sweep
         self.train_options, self.common_options = list(train_options), list(common_options)
         self.differs = check_comparable({m.name: m.settings for m in methods}, allowed)
         #: Seed by seed, so that a first comparison is there early.
@@ -197,6 +209,7 @@ class Experiment:
             cfg = method.cfg
             try:
                 _check_scalars(cfg)
+                _hooks_of_tests(cfg)
                 check_losses(cfg)
                 _check_model(cfg)
                 data = [cfg.get(f'{split}_dataloader') for split in ('train', 'val', 'test')]
@@ -205,7 +218,7 @@ class Experiment:
                     check_datasets(cfg)
                     fetch_datasets(cfg)  # once here, rather than in several runs at a time
                 check_pretrained(cfg)
-            except (ValueError, OSError, ImportError) as error:
+            except (ValueError, TypeError, OSError, ImportError) as error:
                 raise ValueError(f'{method.name}: {error}') from error
 
     def label(self, folder: Path) -> str:
@@ -267,11 +280,14 @@ class Experiment:
         return Comparison(
             runs={named[folder]: self.read(folder) for folder in by_method},
             paper={m.name: m.paper_result for m in self.methods if m.paper_result},
+            best_is_of_test=not self.tta
+            and all(method.validates_on_the_test_set for method in self.methods),
             differs=self.differs,
             failed={named[folder]: why for folder, why in failed.items()},
             primary=self.metric,
             tta=self.tta,
             made={named[folder]: _read_record(folder) for folder in by_method},
+            sweep=self.sweep,
         )
 
     def record(self, folder: Path, facts: Mapping[str, str]) -> None:
@@ -330,6 +346,29 @@ def versions() -> str:
         *(f'{m.__name__} {m.__version__}' for m in modules),
     ]
     return ', '.join([*named, f'mmdet_ols {mmdet_ols.__version__}{commit}'])
+
+
+def _hooks_of_tests(cfg: Config) -> list[str]:
+    """The hooks that do something in tests which they do not do in validations.
+
+    Raises:
+        ValueError: A hook is not known.
+    """
+    hooks = [*(cfg.get('default_hooks') or {}).values(), *(cfg.get('custom_hooks') or [])]
+    found = []
+    with HOOKS.switch_scope_and_registry(cfg.get('default_scope')) as registry:
+        for hook in filter(None, hooks):
+            name = hook['type']
+            kind = registry.get(name) if isinstance(name, str) else name
+            if kind is None:
+                raise ValueError(f'No hook is registered as {name!r}: correct its `type`.')
+            # Not all hooks can be built without a Runner, but their stages mostly need none.
+            own = is_method_overridden('get_triggered_stages', Hook, kind)
+            asked = registry.build(hook) if own else kind
+            stages = kind.get_triggered_stages(asked)
+            if any('test' in s and s.replace('test', 'val') not in stages for s in stages):
+                found.append(str(name))
+    return found
 
 
 def _check_scalars(cfg: Config) -> None:

@@ -14,6 +14,7 @@ from scipy import stats
 
 from mmdet_ols.analysis.comparison import (
     Comparison,
+    Sweep,
     check_comparable,
     check_extras,
     check_same_config,
@@ -25,6 +26,7 @@ from mmdet_ols.analysis.comparison import (
     to_markdown,
     write_comparison,
 )
+from mmdet_ols.analysis.comparison_plots import draw_curves, draw_sweep, places_of
 from mmdet_ols.analysis.run_folder import Run, read_run
 
 MAP = 'pascal_voc/mAP'
@@ -163,6 +165,37 @@ def test_an_iteration_based_run_counts_iterations(tmp_path):
     assert list(run.validations) == [50, 100] and run.final == {MAP: 0.2} and run.done == 100
 
 
+def make_scalars(run, stamp, lines):
+    path = run / stamp / 'vis_data' / 'scalars.json'
+    path.write_text(''.join(json.dumps(line) + '\n' for line in lines))
+
+
+def test_what_hooks_measured_joins_the_validations_and_the_test(tmp_path):
+    """Resumed in its second epoch, which was measured twice; the soft labels are no measurement."""
+    key, wrong = 'train/top1_error', 'train/wrong_label_error'
+
+    def measured(epoch, value):
+        return [{key: value, wrong: 90.0 + epoch, 'step': epoch}]
+
+    first = [trained(1), {'ols/head/entropy': 2.0, 'step': 1}, *measured(1, 50.0)]
+    first += [validated(1, 0.1), trained(2), *measured(2, 99.0)]
+    second = [trained(2), {'ols/head/entropy': 1.0, 'step': 2}]
+    second += [*measured(2, 30.0), validated(2, 0.2)]
+    for stamp, lines in (('20260101_000000', first), ('20260102_000000', second)):
+        make_start(tmp_path, stamp, [line for line in lines if 'iter' in line or MAP in line])
+        make_scalars(tmp_path, stamp, lines)
+    run = read_run(tmp_path, 2)
+    assert run.final == {MAP: 0.2, key: 30.0, wrong: 92.0}
+    assert run.over_time(key) == {1: 50.0, 2: 30.0} and run.over_time(MAP) == {1: 0.1, 2: 0.2}
+    assert run.best(key, lower_is_better=True) == (2, 30.0)
+    result = tmp_path / 'test' / '20260103_000000'
+    result.mkdir(parents=True)
+    (result / '20260103_000000.json').write_text(json.dumps({'fgsm/top1_error': 70.0, MAP: 0.3}))
+    tested = read_run(tmp_path, 2, test_folder=tmp_path / 'test', needs_test=True)
+    assert tested.final == {'fgsm/top1_error': 70.0, MAP: 0.3, key: 30.0, wrong: 92.0}
+    assert read_run(tmp_path, 2, needs_test=True).final is None
+
+
 # --- Which runs are comparable --------------------------------------------------------------------
 
 
@@ -189,6 +222,17 @@ def test_the_loss_its_hook_and_what_nobody_reads_may_differ():
     assert list(check_comparable({'hard': settings(), 'ls': ls})['ls']) == [
         'model.bbox_head.one_hot_smoother'
     ]
+
+
+def test_a_loss_that_is_switched_on_later_is_a_loss_but_other_data_are_not():
+    schedule = [dict(action_epoch=201, loss=dict(type='PairwiseConfusionLoss', num_classes=9))]
+    switch, ema = dict(type='SwitchRecipeHook', schedule=schedule), dict(type='EMAHook')
+    plain = settings(custom_hooks=[ema])
+    later = settings(custom_hooks=[switch, ema])
+    assert len(check_comparable({'hard': plain, 'pc': later})['pc']) == 4
+    schedule[0]['batch_augments'] = dict(augments='Mixup')
+    with pytest.raises(ValueError, match=r'differ in more(?s:.*)schedule\.0\.batch_augments\.aug'):
+        check_comparable({'hard': plain, 'pc': settings(custom_hooks=[switch, ema])})
 
 
 @pytest.mark.parametrize(
@@ -259,10 +303,14 @@ def test_every_start_of_a_run_counts_but_not_what_resuming_forgets(tmp_path):
         ('pascal_voc/AP/dog', 'dog (%)', False, 25),
         ('accuracy/top1', 'top-1 error (%)', True, 99.75),
         ('accuracy/top5', 'top-5 error (%)', True, 99.75),
-        ('multi-label/mAP', 'mAP', False, 0.25),  # MMPretrain's is in per cent already
-        ('calibration/ece', 'ece', True, 0.25),
-        ('single-label/recall', 'recall', False, 0.25),
-        ('mirror/terror', 'terror', False, 0.25),
+        ('multi-label/mAP', 'multi-label mAP', False, 0.25),  # MMPretrain's is in per cent already
+        ('calibration/ece', 'calibration ECE (%)', True, 0.25),
+        ('cifar10h/kl', 'cifar10h KL (nats)', True, 0.25),
+        ('pgd/top1_error', 'PGD top-1 error (%)', True, 0.25),
+        ('ensemble/top1_error_6', 'ensemble top-1 error 6 (%)', True, 0.25),
+        ('train/wrong_label_error', 'train wrong label error (%)', False, 0.25),
+        ('single-label/recall', 'single-label recall', False, 0.25),
+        ('mirror/terror', 'mirror terror', False, 0.25),
     ],
 )
 def test_each_metric_is_shown_the_right_way_round(key, label, lower_is_better, shown):
@@ -276,7 +324,7 @@ def test_the_main_metrics_come_first_and_classes_have_their_own_table():
     assert [m.key for m in headline_metrics(keys)] == [MAP, 'pascal_voc/mAP_11points']
     assert headline_metrics(keys, 'pascal_voc/mAP_11points')[0].title == 'mAP_11points'
     assert [m.title for m in headline_metrics(['a/f1', 'accuracy/top1', 'accuracy/top5'])] == [
-        'top-1 error', 'top-5 error',
+        'top-1 error', 'top-5 error', 'a f1',
     ]  # fmt: skip
     assert [m.key for m in headline_metrics(['own/score'])] == ['own/score']
 
@@ -338,23 +386,143 @@ def test_curves_are_of_finished_runs():
     np.testing.assert_allclose(curve[2].sd, 0.5**0.5)
 
 
+def classifiers():
+    """Two seeds that are best at epochs 2 and 1; epochs 1, 2 and 3 of 3."""
+    top1, top5 = [(70.0, 80.0, 76.0), (78.0, 77.0, 74.0)], [(90, 97, 99), (95, 96, 94)]
+    runs = {}
+    for seed in (0, 1):
+        epochs = zip((1, 2, 3), top1[seed], top5[seed])
+        validations = {e: {'accuracy/top1': a, 'accuracy/top5': b} for e, a, b in epochs}
+        measured = {3: {'train/top1_error': 4.0 + seed, 'cifar10h/kl': 0.2504 + 0.1 * seed}}
+        runs['ce', seed] = Run('unused', 3, 3, validations, measured)
+    return runs
+
+
+def test_the_best_epoch_is_a_column_beside_the_last():
+    """By top-1; top-5 is that of the same epoch, though its own best is another one."""
+    ours = Comparison(classifiers(), best_is_of_test=True)
+    header, rows = ours.table()
+    assert header[-1] == 'best epoch'
+    assert [[row[0].partition(',')[0], row[2], row[-1]] for row in rows] == [
+        ['top-1 error (%)', '25.00', '21.00 ± 1.41'],  # 20 and 22
+        ['top-5 error (%)', '3.50', '4.00 ± 1.41'],  # 3 and 5
+        ['train top-1 error (%)', '4.50', '–'],  # not measured then
+        ['cifar10h KL (nats)', '0.300', '–'],
+    ]
+    assert any('chosen on the test set' in note for note in ours.notes())
+    without = Comparison(classifiers())
+    assert without.table()[0][-1] == 'time a run'
+    assert not any('best epoch:' in note for note in without.notes())
+
+
+def test_the_overview_has_every_measurement_in_its_unit():
+    runs = {**classifiers(), ('ols', 0): Run('unused', 3, 3, {3: {'accuracy/top1': 80.0}})}
+    assert Comparison(runs).overview() == (
+        ['', 'ce', 'ols'],
+        [
+            ['top-1 error (%), lower is better', '25.00 ± 1.41', '20.00'],
+            ['top-5 error (%), lower is better', '3.50 ± 3.54', '–'],
+            ['train top-1 error (%), lower is better', '4.50 ± 0.71', '–'],
+            ['cifar10h KL (nats), lower is better', '0.300 ± 0.071', '–'],
+        ],
+    )
+    assert '| top-1 error (%), lower is better | 25.00 ± 1.41 | 20.00 |' in to_markdown(
+        Comparison(runs), {}
+    )
+
+
+def test_the_curves_and_the_sweep_are_written(tmp_path):
+    runs = classifiers()
+    for seed in (0, 1):  # and one that has not got to its end
+        runs['ce', seed].measured[1] = {'train/top1_error': 40.0}
+        for value, top1 in (('12', 80.0), ('3072', 90.0)):
+            last = {3: {'accuracy/top1': top1 + seed}}
+            half = {1: {'accuracy/top1': 9.0}}
+            runs[f'interval={value}', seed] = Run('unused', 3, 3, half if seed else last)
+    names = {f'interval={value}': value for value in ('12', '3072')}
+    ours = Comparison(runs, sweep=Sweep('ols', 'hooks.ols.interval', names))
+    write_comparison(ours, tmp_path, {})
+    with (tmp_path / 'comparison_curves.csv').open() as file:
+        rows = list(csv.reader(file))
+    assert rows[:4] == [
+        ['config', 'seed', 'epoch', 'accuracy/top1', 'accuracy/top5', 'train/top1_error'],
+        ['ce', '0', '1', '70.0', '90', '40.0'],
+        ['ce', '0', '2', '80.0', '97', ''],
+        ['ce', '0', '3', '76.0', '99', '4.0'],
+    ]
+    assert [row[:3] for row in rows[7:]] == [[name, '0', '3'] for name in names]
+    text = (tmp_path / 'comparison.md').read_text()
+    assert '![](comparison_sweep.png)' in text and '![](comparison_curves.png)' in text
+    for name in ('comparison_sweep.png', 'comparison_curves.png'):
+        assert np.asarray(Image.open(tmp_path / name)).std() > 10
+
+
+@pytest.mark.parametrize(
+    ('values', 'places', 'log'),
+    [
+        (['12', '384', '3072'], [12, 384, 3072], True),
+        (['0.1', '0.5', '1.0'], [0.1, 0.5, 1], False),
+        (['0', '3072'], [0, 3072], False),
+        (['mean', '0.5'], [0, 1], False),
+    ],
+)
+def test_values_stand_where_they_are_and_words_side_by_side(values, places, log):
+    assert places_of(values) == (places, log)
+
+
+def drawn(monkeypatch, draw, comparison, tmp_path):
+    """The axes of a picture."""
+    figures = []
+    monkeypatch.setattr('matplotlib.figure.Figure.savefig', lambda self, _: figures.append(self))
+    draw(comparison, tmp_path / 'unused.png')
+    return figures[0].axes
+
+
+def test_the_pictures_hold_means_and_deviations(monkeypatch, tmp_path):
+    runs = classifiers()
+    runs.update({(f'alpha={a}', s): runs['ce', s] for a in (0.9, 0.1) for s in (0, 1)})
+    names = {f'alpha={value}': value for value in ('0.9', '0.1')}
+    ours = Comparison(runs, sweep=Sweep('ols', 'alpha', names), best_is_of_test=True)
+    (axes,) = drawn(monkeypatch, draw_sweep, ours, tmp_path)
+    baseline, line = axes.get_lines()[-1], axes.containers[0]
+    assert list(baseline.get_ydata()) == [25.0, 25.0] and baseline.get_label() == 'ce'
+    assert line[0].get_xydata().tolist() == [[0.1, 25.0], [0.9, 25.0]]
+    low, high = line[2][0].get_segments()[0][:, 1]
+    np.testing.assert_allclose((low, high), (25 - 2**0.5, 25 + 2**0.5))
+    assert axes.get_xlabel() == 'alpha' and axes.get_xscale() == 'linear'
+
+    for run in classifiers(), runs:
+        axes = drawn(monkeypatch, draw_curves, Comparison(run, best_is_of_test=True), tmp_path)
+        assert [a.get_title() for a in axes] == ['test top-1 error (%)', 'test top-5 error (%)']
+        points = axes[0].get_lines()[0].get_xydata()
+        np.testing.assert_allclose(points, [[1, 26], [2, 21.5], [3, 25]])
+        band = axes[0].collections[0].get_paths()[0].vertices[:, 1]
+        np.testing.assert_allclose((band.min(), band.max()), (21.5 - 4.5**0.5, 26 + 32**0.5))
+
+
 def test_classes_errors_and_the_papers_figures():
     assert comparison().class_table() == (
         ['AP (%)', 'hard', 'ols'], [['dog', '40.50 ± 0.50', '50.00 ± 0.00']],
     )  # fmt: skip
-    paper = {'ols': dict(table='X', metric=MAP, value=82.7)}
+    paper = {'ols': [dict(table='X', metric=MAP, value=82.7)]}
     header, rows = comparison(paper=paper).table()
     assert header[-1] == 'paper' and [row[-1] for row in rows] == ['', '82.70 (Table X)']
-    runs = {('ce', 0): run_with({'accuracy/top1': 80.0, 'accuracy/top5': 95.0})}
-    header, rows = Comparison(runs, {'ce': dict(metric='accuracy/top1', value=78.0)}).table()
+    logged = {'accuracy/top1': 80.0, 'accuracy/top5': 95.0, 'cifar10h/kl': 0.25}
+    paper = [
+        dict(metric='cifar10h/kl', value=0.3),
+        dict(table='II', metric='top5_error', value=4.0, std=0.5),
+        dict(metric='accuracy/top1', value=78.0),
+    ]
+    header, rows = Comparison({('ce', 0): run_with(logged)}, {'ce': paper}).table()
     assert [row[:3] + row[-1:] for row in rows] == [
+        ['cifar10h KL (nats), lower is better', 'ce', '0.250', '0.300'],
         ['top-1 error (%), lower is better', 'ce', '20.00', '22.00'],
-        ['top-5 error (%), lower is better', 'ce', '5.00', ''],
+        ['top-5 error (%), lower is better', 'ce', '5.00', '4.00 ± 0.50 (Table II)'],
     ]
 
 
 def test_that_the_paper_tests_otherwise_is_said_where_its_figures_are_shown():
-    paper = {'ols': dict(table='X', metric=MAP, value=82.7)}
+    paper = {'ols': [dict(table='X', metric=MAP, value=82.7)]}
     said = [
         any('--tta' in note for note in comparison(**kwargs).notes())
         for kwargs in (dict(paper=paper), dict(paper=paper, tta=True), dict())

@@ -1,0 +1,145 @@
+"""Features of a classifier, and where the picture of them puts its points."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from PIL import Image
+from torch import nn
+
+from mmdet_ols.analysis import features
+from mmdet_ols.analysis.features import Features, draw_embeddings, embed, read_features
+
+ROOT = Path(__file__).parents[2]
+CONFIG = """
+custom_imports = dict(imports=['mmdet_ols'])
+default_scope = 'mmpretrain'
+model = dict(
+    type='ImageClassifier',
+    data_preprocessor=dict(num_classes=3, mean=[100.0], std=[50.0], to_rgb=False),
+    backbone=dict(type='LeNet5', num_classes=-1),
+    neck=dict(type='GlobalAveragePooling'),
+    head=dict(type='LinearClsHead', num_classes=3, in_channels=120,
+              loss=dict(type='CrossEntropyLoss')),
+)
+images = dict(type='CustomDataset', data_root={root!r})
+load = [dict(type='LoadImageFromFile', color_type='grayscale')]
+train_dataloader = dict(batch_size=2, num_workers=0, dataset=dict(
+    type='InMemoryDataset',
+    batch_transforms=[dict(type='BatchRandomFlip', prob=1.0)],
+    dataset=dict(type='BalancedSubset', samples_per_class=2,
+                 dataset=dict(pipeline=[*load, dict(type='PackInputs')], **images)),
+))
+test_dataloader = dict(batch_size=3, num_workers=0, dataset=dict(
+    pipeline=[*load, dict(type='PackInputs')], **images))
+"""
+
+
+@pytest.fixture(scope='module')
+def network(tmp_path_factory):
+    """A config, the checkpoint of a network with random weights, and its pixels by class."""
+    folder = tmp_path_factory.mktemp('features')
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 3, 32, 32), dtype=np.uint8)
+    for label, images in enumerate(pixels):
+        (folder / 'data' / f'class{label}').mkdir(parents=True)
+        for number, image in enumerate(images):
+            Image.fromarray(image).save(folder / 'data' / f'class{label}' / f'{number}.png')
+    config = folder / 'config.py'
+    config.write_text(CONFIG.replace('{root!r}', repr(str(folder / 'data'))))
+    # Imported here: it takes seconds.
+    from mmpretrain.models import LeNet5
+    from mmpretrain.utils import register_all_modules
+
+    register_all_modules()
+    torch.manual_seed(0)
+    backbone, fc = LeNet5(num_classes=-1), nn.Linear(120, 3)
+    state = {f'backbone.{key}': value for key, value in backbone.state_dict().items()}
+    state.update({f'head.fc.{key}': value for key, value in fc.state_dict().items()})
+    torch.save(dict(state_dict=state), folder / 'network.pth')
+    return config, folder / 'network.pth', pixels, backbone
+
+
+@pytest.mark.parametrize(
+    ('split', 'max_samples', 'chosen'),
+    [
+        # The subset stays, the flip of every image does not.
+        ('train', 0, [(0, 0), (0, 1), (1, 0), (1, 1), (2, 0), (2, 1)]),
+        ('test', 3, [(0, 0), (1, 1), (2, 2)]),
+    ],
+)
+def test_features_are_those_of_the_test_images_pixel_by_pixel(network, split, max_samples, chosen):
+    config, checkpoint, pixels, backbone = network
+    found = read_features(Config.fromfile(config), checkpoint, split, max_samples)
+    assert found.labels.tolist() == [label for label, _ in chosen]
+    assert list(found.classes) == ['class0', 'class1', 'class2']
+    images = np.stack([pixels[place] for place in chosen])[:, None]
+    inputs = (torch.from_numpy(images).double() - 100) / 50
+    layers = backbone.double().features  # the network's own layers, one after the other
+    expected = layers(inputs).mean((2, 3)).detach().numpy()
+    np.testing.assert_allclose(found.values, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_what_is_no_classifier_and_what_has_no_data_is_said(network, monkeypatch):
+    config, checkpoint, *_ = network
+    cfg = Config.fromfile(config)
+    with pytest.raises(ValueError, match='no data set for val'):
+        read_features(cfg, checkpoint, 'val')
+    monkeypatch.setattr(features, 'build_model', lambda *_: nn.Identity())
+    with pytest.raises(ValueError, match='of a classifier .* builds Identity'):
+        read_features(cfg, checkpoint)
+
+
+def test_the_embedding_keeps_groups_together(monkeypatch):
+    centres = np.repeat(np.eye(3) * 50, 8, axis=0)
+    values = (centres + np.random.default_rng(0).normal(size=centres.shape)).astype(np.float32)
+    points = embed(values, perplexity=5, seed=1)
+    distance = np.linalg.norm(points[:, None] - points[None], axis=2)
+    alike = np.equal.outer(np.arange(24) // 8, np.arange(24) // 8)
+    assert distance[alike].max() < distance[~alike].min()
+    with pytest.raises(ValueError, match=r'below the number of samples \(24\), but got 24'):
+        embed(values, perplexity=24)
+    monkeypatch.setitem(sys.modules, 'sklearn.manifold', None)
+    with pytest.raises(ImportError, match='pip install scikit-learn'):
+        embed(values)
+
+
+def test_colours_are_classes_and_come_again_after_ten():
+    points = np.arange(8.0).reshape(4, 2)
+    few = Features(points, np.array([0, 1, 1, 0]), ['cat', 'dog'])
+    many = Features(points, np.array([0, 11, 1, 99]), [])
+    figure = draw_embeddings([points, -points], [few, few], ['a', 'b'])
+    assert [axes.get_title() for axes in figure.axes] == ['a', 'b']
+    shown = figure.axes[1].collections[0]
+    np.testing.assert_array_equal(shown.get_offsets(), -points)
+    colors = shown.get_facecolors()
+    np.testing.assert_array_equal(colors[0], colors[3])
+    assert (colors[0] != colors[1]).any()
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ['cat', 'dog']
+    colors = draw_embeddings([points], [many], ['a']).axes[0].collections[0].get_facecolors()
+    np.testing.assert_array_equal(colors[1], colors[2])
+    assert not draw_embeddings([points], [many._replace(labels=np.arange(4) * 30)], ['a']).legends
+
+
+def test_the_tool_writes_the_picture_and_the_points(network, tmp_path, monkeypatch):
+    spec = importlib.util.spec_from_file_location('tool', ROOT / 'tools' / 'plot_features.py')
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    pair = [str(network[0]), str(network[1])]
+    out = tmp_path / 'new' / 'both.png'
+    words = ['tool', *pair, *pair, '--perplexity', '2', '--out', str(out)]
+    monkeypatch.setattr(sys, 'argv', words)
+    tool.main()
+    assert np.asarray(Image.open(out)).std() > 10
+    kept = [np.load(out.with_name(f'both_{number}.npz')) for number in (1, 2)]
+    assert kept[0]['labels'].tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    assert kept[0]['points'].shape == (9, 2) and kept[0]['features'].shape == (9, 120)
+    np.testing.assert_array_equal(kept[0]['points'], kept[1]['points'])
+    monkeypatch.setattr(sys, 'argv', words[:4])
+    with pytest.raises(SystemExit):
+        tool.main()
