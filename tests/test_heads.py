@@ -102,6 +102,17 @@ def test_classes_changed_in_the_head_alone_are_an_error(name):
         check_losses(cfg)
 
 
+#: The other methods: a setting in which each is the head's own loss, and one in which it is not.
+OTHER_METHODS = {
+    'LSLoss': (dict(epsilon=0.0), {}),
+    'BootstrapLoss': (dict(beta=1.0), {}),
+    'DisturbLabelLoss': (dict(rate=0.0), dict(rate=1.0)),  # the default may miss the few positives
+    'SCELoss': (dict(alpha=1.0, beta=0.0), {}),
+    'TfKDRegLoss': (dict(alpha=0.0), {}),
+    'OLSSingleLoss': (dict(alpha=1.0), {}),
+}
+
+
 # --- The heads, alone on random feature maps -----------------------------------------------------
 
 
@@ -219,6 +230,27 @@ def test_with_alpha_1_other_heads_train_as_with_their_own_loss(path):
     ours = build_head(model, change)
     assert len(ols_losses(ours)) == 1
     assert_trains_alike(ours, build_head(model))
+
+
+@pytest.mark.parametrize('method', OTHER_METHODS)
+@pytest.mark.parametrize('name', ('yolov3_ols.py', 'faster_rcnn_ols.py'))
+def test_other_methods_train_a_sigmoid_head_and_one_with_background(method, name):
+    model = read(name).model
+
+    def build(settings):
+        return build_head(model, lambda loss: loss.update(type=method, **settings))
+
+    neutral, used = OTHER_METHODS[method]
+    if method == 'TfKDRegLoss' and name == 'yolov3_ols.py':
+        with pytest.raises(ValueError, match='which sigmoid scores are not'):
+            build(neutral)
+        return
+    host = compute(build_head(read_host(GALLERY[name]).model), 0)
+    assert_close(compute(build(neutral), 0), host)
+    losses, gradients = compute(build(used), 0)
+    changed = {key for key, value in host[0].items() if (losses[key] != value).any()}
+    assert changed == {'loss_cls'}
+    assert all(g is None or g.isfinite().all() for g in gradients.values())
 
 
 class FocalReference(Reference):
