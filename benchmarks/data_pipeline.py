@@ -98,7 +98,10 @@ def candidates(dataset: dict[str, Any], load: list[dict[str, Any]]) -> dict[str,
     by_image = {**dataset, 'pipeline': [*load, *augment, *pack]}
     found: dict[str, dict[str, Any]] = {
         f'one image at a time, {workers} workers': dict(
-            dataset=by_image, num_workers=workers, persistent_workers=workers > 0
+            dataset=by_image,
+            collate_fn=dict(type='default_collate'),
+            num_workers=workers,
+            persistent_workers=workers > 0,
         )
         for workers in (0, 2)
     }
@@ -110,6 +113,7 @@ def candidates(dataset: dict[str, Any], load: list[dict[str, Any]]) -> dict[str,
                 batch_transforms=by_batch,
                 device=device,
             ),
+            collate_fn=dict(type='whole_batch_collate'),
             num_workers=0,
         )
     return found
@@ -142,7 +146,6 @@ def main() -> None:
                 dict(
                     batch_size=args.batch_size,
                     sampler=dict(type='DefaultSampler', shuffle=True),
-                    collate_fn=dict(type='default_collate'),
                     **settings,
                 ),
                 seed=0,

@@ -14,6 +14,7 @@ from mmdet_ols.datasets import (
     BatchRandomFlip,
     BatchTransform,
     CutOutSquare,
+    FGVCAircraft90,
     InMemoryDataset,
     NoisyLabelDataset,
 )
@@ -57,6 +58,7 @@ __all__ = [
     'CutOutSquare',
     'DisturbLabelLoss',
     'EnsembleHook',
+    'FGVCAircraft90',
     'InMemoryDataset',
     'LSLoss',
     'NoisyLabelDataset',

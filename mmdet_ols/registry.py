@@ -12,7 +12,15 @@ try:
     from mmengine.evaluator import BaseMetric
     from mmengine.hooks import Hook
     from mmengine.model import BaseModule
-    from mmengine.registry import DATASETS, HOOKS, METRICS, MODELS, OPTIM_WRAPPERS, TRANSFORMS
+    from mmengine.registry import (
+        DATASETS,
+        FUNCTIONS,
+        HOOKS,
+        METRICS,
+        MODELS,
+        OPTIM_WRAPPERS,
+        TRANSFORMS,
+    )
 except ModuleNotFoundError as error:
     if error.name != 'mmengine':
         raise  # MMEngine is there but broken: hiding that would help nobody
@@ -45,7 +53,7 @@ except ModuleNotFoundError as error:
                     'Remedy: leave it out, and call load_state_dict() on the network.'
                 )
 
-    def _no_registry(cls: type) -> type:
+    def _no_registry(cls: Any) -> Any:
         return cls
 
     register_model: Callable[[type], type] = _no_registry
@@ -54,6 +62,7 @@ except ModuleNotFoundError as error:
     register_metric: Callable[[type], type] = _no_registry
     register_dataset: Callable[[type], type] = _no_registry
     register_transform: Callable[[type], type] = _no_registry
+    register_function: Callable[[Callable], Callable] = _no_registry
 else:
     register_model = MODELS.register_module()
     register_hook = HOOKS.register_module()
@@ -61,12 +70,14 @@ else:
     register_metric = METRICS.register_module()
     register_dataset = DATASETS.register_module()
     register_transform = TRANSFORMS.register_module()
+    register_function = FUNCTIONS.register_module()
 
 __all__ = [
     'BaseMetric',
     'BaseModule',
     'Hook',
     'register_dataset',
+    'register_function',
     'register_hook',
     'register_metric',
     'register_model',

@@ -12,7 +12,7 @@ from mmdet_ols.datasets.batch_transforms import (
     BatchTransform,
 )
 from mmdet_ols.datasets.cut_out_square import CutOutSquare
-from mmdet_ols.datasets.in_memory import InMemoryDataset
+from mmdet_ols.datasets.in_memory import InMemoryDataset, whole_batch_collate
 from mmdet_ols.datasets.noisy_labels import NoisyLabelDataset
 
 __all__ = [
@@ -25,4 +25,5 @@ __all__ = [
     'FGVCAircraft90',
     'InMemoryDataset',
     'NoisyLabelDataset',
+    'whole_batch_collate',
 ]

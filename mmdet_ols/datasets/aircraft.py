@@ -21,20 +21,11 @@ class FGVCAircraft90(DatasetWrapper):
     """
 
     def __init__(self, **options: Any) -> None:
+        # As a plain list, which can be changed in place: then whatever tells labels tells these.
+        options = {**options, 'serialize_data': False}
         super().__init__(dict(type='mmpretrain.FGVCAircraft', **options))
         words = [name.split()[0] for name in self.dataset.metainfo['classes']]
         classes = tuple(dict.fromkeys(words))
-        self.metainfo = {**self.dataset.metainfo, 'classes': classes}
-        self._merged = [classes.index(word) for word in words]
-
-    def __getitem__(self, index: int) -> Any:
-        return self.dataset.pipeline(self.get_data_info(index))
-
-    def get_data_info(self, index: int) -> dict[str, Any]:
-        """What is known of a sample, with its merged label."""
-        info = self.dataset.get_data_info(index)
-        return {**info, 'gt_label': self._merged[info['gt_label']]}
-
-    def get_cat_ids(self, index: int) -> list[int]:
-        """The merged label of a sample, as the data sets of MMPretrain give it."""
-        return [self.get_data_info(index)['gt_label']]
+        self.dataset._metainfo['classes'] = classes
+        for info in self.dataset.data_list:
+            info['gt_label'] = classes.index(words[info['gt_label']])

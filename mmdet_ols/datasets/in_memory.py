@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch.utils.data import get_worker_info
 
 from mmdet_ols.datasets.batch_transforms import BatchTransform
 from mmdet_ols.datasets.wrapper import DatasetWrapper, generator
-from mmdet_ols.registry import register_dataset
+from mmdet_ols.registry import register_dataset, register_function
 
 
 @register_dataset
@@ -19,9 +20,10 @@ class InMemoryDataset(DatasetWrapper):
     """Keeps every image of another data set in one tensor, and augments batches instead of images.
 
     To be used as any data set of MMPretrain, best with `num_workers=0` and
-    `collate_fn=dict(type='default_collate')`. In an MMEngine run the random numbers of a batch
-    depend on the run's seed, the epoch and the samples alone, so that a resumed run goes on as if
-    it had not been interrupted; elsewhere they come from torch's global generator.
+    `collate_fn=dict(type='whole_batch_collate')`; the hosts' collate functions do too, more slowly.
+    In an MMEngine run the random numbers of a batch depend on the run's seed, the epoch, the
+    samples, and how often they came in that epoch, so that a resumed run goes on as if it had not
+    been interrupted; elsewhere they come from torch's global generator.
 
     Args:
         dataset: The data set that loads the images, or its config. Its pipeline is run once for
@@ -73,6 +75,7 @@ class InMemoryDataset(DatasetWrapper):
                     'batches in `batch_transforms` of InMemoryDataset.'
                 )
         self.images, self._samples = self._load(device)
+        self._epoch, self._visits = -1, Counter[int]()
 
     def _load(self, device: str) -> tuple[Tensor, list[Any]]:
         from rich.progress import track
@@ -103,7 +106,7 @@ class InMemoryDataset(DatasetWrapper):
         """One sample, augmented as a batch of one."""
         return self.__getitems__([index])[0]
 
-    def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
+    def __getitems__(self, indices: Sequence[int]) -> WholeBatch:
         """The samples of a batch; PyTorch's data loader asks for them all at once.
 
         Raises:
@@ -117,15 +120,55 @@ class InMemoryDataset(DatasetWrapper):
             )
         images = self.images.index_select(0, torch.tensor(indices, device=device))
         if self.batch_transforms:
-            draws = _generator(indices, device)
+            draws = self._generator(indices)
             for transform in self.batch_transforms:
                 images = transform(images, draws)
-        samples = [_copy(self._samples[index]) for index in indices]
-        # Samples rather than a batch, for the collate functions of all hosts; they are views.
-        return [
-            dict(inputs=image, data_samples=sample)
-            for image, sample in zip(images.unbind(), samples)
-        ]
+        return WholeBatch(images, [_copy(self._samples[index]) for index in indices])
+
+    def _generator(self, indices: Sequence[int]) -> torch.Generator:
+        from mmengine.logging import MessageHub
+
+        run, device = MessageHub.get_current_instance(), self.images.device
+        # MMEngine brings the epoch up to date before it asks for the first batch; its iteration
+        # lags behind by one, except at the start.
+        seed, epoch = run.get_info('seed'), run.get_info('epoch')
+        if seed is None or epoch is None or get_worker_info() is not None:  # a worker's copy is old
+            return generator(int(torch.randint(2**32, ())), device=device)
+        if epoch != self._epoch:
+            self._epoch, self._visits = epoch, Counter()
+        # The same samples come again within an epoch where a wrapper repeats them, and in a loop
+        # that counts no epochs. A batch that came before came with its first sample.
+        self._visits[indices[0]] += 1
+        return generator(seed, epoch, self._visits[indices[0]], *indices, device=device)
+
+
+class WholeBatch(Sequence):
+    """The samples of a batch, of which `whole_batch_collate` makes one without taking it apart.
+
+    Args:
+        images: Of shape (B, C, H, W).
+        data_samples: One for each image.
+    """
+
+    def __init__(self, images: Tensor, data_samples: list[Any]) -> None:
+        self.images = images
+        self.data_samples = data_samples
+
+    def __len__(self) -> int:
+        return len(self.data_samples)
+
+    def __getitem__(self, index: Any) -> Any:
+        return dict(inputs=self.images[index], data_samples=self.data_samples[index])
+
+
+@register_function
+def whole_batch_collate(data_batch: Sequence[Any]) -> Any:
+    """As MMEngine's `default_collate`, but takes the batches of `InMemoryDataset` as they are."""
+    from mmengine.dataset import default_collate
+
+    if isinstance(data_batch, WholeBatch):
+        return dict(inputs=data_batch.images, data_samples=data_batch.data_samples)
+    return default_collate(data_batch)
 
 
 def _transforms(dataset: Any) -> Iterator[Any]:
@@ -138,25 +181,14 @@ def _transforms(dataset: Any) -> Iterator[Any]:
             yield from _transforms(part)
 
 
-def _generator(indices: Sequence[int], device: torch.device) -> torch.Generator:
-    from mmengine.logging import MessageHub
-
-    run = MessageHub.get_current_instance()
-    # MMEngine brings the epoch up to date before it asks for the first batch; its iteration lags
-    # behind by one, except at the start.
-    seed, epoch = run.get_info('seed'), run.get_info('epoch')
-    if seed is None or epoch is None or get_worker_info() is not None:  # a worker's copy is old
-        seed, epoch = int(torch.randint(2**32, ())), 0
-    return generator(seed, epoch, *indices, device=device)
-
-
 def _copy(sample: Any) -> Any:
     """A data sample whose fields can be set without setting those of the next epochs.
 
     MMEngine's own `clone` takes ten times as long: it checks and registers each field anew.
     """
-    copied = sample.__class__.__new__(sample.__class__)
-    copied.__dict__.update(sample.__dict__)
-    for names in ('_metainfo_fields', '_data_fields'):
-        copied.__dict__[names] = set(sample.__dict__[names])
+    copied = object.__new__(type(sample))
+    fields = copied.__dict__
+    fields.update(sample.__dict__)
+    fields['_metainfo_fields'] = fields['_metainfo_fields'].copy()
+    fields['_data_fields'] = fields['_data_fields'].copy()
     return copied

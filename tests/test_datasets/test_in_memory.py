@@ -23,6 +23,7 @@ from PIL import Image
 from torch import nn
 
 from mmdet_ols import BalancedSubset, InMemoryDataset
+from mmdet_ols.datasets import whole_batch_collate
 
 PACK = [dict(type='LoadImageFromFile'), dict(type='PackInputs')]
 AUGMENT = [
@@ -137,7 +138,7 @@ def exactly(actual, expected):
     assert_close(actual, expected, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize('collate', ['default_collate', 'pseudo_collate'])
+@pytest.mark.parametrize('collate', ['whole_batch_collate', 'default_collate', 'pseudo_collate'])
 def test_without_augmentation_it_trains_as_one_image_at_a_time(tmp_path, folder, collate):
     loader = dict(collate_fn=dict(type=collate))
     config = in_memory(folder)
@@ -175,6 +176,19 @@ def test_every_epoch_augments_anew(tmp_path, folder):
     assert seen.paths[:4] == seen.paths[4:]
     for first, second in zip(seen.batches[:4], seen.batches[4:]):
         assert not torch.equal(first, second)
+
+
+def test_samples_that_come_again_in_an_epoch_are_augmented_anew(folder):
+    """As those of a wrapper that repeats them, or in a loop that counts no epochs."""
+    dataset = InMemoryDataset(by_image(folder), AUGMENT)
+    run = MessageHub.get_instance(uuid4().hex)
+    drawn = {}
+    for epoch in (0, 1, 0):  # back, as a resumed run would begin
+        run.update_info_dict(dict(seed=3, epoch=epoch))
+        again = [whole_batch_collate(dataset.__getitems__(range(9)))['inputs'] for _ in range(3)]
+        assert not torch.equal(again[0], again[1]) and not torch.equal(again[1], again[2])
+        exactly(drawn.setdefault(epoch, again), again)
+    assert not torch.equal(drawn[0][0], drawn[1][0])
 
 
 def test_batches_differ_from_each_other_though_images_do_not(folder):

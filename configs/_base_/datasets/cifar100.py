@@ -7,6 +7,8 @@ NOISE_RATE is the share of training labels that are wrong, the same ones in all 
 
 data_root = '{{$DATA_ROOT:data/cifar100}}'
 noise_rate = float('{{$NOISE_RATE:0}}')
+if not 0 <= noise_rate <= 1:
+    raise ValueError(f'NOISE_RATE must be a share from 0 to 1, but is {noise_rate:g}.')
 noise_suffix = f'_noise{noise_rate:g}' * (noise_rate > 0)  # of work directories
 
 # The statistics of the authors' code, for CIFAR-100 as well; they are CIFAR-10's.
@@ -17,7 +19,7 @@ train_dataloader = dict(
     batch_size=128,  # the last batch of an epoch has 80 and is used
     num_workers=0,  # nothing is left for them to do
     sampler=dict(type='DefaultSampler', shuffle=True),
-    collate_fn=dict(type='default_collate'),
+    collate_fn=dict(type='whole_batch_collate'),
     dataset=dict(
         type='InMemoryDataset',
         dataset=dict(
@@ -40,7 +42,7 @@ val_dataloader = dict(
     batch_size=500,
     num_workers=0,
     sampler=dict(type='DefaultSampler', shuffle=False),
-    collate_fn=dict(type='default_collate'),
+    collate_fn=dict(type='whole_batch_collate'),
     dataset=dict(
         type='InMemoryDataset',
         dataset=dict(
