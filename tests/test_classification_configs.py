@@ -282,6 +282,8 @@ def test_the_papers_aircraft_have_90_classes(made):
     assert labels == [int(merged[index]['data_samples'].gt_label) for index in range(3)]
     assert [merged.metainfo['classes'][label] for label in labels] == ['Cessna', 'Cessna', 'Yak-42']
     assert [merged.get_cat_ids(index) for index in range(3)] == [[label] for label in labels]
+    assert merged.get_gt_labels().tolist() == labels
+    assert merged.metainfo['classes'] == merged.CLASSES
     assert len({plain.get_data_info(index)['gt_label'] for index in range(3)}) == 3
 
 

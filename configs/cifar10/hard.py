@@ -3,7 +3,7 @@
 Environment variables choose other cells: NETWORK (as for CIFAR-100), DATA (cifar10; cifar10_folder
 for a folder of images; cifar10_small), SCHEDULE (cifar, cifar_small) and NOISE_RATE (0 to 1).
 CIFAR10H names the file of people's choices, data/cifar10h-probs.npy of
-https://github.com/jcpeterson/cifar-10h.
+https://github.com/jcpeterson/cifar-10h (default: meta/cifar10h-probs.npy in DATA_ROOT).
 """
 
 _base_ = [
@@ -24,10 +24,9 @@ work_dir = f'{runs}/hard'
 paper_result = __import__('mmdet_ols').paper_results('hard', **cell)
 
 model = dict(head=dict(num_classes=10))
-val_evaluator = [
-    *_base_.val_evaluator,
-    dict(type='CIFAR10HDivergence', human='{{$CIFAR10H:data/cifar10/meta/cifar10h-probs.npy}}'),
-]
+human = '{{$CIFAR10H:0}}'
+human = human if human != '0' else f'{_base_.data_root}/meta/cifar10h-probs.npy'
+val_evaluator = [*_base_.val_evaluator, dict(type='CIFAR10HDivergence', human=human)]
 test_evaluator = val_evaluator
 # FGSM and PGD in the test after the training. The size of the paper's PGD is not known, and 8/255,
 # the usual one, leaves nothing of a plain network: so both attacks with 1/255 as well. In a config

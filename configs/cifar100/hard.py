@@ -2,7 +2,7 @@
 
 Environment variables choose the cell: NETWORK (resnet34, resnet50, resnet101, resnext29_2x64d,
 resnext29_32x4d, resnet29, resnet56, resnet74, resnet110) and NOISE_RATE (0 to 1). Beyond the paper:
-DATA=cifar100_per_image takes MMPretrain's own data pipeline, SCHEDULE=cifar_small 30 epochs.
+DATA=cifar100_per_image takes MMPretrain's own data pipeline, SCHEDULE=cifar_small 40 epochs.
 """
 
 _base_ = [

@@ -7,10 +7,10 @@ paper_result = __import__('mmdet_ols').paper_results('pairwise_confusion', **_ba
 
 # The authors' code: the plain cross entropy for 200 of 300 epochs, and this from then on, with the
 # weight of 10 and the norm over the batch. `form='released'` and 'paper' are the method's own.
-# To compare it with others: tools/compare.py --allow default_hooks.pairwise_confusion
 confusion = dict(type='PairwiseConfusionLoss', num_classes=100, form='ols', confusion_weight=10.0)
 default_hooks = dict(
     pairwise_confusion=dict(
-        type='SwitchRecipeHook', schedule=[dict(action_epoch=201, loss=confusion)]
+        type='SwitchRecipeHook',
+        schedule=[dict(action_epoch=_base_.train_cfg.max_epochs * 2 // 3 + 1, loss=confusion)],
     )
 )

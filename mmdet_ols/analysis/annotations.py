@@ -20,7 +20,7 @@ from torch import nn
 from torchvision.ops import box_iou
 
 from mmdet_ols.engine.checkpoint import check_fits, load_checkpoint
-from mmdet_ols.engine.preflight import leaf_datasets
+from mmdet_ols.engine.preflight import leaf_datasets, type_name
 
 #: A prediction speaks for an annotated box from this overlap (IoU) on.
 MIN_IOU = 0.5
@@ -111,13 +111,40 @@ def read_annotations(cfg: Config, split: str = 'train', max_images: int = 0) -> 
 
 
 def _build_datasets(cfg: Config, split: str, pipeline: list) -> list[Any]:
-    """The data sets of a split without repetition, mosaics and augmentation."""
+    """The data sets of a split without repetition, mosaics and augmentation.
+
+    What selects samples or makes their labels wrong stays: the network learned from that.
+    """
     loader = cfg.get(f'{split}_dataloader') or {}
-    leaves = list(leaf_datasets(loader.get('dataset') or {}))
+    kept = ('BalancedSubset', 'NoisyLabelDataset')
+    leaves = list(leaf_datasets(loader.get('dataset') or {}, kept))
     if not leaves:
         raise ValueError(f'The config has no data set for {split}: `{split}_dataloader` is empty.')
     init_default_scope(cfg.get('default_scope') or 'mmengine')
-    return [DATASETS.build({**deepcopy(leaf), 'pipeline': pipeline}) for leaf in leaves]
+    return [DATASETS.build(unaugmented(leaf, pipeline, cfg)) for leaf in leaves]
+
+
+def unaugmented(dataset: dict[str, Any], pipeline: list[dict], cfg: Config) -> dict[str, Any]:
+    """A data set with what selects or relabels its samples, as in the run, but with this pipeline.
+
+    Raises:
+        ValueError: The run's seed, which drew the wrong labels, is not known.
+    """
+    plain = {key: value for key, value in dataset.items() if key != 'batch_transforms'}
+    if type_name(dataset) == 'NoisyLabelDataset' and plain.get('seed') is None:
+        plain['seed'] = (cfg.get('randomness') or {}).get('seed')
+        if plain['seed'] is None and plain['rate']:
+            raise ValueError(
+                'Which labels NoisyLabelDataset made wrong is not known, since the config names no '
+                'randomness.seed: give that of the run, --cfg-options randomness.seed=N.'
+            )
+    if 'dataset' in plain:
+        plain['dataset'] = unaugmented(plain['dataset'], pipeline, cfg)
+    elif 'datasets' in plain:
+        plain['datasets'] = [unaugmented(part, pipeline, cfg) for part in plain['datasets']]
+    else:
+        plain['pipeline'] = pipeline
+    return deepcopy(plain)
 
 
 def test_pipeline(cfg: Config) -> list[dict]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import deepcopy
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +12,7 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS
 from torch import Tensor, nn
 
-from mmdet_ols.analysis.annotations import build_model, test_pipeline
+from mmdet_ols.analysis.annotations import build_model, test_pipeline, unaugmented
 from mmdet_ols.hooks.measuring import labels_of
 
 #: With more classes than this a colour stands for several of them.
@@ -55,7 +54,7 @@ def read_features(
     loader_cfg = cfg.get(f'{split}_dataloader')
     if not loader_cfg:
         raise ValueError(f'The config has no data set for {split}: `{split}_dataloader` is empty.')
-    dataset = DATASETS.build(_unaugmented(loader_cfg['dataset'], test_pipeline(cfg)))
+    dataset = DATASETS.build(unaugmented(loader_cfg['dataset'], test_pipeline(cfg), cfg))
     count = min(max_samples or len(dataset), len(dataset))
     chosen = np.linspace(0, len(dataset) - 1, count).round().astype(int).tolist()
     loader: DataLoader = DataLoader(
@@ -78,18 +77,6 @@ def _pooled(model: nn.Module, batch: dict[str, Any]) -> Tensor:
     found = model.extract_feat(inputs, stage='neck')  # type: ignore[operator]
     last = found[-1] if isinstance(found, (tuple, list)) else found
     return last.flatten(2).mean(2) if last.ndim > 2 else last  # a network may have no neck
-
-
-def _unaugmented(cfg: dict[str, Any], pipeline: list[dict]) -> dict[str, Any]:
-    """A data set as it is, with what selects or relabels its samples, but with this pipeline."""
-    plain = {key: value for key, value in cfg.items() if key != 'batch_transforms'}
-    if 'dataset' in cfg:
-        plain['dataset'] = _unaugmented(cfg['dataset'], pipeline)
-    elif 'datasets' in cfg:
-        plain['datasets'] = [_unaugmented(part, pipeline) for part in cfg['datasets']]
-    else:
-        plain['pipeline'] = deepcopy(pipeline)
-    return plain
 
 
 def embed(values: np.ndarray, perplexity: float = 30.0, seed: int = 0) -> np.ndarray:

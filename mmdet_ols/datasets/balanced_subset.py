@@ -17,7 +17,8 @@ class BalancedSubset(DatasetWrapper):
         samples_per_class: Number of samples of each class, at least 1.
 
     Raises:
-        ValueError: The number is below 1, or a class has fewer samples.
+        ValueError: The number is below 1, a class has fewer samples, or the data set does not name
+            its classes.
     """
 
     def __init__(self, dataset: Any, samples_per_class: int) -> None:
@@ -26,9 +27,16 @@ class BalancedSubset(DatasetWrapper):
                 f'`samples_per_class` must be at least 1, but got {samples_per_class!r}.'
             )
         super().__init__(dataset)
+        classes = self.dataset.metainfo.get('classes')
+        if classes is None or not hasattr(self.dataset, 'get_subset_'):
+            raise ValueError(
+                f'`dataset` must be a plain data set that names its classes, but got '
+                f'{type(self.dataset).__name__} with classes {classes!r}: set metainfo=dict('
+                "classes=('cat', 'dog', ...)) in it, and put wrappers around BalancedSubset."
+            )
         labels = class_labels(self.dataset)
         kept: list[int] = []
-        for label in range(len(self.dataset.metainfo['classes'])):
+        for label in range(len(classes)):
             found = (labels == label).nonzero().flatten().tolist()
             if len(found) < samples_per_class:
                 raise ValueError(

@@ -27,6 +27,7 @@ from mmdet_ols.engine.checkpoint import (
     trust_checkpoints,
 )
 from mmdet_ols.engine.cpu_amp import CPUAmpOptimWrapper
+from mmdet_ols.engine.preflight import listing
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,7 +60,12 @@ def read_config(args: argparse.Namespace) -> Config:
     """Read the config of a command line, with its overrides, and set the loading of checkpoints."""
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     (trust_checkpoints if args.trust_checkpoint else only_safe_loading)()
-    cfg = Config.fromfile(args.config)
+    try:
+        cfg = Config.fromfile(args.config)
+    except FileNotFoundError as error:
+        # Mostly an environment variable that names no file of `_base_`.
+        path = Path(os.path.normpath(error.filename or args.config))
+        raise FileNotFoundError(f'{path} does not exist: {listing(path, 20)}.') from error
     cfg.launcher = args.launcher
     if args.cfg_options:
         cfg.merge_from_dict(args.cfg_options)

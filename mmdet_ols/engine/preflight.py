@@ -288,7 +288,7 @@ def _check_dataset(dataset: ConfigDict, split: str, strict: bool, num_classes: i
         if path and name != 'data_root' and not Path(root, path).exists():
             raise FileNotFoundError(
                 f'`{name}` of {where} does not exist: {Path(root, path)}. {layout}'
-                f'Found: {_listing(Path(root, path))}.'
+                f'Found: {listing(Path(root, path))}.'
             )
     if kind == 'CustomDataset':
         check_samples(dataset, kind, where, num_classes)
@@ -320,7 +320,7 @@ def _count_xml(dataset: ConfigDict, folder: Path, ann_file: Path, split: str) ->
         for path in (annotations / f'{name}.xml', images / f'{name}.jpg'):
             if not path.is_file():
                 raise FileNotFoundError(
-                    f'{ann_file} names {name}, but {path} does not exist. Found: {_listing(path)}.'
+                    f'{ann_file} names {name}, but {path} does not exist. Found: {listing(path)}.'
                 )
         objects, empty = read_annotation(annotations / f'{name}.xml')
         counts += objects
@@ -403,15 +403,20 @@ def _is_a(cls: Any, name: str) -> bool:
     return any(base.__name__ == name for base in getattr(cls, '__mro__', ()))
 
 
-def leaf_datasets(dataset: Any) -> Iterator[ConfigDict]:
-    """The data sets inside ConcatDataset, RepeatDataset, MultiImageMixDataset and their kin."""
+def leaf_datasets(dataset: Any, whole: tuple[str, ...] = ()) -> Iterator[ConfigDict]:
+    """The data sets inside ConcatDataset, RepeatDataset, MultiImageMixDataset and their kin.
+
+    Args:
+        dataset: The config.
+        whole: Types of wrappers that are given as they are, with what is inside.
+    """
     if isinstance(dataset, (list, tuple)):
         for item in dataset:
-            yield from leaf_datasets(item)
+            yield from leaf_datasets(item, whole)
     elif isinstance(dataset, dict) and dataset:
         inner = dataset.get('datasets') or dataset.get('dataset')
-        if inner:
-            yield from leaf_datasets(inner)
+        if inner and type_name(dataset) not in whole:
+            yield from leaf_datasets(inner, whole)
         else:
             yield dataset
 
@@ -440,14 +445,14 @@ def type_name(cfg: Any) -> str:
     return kind.rpartition('.')[2] if isinstance(kind, str) else getattr(kind, '__name__', '?')
 
 
-def _listing(path: Path) -> str:
+def listing(path: Path, at_most: int = 8) -> str:
     """What lies at the nearest existing folder above a path that does not exist."""
     folder = path.parent
     while not folder.is_dir() and folder != folder.parent:
         folder = folder.parent
     names = sorted(item.name + '/' * item.is_dir() for item in folder.iterdir())
-    more = f' and {len(names) - 8} more' if len(names) > 8 else ''
-    return f'{folder} holds {", ".join(names[:8]) or "nothing"}{more}'
+    more = f' and {len(names) - at_most} more' if len(names) > at_most else ''
+    return f'{folder} holds {", ".join(names[:at_most]) or "nothing"}{more}'
 
 
 def _demo_hint(root: str) -> str:

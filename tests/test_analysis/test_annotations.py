@@ -350,6 +350,40 @@ def test_several_labels_an_image_are_refused():
         read_annotations(arrays([1, [0, 1], 0]))
 
 
+def test_labels_are_those_that_the_run_learned_from():
+    """Behind the wrappers that select samples and make labels wrong, by the run's seed."""
+    labels = [0] * 9 + [1] * 7
+    cfg = arrays(labels)
+    plain = dict(cfg.train_dataloader.dataset.datasets[0], metainfo=dict(classes=('a', 'b')))
+    noisy = dict(
+        type='NoisyLabelDataset',
+        rate=0.5,
+        dataset=dict(type='BalancedSubset', samples_per_class=6, dataset=plain),
+    )
+    cfg.train_dataloader.dataset = dict(
+        type='RepeatDataset',
+        times=2,
+        dataset=dict(
+            type='InMemoryDataset',
+            dataset=noisy,
+            batch_transforms=[dict(type='BatchRandomFlip', prob=0.5)],
+        ),
+    )
+    with pytest.raises(ValueError, match=r'made wrong is not known.*randomness.seed=N'):
+        read_annotations(cfg)
+    cfg.randomness = dict(seed=7)
+    torch.manual_seed(7)  # as MMEngine's Runner does
+    learned = DATASETS.build(noisy).noisy_labels.tolist()
+    assert learned != labels[:6] + labels[9:15]
+    torch.manual_seed(8)
+    found = read_annotations(cfg)
+    assert [item.label for item in found] == learned
+    assert [int(item.pixels.mean()) for item in found] == [*range(6), *range(9, 15)]
+    cfg.train_dataloader.dataset.dataset.dataset.seed = 3
+    learned = DATASETS.build(dict(noisy, seed=3)).noisy_labels.tolist()
+    assert [item.label for item in read_annotations(cfg)] == learned
+
+
 def test_limits_are_lifted_but_for_proposals():
     test_cfg = ConfigDict(
         rpn=dict(nms_pre=1000, max_per_img=300),

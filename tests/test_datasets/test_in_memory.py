@@ -306,6 +306,8 @@ def test_bad_arguments(folder, tmp_path):
         BalancedSubset(by_image(folder), 0)
     with pytest.raises(ValueError, match='smallest class, but got 10 and class 0 has 9'):
         BalancedSubset(by_image(folder), 10)
+    with pytest.raises(ValueError, match='put wrappers around BalancedSubset'):
+        BalancedSubset(BalancedSubset(by_image(folder), 4), 2)
     with pytest.raises(TypeError, match='whole batches .* but got RandomFlip'):
         InMemoryDataset(by_image(folder), [dict(type='mmpretrain.RandomFlip', prob=0.5)])
     random = dict(by_image(folder), pipeline=[PACK[0], dict(type='RandomFlip', prob=0.5), PACK[1]])

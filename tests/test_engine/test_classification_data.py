@@ -149,3 +149,6 @@ def test_the_file_of_human_labels_is_looked_for(read, monkeypatch):
     cfg.val_evaluator = Config.fromfile(config_path('cifar10/ls.py')).val_evaluator
     with pytest.raises(FileNotFoundError, match=r'there is no .*absent\.npy.*cifar-10h'):
         check_datasets(cfg)
+    monkeypatch.delenv('CIFAR10H')  # then it lies beside the images
+    metric = Config.fromfile(config_path('cifar10/ls.py')).val_evaluator[2]
+    assert metric.human == str(read.root / 'meta/cifar10h-probs.npy')
