@@ -357,7 +357,6 @@ def test_papers_figures_add_up_to_what_its_text_says():
 
 def test_train_resume_and_test_by_the_tools(made, tmp_path, monkeypatch):
     made('cifar100')
-    monkeypatch.setenv('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '1')  # as the tools do, for good
     monkeypatch.chdir(ROOT)
 
     def tool(name, *words, epochs=2):

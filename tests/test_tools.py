@@ -140,7 +140,7 @@ def test_testing_with_and_without_augmentation(demo, trained, tmp_path):
     assert re.search(r'^\| mAP +\|', augmented, re.M)
 
 
-@pytest.mark.parametrize('method', ['hard', 'ls', 'ols'])
+@pytest.mark.parametrize('method', ['hard', 'ols'])
 def test_the_voc_configs_train_on_data_in_vocs_layout(demo, tmp_path, method):
     """Four of the demo's classes have VOC's names; the others are counted and left out."""
     output = tool(

@@ -63,8 +63,10 @@ def read_config(args: argparse.Namespace) -> Config:
     try:
         cfg = Config.fromfile(args.config)
     except FileNotFoundError as error:
-        # Mostly an environment variable that names no file of `_base_`.
         path = Path(os.path.normpath(error.filename or args.config))
+        if path.suffix != '.py' or path.exists():
+            raise  # something that the config reads, and says more about
+        # Mostly an environment variable that names no file of `_base_`.
         raise FileNotFoundError(f'{path} does not exist: {listing(path, 20)}.') from error
     cfg.launcher = args.launcher
     if args.cfg_options:
