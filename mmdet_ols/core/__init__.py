@@ -8,21 +8,30 @@ from mmdet_ols.core.cross_entropy import (
     mix_targets,
     smooth_targets,
 )
+from mmdet_ols.core.fused_cross_entropy import (
+    CannotCompileError,
+    compiled_library,
+    fused_cross_entropy,
+)
 from mmdet_ols.core.prediction_bank import PredictionBank
 from mmdet_ols.core.reduction import check_reduction, reduce_loss
 from mmdet_ols.core.score_columns import ScoreColumns
-from mmdet_ols.core.soft_labels import SUMS, SoftLabelState
+from mmdet_ols.core.soft_labels import SUMS, SoftLabelState, may_select
 
 __all__ = [
     'SUMS',
+    'CannotCompileError',
     'PredictionBank',
     'ScoreColumns',
     'SoftLabelState',
     'binary_cross_entropy',
     'binary_focal_loss',
     'check_reduction',
+    'compiled_library',
     'cross_entropy',
+    'fused_cross_entropy',
     'label_rows',
+    'may_select',
     'mix_targets',
     'reduce_loss',
     'smooth_targets',

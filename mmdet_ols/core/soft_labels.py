@@ -14,8 +14,6 @@ from mmdet_ols.core.score_columns import ScoreColumns
 STARTS = ('uniform', 'zeros', 'label_smoothing')
 EMPTY_CLASS_RULES = ('keep', 'uniform')
 DIVISORS = ('total', 'count')
-#: Up to this number of entries (4,096 classes) a batch is summed by itself first.
-MAX_SUMMED_FIRST = 4096**2
 #: The tensors that count since the last roll-over. They differ from rank to rank until then.
 SUMS = ('prob_sum', 'correct_count', 'sample_count')
 
@@ -108,10 +106,14 @@ class SoftLabelState(ScoreColumns):
         #: Whether somebody cares for the roll-over; a hook that will call it sets this early.
         self.roll_over_scheduled = False
 
-        self.register_buffer('soft_labels', self._initial_soft_labels())
-        self.prob_sum = torch.zeros(self.num_columns, self.num_columns)
         self.correct_count = torch.zeros(self.num_columns)
         self.sample_count = torch.zeros(self.num_columns)
+        self._make_rows()
+
+    def _make_rows(self) -> None:
+        """Make the tensors that hold a row for each class."""
+        self.register_buffer('soft_labels', self._initial_soft_labels())
+        self.prob_sum = torch.zeros(self.num_columns, self.num_columns)
 
     def _initial_soft_labels(self) -> Tensor:
         size = self.num_columns
@@ -151,10 +153,19 @@ class SoftLabelState(ScoreColumns):
         teaches = teaches & logits.sum(-1).isfinite()
         label = torch.where(teaches, label, 0)
         correct = teaches & (logits[:, : self.num_classes].argmax(-1) == label)
-        _add_rows(self.prob_sum, label, torch.where(correct[:, None], prob, 0).float())
-        _add_rows(self.correct_count, label, correct.float())
-        _add_rows(self.sample_count, label, teaches.float())
+        self._add_rows(prob, label, correct)
+        _add(self.correct_count, label, correct.float())
+        _add(self.sample_count, label, teaches.float())
         return correct
+
+    def _add_rows(self, prob: Tensor, label: Tensor, correct: Tensor) -> None:
+        """Add the rows of `prob` that are `correct` (N,) to those of their `label` (N,)."""
+        if may_select(prob):
+            rows = correct.nonzero().squeeze(1)
+            prob, label = prob.index_select(0, rows), label.index_select(0, rows)
+        else:
+            prob = torch.where(correct[:, None], prob, 0)
+        _add(self.prob_sum, label, prob.float())
 
     @torch.no_grad()
     def update_soft_labels(self, group: dist.ProcessGroup | None = None) -> RollOver:
@@ -165,15 +176,12 @@ class SoftLabelState(ScoreColumns):
         self._merge_ranks(group)
         self._put_into_use()
         correct = self.correct_count[: self.num_classes]
-        rows = self.soft_labels[: self.num_classes]
-        seen = self.sample_count[: self.num_classes].sum()
+        confidence, entropy = self._describe_rows()
         report = RollOver(
-            correct_share=correct.sum() / seen,
-            empty_classes=(correct == 0).sum().to(rows.dtype),
-            confidence=rows.diagonal().mean(),
-            entropy=torch.special.entr(rows / rows.sum(1, keepdim=True).clamp(min=1e-12))
-            .sum(1)
-            .mean(),
+            correct_share=correct.sum() / self.sample_count[: self.num_classes].sum(),
+            empty_classes=(correct == 0).sum().to(correct.dtype),
+            confidence=confidence.mean(),
+            entropy=entropy.mean(),
         )
         self.reset_sums()
         self.roll_over_scheduled = True
@@ -196,6 +204,12 @@ class SoftLabelState(ScoreColumns):
             frozen = rows.amax(1, keepdim=True) >= self.freeze_confidence
             new_rows = torch.where(frozen, rows, new_rows)
         rows.copy_(new_rows)
+
+    def _describe_rows(self) -> tuple[Tensor, Tensor]:
+        """The share of its own class, and the entropy, of each class's soft label (K,), (K,)."""
+        rows = self.soft_labels[: self.num_classes]
+        shares = rows / rows.sum(1, keepdim=True).clamp(min=1e-12)
+        return rows.diagonal(), torch.special.entr(shares).sum(1)
 
     @torch.no_grad()
     def reduce_sums(self, group: dist.ProcessGroup | None = None) -> None:
@@ -226,9 +240,10 @@ class SoftLabelState(ScoreColumns):
 
     def _follow_buffer(self) -> None:
         """Bring the sums to the buffer's device: FSDP moves buffers singly, not through `.to()`."""
-        if self.prob_sum.device != self.soft_labels.device:
+        device = getattr(self, self.in_use[0]).device
+        if self.sample_count.device != device:
             for name in self.collected:
-                setattr(self, name, getattr(self, name).to(self.soft_labels.device))
+                setattr(self, name, getattr(self, name).to(device))
 
     def train(self, mode: bool = True) -> SoftLabelState:
         """As `nn.Module.train`; warns when a training pass went by and nobody rolled over."""
@@ -302,15 +317,21 @@ class SoftLabelState(ScoreColumns):
             self.roll_over_scheduled = True
 
 
-def _add_rows(total: Tensor, label: Tensor, rows: Tensor) -> None:
-    """Add each row to that of its label, rounding once a batch.
+def may_select(tensor: Tensor) -> bool:
+    """Whether rows may be selected by their values: no GPU waits for them, and nobody traces."""
+    plain = type(tensor) is Tensor and tensor.device.type == 'cpu'
+    return plain and not torch.compiler.is_compiling()
+
+
+def _add(total: Tensor, label: Tensor, rows: Tensor) -> None:
+    """Add each row to that of its label, rounding once a batch where classes meet many times.
 
     A dense head sees some ten million samples of a frequent class in an epoch. Added one by one,
     ones would not count any more from 2^24 on, and probabilities would be rounded long before.
     """
-    if total.numel() <= MAX_SUMMED_FIRST:
+    if len(label) >= len(total):
         total += torch.zeros_like(total).index_add_(0, label, rows)
-    else:  # so many classes see fewer samples each, and a second matrix would be large
+    else:  # a sum of its own would take longer than the batch itself
         total.index_add_(0, label, rows)
 
 

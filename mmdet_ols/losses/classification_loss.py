@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -15,8 +16,11 @@ from mmdet_ols.core import (
     binary_focal_loss,
     check_reduction,
     cross_entropy,
+    may_select,
     reduce_loss,
 )
+
+IMPLEMENTATIONS = ('auto', 'plain', 'fused', 'compiled')
 
 
 class ClassificationLoss(ScoreColumns):
@@ -42,10 +46,17 @@ class ClassificationLoss(ScoreColumns):
         balance: Factor of the positive part in the focal form, in [0, 1], against 1 - balance of
             the negative part (`alpha` of MMDetection's `FocalLoss`, 0.25 there); None leaves both
             at 1. Needs `use_sigmoid`.
+        implementation: How it is computed; all give the same numbers but for rounding. 'plain' is
+            PyTorch, operation by operation; 'compiled' has `torch.compile` make one of them, at the
+            first call, and falls back to 'plain' with a warning where that fails; 'fused' is
+            `OLSLoss`'s own compiled function; 'auto' takes 'fused' where that can be, else 'plain'.
 
     Raises:
         ValueError: An argument, or a label on the CPU, is outside its range.
     """
+
+    #: Whether there is a `shortcut`.
+    has_fused_form = False
 
     def __init__(
         self,
@@ -59,6 +70,7 @@ class ClassificationLoss(ScoreColumns):
         avg_non_ignore: bool = False,
         gamma: float = 0.0,
         balance: float | None = None,
+        implementation: str = 'auto',
         **others: Any,
     ) -> None:
         super().__init__(num_classes, background=background, **others)
@@ -89,6 +101,16 @@ class ClassificationLoss(ScoreColumns):
                 'heads have no background column; leave `background` out unless yours does.',
                 stacklevel=2,
             )
+        if implementation not in IMPLEMENTATIONS:
+            raise ValueError(
+                f'`implementation` must be one of {IMPLEMENTATIONS}, but got {implementation!r}.'
+            )
+        if implementation == 'fused' and not self.has_fused_form:
+            raise ValueError(
+                f"{type(self).__name__} has no fused form, but got implementation='fused': leave "
+                "it out, or take 'compiled'."
+            )
+        self.implementation = implementation
         self.use_sigmoid = use_sigmoid
         self.reduction = reduction
         self.loss_weight = loss_weight
@@ -183,17 +205,88 @@ class ClassificationLoss(ScoreColumns):
         self._check_shapes(cls_score, label)
 
         # One flat batch: (N, C) logits, (N,) or (N, C) labels, (N, 1) or (N, C) weights.
-        dtype = torch.promote_types(cls_score.dtype, torch.float32)
-        logits = cls_score.reshape(-1, self.num_columns).to(dtype)
+        logits = cls_score.reshape(-1, self.num_columns)
         as_rows = label.dim() == cls_score.dim()
         label = label.reshape(-1, self.num_columns) if as_rows else label.reshape(-1).long()
         if weight is not None:
             weight = self._flat_weight(weight, cls_score)
+
+        loss = self.shortcut(logits, label, weight, avg_factor, reduction, ignore_index)
+        if loss is not None:
+            return loss
+        if weight is not None and reduction != 'none' and may_select(weight):
+            if avg_factor is None and reduction == 'mean' and not self.avg_non_ignore:
+                avg_factor = logits.numel() if self.use_sigmoid else len(logits)
+            if avg_factor is not None or reduction == 'sum':
+                # What weighs nothing costs nothing. A YOLO head sends a hundred times as much of it
+                # as of all else.
+                rows = weight.any(-1).nonzero().squeeze(1)
+                if len(rows) < len(weight):
+                    logits, label, weight = (
+                        tensor.index_select(0, rows) for tensor in (logits, label, weight)
+                    )
         valid = label != ignore_index
         if as_rows or self.use_sigmoid:
             valid = valid & (label >= 0)
         self._check_labels(label, valid)
+        loss = self._run(logits, label, valid, weight, avg_factor, reduction)
+        if reduction == 'none':
+            loss = loss.reshape(cls_score.shape if self.use_sigmoid else cls_score.shape[:-1])
+        return loss
 
+    def shortcut(
+        self,
+        logits: Tensor,
+        label: Tensor,
+        weight: Tensor | None,
+        avg_factor: float | Tensor | None,
+        reduction: str,
+        ignore_index: int,
+    ) -> Tensor | None:
+        """Do all of a call in a faster way, if the method has one for it.
+
+        Args:
+            logits: (N, C), of the caller's dtype.
+            label: Class indices (N,), or rows (N, C), not checked yet.
+            weight: (N, 1), under sigmoid possibly (N, C), or None.
+            avg_factor: As in `forward`.
+            reduction: As in `forward`.
+            ignore_index: As in `forward`.
+
+        Returns:
+            The loss, reduced; None to go the usual way.
+        """
+        return None
+
+    def _run(self, *args: Any) -> Tensor:
+        """`_compute`, compiled if that was asked for and can be."""
+        if self.implementation != 'compiled' or torch.compiler.is_compiling():
+            return self._compute(*args)
+        from torch._dynamo.exc import TorchDynamoException
+
+        try:
+            return _compiled_compute()(self, *args)
+        except TorchDynamoException as error:
+            warnings.warn(
+                f'{type(self).__name__} could not be compiled, and is computed operation by '
+                f"operation from now on (implementation='plain'): {error}",
+                stacklevel=2,
+            )
+            self.implementation = 'plain'
+            return self._compute(*args)
+
+    def _compute(
+        self,
+        logits: Tensor,
+        label: Tensor,
+        valid: Tensor,
+        weight: Tensor | None,
+        avg_factor: float | Tensor | None,
+        reduction: str,
+    ) -> Tensor:
+        """The loss of a flat batch; with reduction 'none' (N, 1), under sigmoid (N, C)."""
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        as_rows = label.dim() == 2
         foreground = (
             valid if as_rows or not self.use_sigmoid else valid & (label < self.num_columns)
         )
@@ -209,8 +302,7 @@ class ClassificationLoss(ScoreColumns):
             loss = loss * weight
         if self.avg_non_ignore and avg_factor is None and reduction == 'mean':
             avg_factor = self._count_valid(valid, as_rows)
-        shape = cls_score.shape if self.use_sigmoid else cls_score.shape[:-1]
-        loss = self.loss_weight * reduce_loss(loss.reshape(shape), reduction, avg_factor)
+        loss = self.loss_weight * reduce_loss(loss, reduction, avg_factor)
         # A call without a graph trains nothing: PISA's heads try a loss out before they take it.
         if self.training and torch.is_grad_enabled():
             self.learn(logits.detach(), label, foreground, weight)
@@ -299,3 +391,9 @@ class ClassificationLoss(ScoreColumns):
             f'background={self.background}, reduction={self.reduction!r}, '
             f'loss_weight={self.loss_weight}{focal}'
         )
+
+
+@functools.cache
+def _compiled_compute() -> Callable[..., Tensor]:
+    # Of the class, not of a loss: a bound method would follow a loss into its copies.
+    return torch.compile(ClassificationLoss._compute)

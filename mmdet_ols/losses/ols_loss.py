@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from mmdet_ols.core import SoftLabelState, mix_targets
+from mmdet_ols.core import (
+    CannotCompileError,
+    SoftLabelState,
+    compiled_library,
+    fused_cross_entropy,
+    mix_targets,
+)
 from mmdet_ols.losses.classification_loss import ClassificationLoss
 from mmdet_ols.registry import register_model
 
@@ -49,7 +56,9 @@ class OLSLoss(ClassificationLoss, SoftLabelState):
         empty_class: See `SoftLabelState`.
         freeze_confidence: See `SoftLabelState`.
         **options: `use_sigmoid`, `background`, `reduction`, `loss_weight`, `class_weight`,
-            `ignore_index`, `avg_non_ignore`, `gamma`, `balance`: see `ClassificationLoss`.
+            `ignore_index`, `avg_non_ignore`, `gamma`, `balance`, `implementation`: see
+            `ClassificationLoss`. The fused form is for training a softmax on class indices on a
+            CPU; other calls are computed plainly.
 
     Raises:
         ValueError: An argument, or a label on the CPU, is outside its range.
@@ -60,6 +69,8 @@ class OLSLoss(ClassificationLoss, SoftLabelState):
         tensor(1.0986)
         >>> _ = criterion.update_soft_labels()
     """
+
+    has_fused_form = True
 
     def __init__(
         self,
@@ -98,9 +109,57 @@ class OLSLoss(ClassificationLoss, SoftLabelState):
                 f'`sigmoid_reading` is for sigmoid scores, but got {sigmoid_reading!r} without '
                 'use_sigmoid=True: leave it out, or set that.'
             )
+        if self.implementation == 'fused':
+            compiled_library()  # fails here, or not in the training
         self.alpha = alpha
         self.soft_row_threshold = soft_row_threshold
         self.sigmoid_reading = sigmoid_reading
+
+    def shortcut(
+        self,
+        logits: Tensor,
+        label: Tensor,
+        weight: Tensor | None,
+        avg_factor: float | Tensor | None,
+        reduction: str,
+        ignore_index: int,
+    ) -> Tensor | None:
+        """One compiled function for a batch where every label is a class; see `core.fused_...`."""
+        if not (
+            self.implementation in ('auto', 'fused')
+            and type(self) is OLSLoss  # a method derived from it learns otherwise
+            and self.training
+            and logits.requires_grad
+            and torch.is_grad_enabled()
+            and logits.device.type == self.soft_labels.device.type == 'cpu'
+            and type(logits) is type(self.soft_labels) is Tensor
+            and logits.dtype in (torch.float32, torch.bfloat16)
+            and label.dim() == 1
+            and len(label)
+            and not self.use_sigmoid
+            and self.column_weight is None
+            and (reduction == 'mean' or (reduction == 'sum' and avg_factor is None))
+            and not 0 <= ignore_index < self.num_columns
+            and not torch.compiler.is_compiling()
+        ):
+            return None
+        lowest, highest = label.aminmax()
+        if lowest < 0 or highest >= self.num_columns:
+            return None  # ignored labels, or wrong ones
+        factor = self.loss_weight
+        if reduction == 'mean':
+            divisor = len(label) if avg_factor is None else float(avg_factor)
+            factor /= divisor if avg_factor is None else divisor + torch.finfo(torch.float32).eps
+        try:
+            return fused_cross_entropy(logits, label, weight, factor, self.alpha, self)
+        except CannotCompileError as error:
+            warnings.warn(
+                "OLSLoss is computed operation by operation (implementation='plain', which also "
+                f'silences this), several times as slow on a CPU. {error}',
+                stacklevel=2,
+            )
+            self.implementation = 'plain'
+            return None
 
     def make_target(self, logits: Tensor, label: Tensor, valid: Tensor) -> Tensor:
         return mix_targets(label, self.soft_labels.to(logits.dtype), self.alpha, valid)

@@ -1,0 +1,191 @@
+"""The training step of Online Label Smoothing on a CPU as one compiled function.
+
+`fused_cross_entropy.cpp` says what it does and how. The machine's own C++ compiler makes a library
+of it when it is first needed, in about two seconds, which is kept in `~/.cache/mmdet_ols` (or
+`$XDG_CACHE_HOME/mmdet_ols`) for all later processes.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any, Callable
+
+import torch
+from torch import Tensor
+
+from mmdet_ols.core.soft_labels import SoftLabelState
+
+SOURCE = Path(__file__).with_name('fused_cross_entropy.cpp')
+FLAGS = (
+    *('-O3', '-march=native', '-fno-math-errno', '-fno-trapping-math'),
+    *('-std=c++17', '-shared', '-fPIC', '-pthread'),
+)
+COMPILERS = ('c++', 'g++', 'clang++')
+#: Starting a thread takes as long as some hundred thousand scores.
+SCORES_PER_THREAD = 2**20
+
+
+class CannotCompileError(RuntimeError):
+    """The machine has no C++ compiler that can make the library; the message says what to do."""
+
+
+def fused_cross_entropy(
+    logits: Tensor,
+    label: Tensor,
+    weight: Tensor | None,
+    factor: float,
+    alpha: float,
+    state: SoftLabelState,
+) -> Tensor:
+    """Return the loss of a batch and add its correct samples to the state's sums.
+
+    Equals `mix_targets` and `cross_entropy`, weighted and summed, and `state.accumulate` after
+    them, but for the rounding of float32. Cannot be differentiated twice.
+
+    Args:
+        logits: (N, C) float32 or bfloat16 on the CPU; computed in float32.
+        label: (N,) int64 in [0, C): not checked here.
+        weight: (N,) float32 or None; samples of weight 0 teach nothing.
+        factor: Of the sum of the losses, such as 1 / N.
+        alpha: Share of the hard label, in [0, 1].
+        state: Where the soft labels are and the sums go; in training mode, on the CPU.
+
+    Returns:
+        Scalar, float32.
+
+    Raises:
+        CannotCompileError: There is no library and none could be made.
+    """
+    return _FusedCrossEntropy.apply(logits, label, weight, factor, alpha, state)
+
+
+class _FusedCrossEntropy(torch.autograd.Function):
+    """The gradient comes with the loss; going back only multiplies it."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        logits: Tensor,
+        label: Tensor,
+        weight: Tensor | None,
+        factor: float,
+        alpha: float,
+        state: SoftLabelState,
+    ) -> Tensor:
+        logits, label = logits.contiguous(), label.contiguous()
+        gradient = torch.empty_like(logits)
+        if weight is not None:
+            weight = weight.contiguous()
+        loss = compiled_library()[logits.dtype](
+            *logits.shape,
+            state.num_classes,
+            logits.data_ptr(),
+            label.data_ptr(),
+            None if weight is None else weight.data_ptr(),
+            factor,
+            alpha,
+            state.soft_labels.data_ptr(),
+            gradient.data_ptr(),
+            state.prob_sum.data_ptr(),
+            state.correct_count.data_ptr(),
+            state.sample_count.data_ptr(),
+            max(1, min(torch.get_num_threads(), logits.numel() // SCORES_PER_THREAD)),
+        )
+        ctx.save_for_backward(gradient)
+        return torch.tensor(loss, dtype=torch.float32, device='cpu')
+
+    @staticmethod
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():
+            raise RuntimeError(
+                'The fused form of OLSLoss cannot be differentiated twice (create_graph=True): '
+                "make the loss with implementation='plain'."
+            )
+        (gradient,) = ctx.saved_tensors
+        if slope.item() != 1:
+            gradient = gradient * slope
+        return gradient, None, None, None, None, None
+
+
+@functools.cache
+def compiled_library() -> dict[torch.dtype, Callable[..., float]]:
+    """The compiled function for each type of logits, made at the first call.
+
+    Raises:
+        CannotCompileError: There is no compiler, or it failed.
+    """
+    loaded = ctypes.CDLL(str(_compiled()))
+    size, pointer, real = ctypes.c_int64, ctypes.c_void_p, ctypes.c_double
+    functions: dict[torch.dtype, Any] = {
+        torch.float32: loaded.ols_cross_entropy_float32,
+        torch.bfloat16: loaded.ols_cross_entropy_bfloat16,
+    }
+    for function in functions.values():
+        function.argtypes = [*[size] * 3, *[pointer] * 3, *[real] * 2, *[pointer] * 5, ctypes.c_int]
+        function.restype = real
+    return functions
+
+
+def _compiled() -> Path:
+    """Path of the library for this machine; compiles it if the cache has none."""
+    command = [*_compiler(), *FLAGS, str(SOURCE)]
+    identity = '\n'.join([shlex.join(command[:-1]), _processor(), SOURCE.read_text('utf-8')])
+    name = f'fused_cross_entropy-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.so'
+    path = _cache() / name
+    if not path.exists():
+        # Other processes see a whole file or none.
+        unfinished = path.with_suffix(f'.{os.getpid()}.tmp')
+        try:
+            done = subprocess.run(
+                [*command, '-o', str(unfinished)], capture_output=True, text=True, check=False
+            )
+        except OSError as error:
+            raise CannotCompileError(f'`{command[0]}` could not be started: {error}.') from error
+        if done.returncode:
+            raise CannotCompileError(
+                f'`{shlex.join(command)}` failed:\n{done.stderr.strip()[-2000:]}'
+            )
+        unfinished.replace(path)
+    return path
+
+
+def _compiler() -> list[str]:
+    if os.environ.get('CXX'):
+        return shlex.split(os.environ['CXX'])
+    for name in COMPILERS:
+        if shutil.which(name):
+            return [name]
+    raise CannotCompileError(
+        f'No C++ compiler was found ({", ".join(COMPILERS)}): install one (Debian: apt install '
+        'g++), or name yours in the environment variable CXX.'
+    )
+
+
+def _processor() -> str:
+    """What the library is compiled for: one home folder may serve several kinds of machines."""
+    try:
+        lines = Path('/proc/cpuinfo').read_text('utf-8').splitlines()
+    except OSError:  # not Linux
+        return platform.platform() + platform.processor()
+    return platform.machine() + next((line for line in lines if line.startswith('flags')), '')
+
+
+def _cache() -> Path:
+    home = os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'
+    try:
+        folder = Path(home, 'mmdet_ols')
+        folder.mkdir(parents=True, exist_ok=True)
+        if os.access(folder, os.W_OK):
+            return folder
+    except (OSError, RuntimeError):  # no home
+        pass
+    return Path(tempfile.mkdtemp(prefix='mmdet_ols-'))
