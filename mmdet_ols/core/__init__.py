@@ -10,6 +10,7 @@ from mmdet_ols.core.cross_entropy import (
 )
 from mmdet_ols.core.fused_cross_entropy import (
     CannotCompileError,
+    can_fuse,
     compiled_library,
     fused_cross_entropy,
 )
@@ -26,6 +27,7 @@ __all__ = [
     'SoftLabelState',
     'binary_cross_entropy',
     'binary_focal_loss',
+    'can_fuse',
     'check_reduction',
     'compiled_library',
     'cross_entropy',

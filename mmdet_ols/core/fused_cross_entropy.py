@@ -38,6 +38,29 @@ class CannotCompileError(RuntimeError):
     """The machine has no C++ compiler that can make the library; the message says what to do."""
 
 
+def can_fuse(logits: Tensor, label: Tensor, state: SoftLabelState) -> bool:
+    """Whether `fused_cross_entropy` can take a batch: (N, C) logits and class indices (N,).
+
+    It cannot where no gradient is wanted, where somebody traces, away from the CPU, in another type
+    than float32 and bfloat16, and with labels outside [0, C), wrong or ignored ones.
+    """
+    soft_labels = state.soft_labels
+    if not (
+        logits.requires_grad
+        and torch.is_grad_enabled()
+        and not torch.compiler.is_compiling()
+        and type(logits) is type(soft_labels) is Tensor
+        and logits.device.type == soft_labels.device.type == 'cpu'
+        and logits.dtype in (torch.float32, torch.bfloat16)
+        and soft_labels.dtype == torch.float32  # FSDP may have changed it
+        and label.dim() == 1
+        and len(label)
+    ):
+        return False
+    lowest, highest = label.aminmax()
+    return lowest.item() >= 0 and highest.item() < state.num_columns
+
+
 def fused_cross_entropy(
     logits: Tensor,
     label: Tensor,
@@ -53,7 +76,7 @@ def fused_cross_entropy(
 
     Args:
         logits: (N, C) float32 or bfloat16 on the CPU; computed in float32.
-        label: (N,) int64 in [0, C): not checked here.
+        label: (N,) int64 in [0, C), not checked again.
         weight: (N,) float32 or None; samples of weight 0 teach nothing.
         factor: Of the sum of the losses, such as 1 / N.
         alpha: Share of the hard label, in [0, 1].
@@ -82,9 +105,9 @@ class _FusedCrossEntropy(torch.autograd.Function):
         state: SoftLabelState,
     ) -> Tensor:
         logits, label = logits.contiguous(), label.contiguous()
+        weight = None if weight is None else weight.contiguous()
         gradient = torch.empty_like(logits)
-        if weight is not None:
-            weight = weight.contiguous()
+        state._follow_buffer()
         loss = compiled_library()[logits.dtype](
             *logits.shape,
             state.num_classes,
@@ -101,7 +124,7 @@ class _FusedCrossEntropy(torch.autograd.Function):
             max(1, min(torch.get_num_threads(), logits.numel() // SCORES_PER_THREAD)),
         )
         ctx.save_for_backward(gradient)
-        return torch.tensor(loss, dtype=torch.float32, device='cpu')
+        return torch.full((), loss, dtype=torch.float32, device='cpu')
 
     @staticmethod
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:

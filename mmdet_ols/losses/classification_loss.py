@@ -205,7 +205,7 @@ class ClassificationLoss(ScoreColumns):
         self._check_shapes(cls_score, label)
 
         # One flat batch: (N, C) logits, (N,) or (N, C) labels, (N, 1) or (N, C) weights.
-        logits = cls_score.reshape(-1, self.num_columns)
+        logits = cls_score if cls_score.dim() == 2 else cls_score.reshape(-1, self.num_columns)
         as_rows = label.dim() == cls_score.dim()
         label = label.reshape(-1, self.num_columns) if as_rows else label.reshape(-1).long()
         if weight is not None:

@@ -11,6 +11,7 @@ from torch import Tensor
 from mmdet_ols.core import (
     CannotCompileError,
     SoftLabelState,
+    can_fuse,
     compiled_library,
     fused_cross_entropy,
     mix_targets,
@@ -124,28 +125,18 @@ class OLSLoss(ClassificationLoss, SoftLabelState):
         reduction: str,
         ignore_index: int,
     ) -> Tensor | None:
-        """One compiled function for a batch where every label is a class; see `core.fused_...`."""
+        """One compiled function for a batch whose labels are all classes; see `core`."""
         if not (
             self.implementation in ('auto', 'fused')
-            and type(self) is OLSLoss  # a method derived from it learns otherwise
+            and type(self) is OLSLoss  # what derives from it learns otherwise
             and self.training
-            and logits.requires_grad
-            and torch.is_grad_enabled()
-            and logits.device.type == self.soft_labels.device.type == 'cpu'
-            and type(logits) is type(self.soft_labels) is Tensor
-            and logits.dtype in (torch.float32, torch.bfloat16)
-            and label.dim() == 1
-            and len(label)
             and not self.use_sigmoid
             and self.column_weight is None
             and (reduction == 'mean' or (reduction == 'sum' and avg_factor is None))
             and not 0 <= ignore_index < self.num_columns
-            and not torch.compiler.is_compiling()
+            and can_fuse(logits, label, self)
         ):
             return None
-        lowest, highest = label.aminmax()
-        if lowest < 0 or highest >= self.num_columns:
-            return None  # ignored labels, or wrong ones
         factor = self.loss_weight
         if reduction == 'mean':
             divisor = len(label) if avg_factor is None else float(avg_factor)
