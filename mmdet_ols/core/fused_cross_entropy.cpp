@@ -31,9 +31,7 @@ using Ints = int32_t __attribute__((vector_size(4 * LANES)));
 using Words = uint32_t __attribute__((vector_size(4 * LANES)));
 using Halves = uint16_t __attribute__((vector_size(2 * LANES)));
 using Bfloat16 = uint16_t;  // the upper half of a float
-
-// What stands behind the last score of a row: never the largest, of no weight, and finite.
-constexpr float PADDING = -FLT_MAX;
+const Ints LANE = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 
 constexpr int64_t padded(int64_t columns) { return (columns + LANES - 1) / LANES * LANES; }
 
@@ -47,19 +45,23 @@ inline void for_each_vector(int64_t columns, Body body) {
   if (start < columns) body(start, columns - start);
 }
 
-inline Floats load(const float* from, int64_t count = LANES, float fill = 0) {
-  Floats result = fill - Floats{};
+// The first `count` of the values, and something else behind them.
+inline Floats first(Floats values, int64_t count, float otherwise) {
+  return LANE < int32_t(count) ? values : otherwise - Floats{};
+}
+
+inline Floats load(const float* from, int64_t count = LANES) {
+  Floats result{};
   std::memcpy(&result, from, count * sizeof(float));
   return result;
 }
 
-inline Floats load(const Bfloat16* from, int64_t count, float fill) {
+inline Floats load(const Bfloat16* from, int64_t count) {
   Halves halves{};
   std::memcpy(&halves, from, count * sizeof(Bfloat16));
   Words words = __builtin_convertvector(halves, Words) << 16;
   Floats result;
   std::memcpy(&result, &words, sizeof result);
-  for (int64_t lane = count; lane < LANES; ++lane) result[lane] = fill;
   return result;
 }
 
@@ -158,25 +160,31 @@ struct Step {
     for (; row >= 0; row = next[row]) {
       const float weight = weights ? weights[row] : 1, scale = weight * factor;
       Score* slope = gradient + row * columns;
+      if (weight == 0) {
+        std::memset(slope, 0, columns * sizeof(Score));
+        losses[row] = 0;
+        continue;
+      }
 
       const float lead = copy_row(row, x);
-      const float top = columns > classes ? std::max(lead, x[classes]) : lead;
       if (std::isnan(lead)) {
         losses[row] = scale * learn_plainly(row, label, scale, slope);
         continue;
       }
+      const float top = columns > classes ? std::max(lead, x[classes]) : lead;
       const float own = x[label];
-      const bool teaches = label < classes && weight != 0;
+      const bool teaches = label < classes;
       const bool adds = teaches && own == lead && is_first(x, label, lead);
       seen += teaches;
 
       Floats norms{}, dots{};
-      for (int64_t j = 0; j < width; j += LANES) {
-        Floats shifted = load(x + j) - top, e = exponential(shifted);
+      for_each_vector(columns, [&](int64_t j, auto n) {
+        Floats shifted = first(load(x + j) - top, n, -100);  // exp(-100) is 0
+        Floats e = exponential(shifted);
         dots += load(soft + j) * shifted;
         norms += e;
         store(x + j, e);
-      }
+      });
       const float norm = sum(norms), log_norm = std::log(norm);
       losses[row] = double(scale) * (alpha * (log_norm - (own - top)) +
                                      (1 - alpha) * (log_norm * soft_total - sum(dots)));
@@ -205,24 +213,20 @@ struct Step {
     sample_count[label] += seen;
   }
 
-  // Copies a row to the padded `x`. Returns its largest foreground score, or NaN if any of its
-  // scores is not finite.
+  // Copies a row to `x`. Returns its largest foreground score, or NaN if any score is not finite.
   float copy_row(int64_t row, float* x) const {
     const Score* from = scores + row * columns;
-    Floats tops = PADDING - Floats{}, probe{};
+    Floats tops = -FLT_MAX - Floats{}, probe{};
     for_each_vector(classes, [&](int64_t j, auto n) {
-      Floats here = load(from + j, n, PADDING);
-      tops = here > tops ? here : tops;
+      Floats here = load(from + j, n);
+      Floats known = first(here, n, -FLT_MAX);
+      tops = known > tops ? known : tops;
       probe += here * 0;  // NaN where a score is not finite
       store(x + j, here);
     });
     if (columns > classes) {
-      Floats background = load(from + classes, 1, PADDING);
-      if (classes % LANES)
-        x[classes] = background[0];
-      else
-        store(x + classes, background);
-      probe += background * 0;
+      x[classes] = load(from + classes, 1)[0];
+      probe[0] += x[classes] * 0;
     }
     return largest(tops) + sum(probe);
   }
@@ -230,7 +234,9 @@ struct Step {
   // Whether no score before the label's is as large: of equal scores the first one leads.
   static bool is_first(const float* x, int64_t label, float lead) {
     Ints equal{};
-    for_each_vector(label, [&](int64_t j, auto n) { equal |= load(x + j, n, PADDING) == lead; });
+    for_each_vector(label, [&](int64_t j, auto n) {
+      equal |= first(load(x + j), n, NAN) == lead;
+    });
     for (int lane = 0; lane < LANES; ++lane)
       if (equal[lane]) return false;
     return true;
@@ -240,7 +246,7 @@ struct Step {
   // -inf costs nothing where its target is 0. Returns the loss.
   float learn_plainly(int64_t row, int64_t label, float scale, Score* slope) const {
     const float* soft = soft_labels + label * columns;
-    auto score = [&](int64_t j) { return load(scores + row * columns + j, 1, 0)[0]; };
+    auto score = [&](int64_t j) { return load(scores + row * columns + j, 1)[0]; };
     auto target = [&](int64_t j) { return (1 - alpha) * soft[j] + (j == label ? alpha : 0); };
     float top = score(0), norm = 0, total = 0, loss = 0;
     for (int64_t j = 0; j < columns; ++j) top = score(j) > top ? score(j) : top;
@@ -259,9 +265,9 @@ struct Step {
 
 }  // namespace
 
-// Returns the sum of the weighted losses. Labels must lie in [0, columns). See `Step`.
+// Returns the weighted sum of the losses. Labels must lie in [0, columns). See `Step`.
 #define OLS_CROSS_ENTROPY(NAME, SCORE)                                                          \
-  extern "C" double NAME(int64_t rows, int64_t columns, int64_t classes, const SCORE* scores,    \
+  extern "C" float NAME(int64_t rows, int64_t columns, int64_t classes, const SCORE* scores,    \
                          const int64_t* labels, const float* weights, double factor,             \
                          double alpha, const float* soft_labels, SCORE* gradient,                \
                          float* prob_sum, float* correct_count, float* sample_count,             \

@@ -7,6 +7,7 @@ of it when it is first needed, in about two seconds, which is kept in `~/.cache/
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import hashlib
@@ -38,21 +39,24 @@ class CannotCompileError(RuntimeError):
     """The machine has no C++ compiler that can make the library; the message says what to do."""
 
 
-def can_fuse(logits: Tensor, label: Tensor, state: SoftLabelState) -> bool:
+def can_fuse(logits: Tensor, label: Tensor, weight: Tensor | None, state: SoftLabelState) -> bool:
     """Whether `fused_cross_entropy` can take a batch: (N, C) logits and class indices (N,).
 
-    It cannot where no gradient is wanted, where somebody traces, away from the CPU, in another type
-    than float32 and bfloat16, and with labels outside [0, C), wrong or ignored ones.
+    It cannot where no gradient is wanted (or one of the weight), where somebody traces, away from
+    the CPU, in another type than float32 and bfloat16, and with labels outside [0, C), wrong or
+    ignored ones.
     """
     soft_labels = state.soft_labels
     if not (
         logits.requires_grad
         and torch.is_grad_enabled()
         and not torch.compiler.is_compiling()
-        and type(logits) is type(soft_labels) is Tensor
-        and logits.device.type == soft_labels.device.type == 'cpu'
+        and type(logits) is type(label) is type(soft_labels) is Tensor
+        and logits.device.type == label.device.type == soft_labels.device.type == 'cpu'
+        and (weight is None or (weight.device.type == 'cpu' and not weight.requires_grad))
         and logits.dtype in (torch.float32, torch.bfloat16)
         and soft_labels.dtype == torch.float32  # FSDP may have changed it
+        and soft_labels.is_contiguous()
         and label.dim() == 1
         and len(label)
     ):
@@ -72,7 +76,8 @@ def fused_cross_entropy(
     """Return the loss of a batch and add its correct samples to the state's sums.
 
     Equals `mix_targets` and `cross_entropy`, weighted and summed, and `state.accumulate` after
-    them, but for the rounding of float32. Cannot be differentiated twice.
+    them, but for the rounding of float32. Cannot be differentiated twice; and whoever goes back
+    twice (retain_graph=True) must not change the gradient of the first time in place.
 
     Args:
         logits: (N, C) float32 or bfloat16 on the CPU; computed in float32.
@@ -92,7 +97,7 @@ def fused_cross_entropy(
 
 
 class _FusedCrossEntropy(torch.autograd.Function):
-    """The gradient comes with the loss; going back only multiplies it."""
+    """The gradient comes with the loss; going back multiplies it, if there is something to."""
 
     @staticmethod
     def forward(
@@ -144,9 +149,14 @@ def compiled_library() -> dict[torch.dtype, Callable[..., float]]:
     """The compiled function for each type of logits, made at the first call.
 
     Raises:
-        CannotCompileError: There is no compiler, or it failed.
+        CannotCompileError: There is no library yet, and no compiler that makes one.
     """
-    loaded = ctypes.CDLL(str(_compiled()))
+    try:
+        loaded = _load_library()
+    except OSError as error:
+        raise CannotCompileError(
+            f'The library of {SOURCE.name} could not be made or loaded: {error}.'
+        ) from error
     size, pointer, real = ctypes.c_int64, ctypes.c_void_p, ctypes.c_double
     functions: dict[torch.dtype, Any] = {
         torch.float32: loaded.ols_cross_entropy_float32,
@@ -154,61 +164,63 @@ def compiled_library() -> dict[torch.dtype, Callable[..., float]]:
     }
     for function in functions.values():
         function.argtypes = [*[size] * 3, *[pointer] * 3, *[real] * 2, *[pointer] * 5, ctypes.c_int]
-        function.restype = real
+        function.restype = ctypes.c_float
     return functions
 
 
-def _compiled() -> Path:
-    """Path of the library for this machine; compiles it if the cache has none."""
-    command = [*_compiler(), *FLAGS, str(SOURCE)]
-    identity = '\n'.join([shlex.join(command[:-1]), _processor(), SOURCE.read_text('utf-8')])
+def _load_library() -> ctypes.CDLL:
+    """From the cache, or compiled and put there for others; where that cannot be, just loaded."""
+    identity = '\n'.join([*FLAGS, _processor(), SOURCE.read_text('utf-8')])
     name = f'fused_cross_entropy-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.so'
-    path = _cache() / name
-    if not path.exists():
-        # Other processes see a whole file or none.
-        unfinished = path.with_suffix(f'.{os.getpid()}.tmp')
-        try:
-            done = subprocess.run(
-                [*command, '-o', str(unfinished)], capture_output=True, text=True, check=False
-            )
-        except OSError as error:
-            raise CannotCompileError(f'`{command[0]}` could not be started: {error}.') from error
-        if done.returncode:
-            raise CannotCompileError(
-                f'`{shlex.join(command)}` failed:\n{done.stderr.strip()[-2000:]}'
-            )
-        unfinished.replace(path)
-    return path
+    folder = _cache_folder()
+    if folder and (folder / name).exists():
+        return ctypes.CDLL(str(folder / name))
+    with tempfile.TemporaryDirectory(prefix='mmdet_ols-') as made:
+        library = Path(made, name)
+        _compile(library)
+        if folder:
+            with contextlib.suppress(OSError):
+                folder.mkdir(parents=True, exist_ok=True)
+                with tempfile.NamedTemporaryFile(dir=folder, delete=False) as unfinished:
+                    unfinished.write(library.read_bytes())
+                # Other processes see a whole file or none.
+                library = Path(unfinished.name).replace(folder / name)
+        return ctypes.CDLL(str(library))
 
 
-def _compiler() -> list[str]:
+def _compile(library: Path) -> None:
     if os.environ.get('CXX'):
-        return shlex.split(os.environ['CXX'])
-    for name in COMPILERS:
-        if shutil.which(name):
-            return [name]
-    raise CannotCompileError(
-        f'No C++ compiler was found ({", ".join(COMPILERS)}): install one (Debian: apt install '
-        'g++), or name yours in the environment variable CXX.'
-    )
+        compiler = shlex.split(os.environ['CXX'])
+    else:
+        compiler = [name for name in COMPILERS if shutil.which(name)][:1]
+    if not compiler:
+        raise CannotCompileError(
+            f'No C++ compiler was found ({", ".join(COMPILERS)}): install one (Debian: apt install '
+            'g++), or name yours in the environment variable CXX.'
+        )
+    command = [*compiler, *FLAGS, str(SOURCE), '-o', str(library)]
+    done = subprocess.run(command, capture_output=True, text=True, errors='replace', check=False)
+    if done.returncode:
+        raise CannotCompileError(
+            f'`{shlex.join(command)}` failed. Another compiler can be named in the environment '
+            f'variable CXX. It said:\n{done.stderr.strip()[-2000:]}'
+        )
 
 
 def _processor() -> str:
     """What the library is compiled for: one home folder may serve several kinds of machines."""
+    names = ('flags', 'Features', 'CPU part')  # the first on x86, the others on ARM
     try:
         lines = Path('/proc/cpuinfo').read_text('utf-8').splitlines()
     except OSError:  # not Linux
-        return platform.platform() + platform.processor()
-    return platform.machine() + next((line for line in lines if line.startswith('flags')), '')
+        lines = [platform.platform(), platform.processor()]
+    else:
+        lines = sorted({line for line in lines if line.startswith(names)})
+    return '\n'.join([platform.machine(), *lines])
 
 
-def _cache() -> Path:
-    home = os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'
+def _cache_folder() -> Path | None:
     try:
-        folder = Path(home, 'mmdet_ols')
-        folder.mkdir(parents=True, exist_ok=True)
-        if os.access(folder, os.W_OK):
-            return folder
-    except (OSError, RuntimeError):  # no home
-        pass
-    return Path(tempfile.mkdtemp(prefix='mmdet_ols-'))
+        return Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache', 'mmdet_ols')
+    except RuntimeError:  # a user without a home
+        return None

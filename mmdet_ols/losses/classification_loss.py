@@ -57,6 +57,8 @@ class ClassificationLoss(ScoreColumns):
 
     #: Whether there is a `shortcut`.
     has_fused_form = False
+    #: Whether what a sample costs is a matter of that sample alone.
+    samples_are_independent = True
 
     def __init__(
         self,
@@ -214,17 +216,14 @@ class ClassificationLoss(ScoreColumns):
         loss = self.shortcut(logits, label, weight, avg_factor, reduction, ignore_index)
         if loss is not None:
             return loss
-        if weight is not None and reduction != 'none' and may_select(weight):
-            if avg_factor is None and reduction == 'mean' and not self.avg_non_ignore:
-                avg_factor = logits.numel() if self.use_sigmoid else len(logits)
-            if avg_factor is not None or reduction == 'sum':
-                # What weighs nothing costs nothing. A YOLO head sends a hundred times as much of it
-                # as of all else.
-                rows = weight.any(-1).nonzero().squeeze(1)
-                if len(rows) < len(weight):
-                    logits, label, weight = (
-                        tensor.index_select(0, rows) for tensor in (logits, label, weight)
-                    )
+        if weight is not None and self._may_leave_out(weight, avg_factor, reduction):
+            rows = weight.any(-1).nonzero().squeeze(1)
+            if len(rows) < len(weight):
+                if avg_factor is None and reduction == 'mean':
+                    avg_factor = logits.numel() if self.use_sigmoid else len(logits)
+                logits, label, weight = (
+                    tensor.index_select(0, rows) for tensor in (logits, label, weight)
+                )
         valid = label != ignore_index
         if as_rows or self.use_sigmoid:
             valid = valid & (label >= 0)
@@ -258,6 +257,22 @@ class ClassificationLoss(ScoreColumns):
         """
         return None
 
+    def _may_leave_out(
+        self, weight: Tensor, avg_factor: float | Tensor | None, reduction: str
+    ) -> bool:
+        """Whether samples of weight 0 can be left out: a YOLO head sends a hundred for each other.
+
+        What weighs nothing costs nothing, whatever its scores; but it may have to be counted.
+        """
+        counted = self.avg_non_ignore and avg_factor is None and reduction == 'mean'
+        return (
+            self.samples_are_independent
+            and reduction != 'none'
+            and not counted
+            and not weight.requires_grad
+            and may_select(weight)
+        )
+
     def _run(self, *args: Any) -> Tensor:
         """`_compute`, compiled if that was asked for and can be."""
         if self.implementation != 'compiled' or torch.compiler.is_compiling():
@@ -266,14 +281,15 @@ class ClassificationLoss(ScoreColumns):
 
         try:
             return _compiled_compute()(self, *args)
-        except TorchDynamoException as error:
+        except (TorchDynamoException, RuntimeError) as error:
+            loss = self._compute(*args)  # raises by itself if the call is wrong
             warnings.warn(
                 f'{type(self).__name__} could not be compiled, and is computed operation by '
                 f"operation from now on (implementation='plain'): {error}",
                 stacklevel=2,
             )
             self.implementation = 'plain'
-            return self._compute(*args)
+            return loss
 
     def _compute(
         self,

@@ -134,7 +134,8 @@ class OLSLoss(ClassificationLoss, SoftLabelState):
             and self.column_weight is None
             and (reduction == 'mean' or (reduction == 'sum' and avg_factor is None))
             and not 0 <= ignore_index < self.num_columns
-            and can_fuse(logits, label, self)
+            and not (isinstance(avg_factor, Tensor) and avg_factor.requires_grad)
+            and can_fuse(logits, label, weight, self)
         ):
             return None
         factor = self.loss_weight

@@ -64,6 +64,8 @@ class PairwiseConfusionLoss(ClassificationLoss):
         tensor(1.0986)
     """
 
+    samples_are_independent = False
+
     def __init__(
         self,
         num_classes: int,
