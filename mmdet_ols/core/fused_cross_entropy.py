@@ -36,7 +36,7 @@ SCORES_PER_THREAD = 2**20
 
 
 class CannotCompileError(RuntimeError):
-    """The machine has no C++ compiler that can make the library; the message says what to do."""
+    """This machine cannot make the compiled form; the message says why, and what to do."""
 
 
 def can_fuse(logits: Tensor, label: Tensor, weight: Tensor | None, state: SoftLabelState) -> bool:
@@ -52,7 +52,8 @@ def can_fuse(logits: Tensor, label: Tensor, weight: Tensor | None, state: SoftLa
         and torch.is_grad_enabled()
         and not torch.compiler.is_compiling()
         and type(logits) is type(label) is type(soft_labels) is Tensor
-        and logits.device.type == label.device.type == soft_labels.device.type == 'cpu'
+        and logits.device.type == label.device.type == 'cpu'
+        and soft_labels.device.type == state.prob_sum.device.type == 'cpu'
         and (weight is None or (weight.device.type == 'cpu' and not weight.requires_grad))
         and logits.dtype in (torch.float32, torch.bfloat16)
         and soft_labels.dtype == torch.float32  # FSDP may have changed it
@@ -112,7 +113,6 @@ class _FusedCrossEntropy(torch.autograd.Function):
         logits, label = logits.contiguous(), label.contiguous()
         weight = None if weight is None else weight.contiguous()
         gradient = torch.empty_like(logits)
-        state._follow_buffer()
         loss = compiled_library()[logits.dtype](
             *logits.shape,
             state.num_classes,
@@ -174,7 +174,8 @@ def _load_library() -> ctypes.CDLL:
     name = f'fused_cross_entropy-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.so'
     folder = _cache_folder()
     if folder and (folder / name).exists():
-        return ctypes.CDLL(str(folder / name))
+        with contextlib.suppress(OSError):  # made in another container, or broken
+            return ctypes.CDLL(str(folder / name))
     with tempfile.TemporaryDirectory(prefix='mmdet_ols-') as made:
         library = Path(made, name)
         _compile(library)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from mmdet_ols.core import (
+    CannotCompileError,
     ScoreColumns,
     binary_cross_entropy,
     binary_focal_loss,
@@ -273,23 +274,33 @@ class ClassificationLoss(ScoreColumns):
             and may_select(weight)
         )
 
-    def _run(self, *args: Any) -> Tensor:
+    def _run(
+        self,
+        logits: Tensor,
+        label: Tensor,
+        valid: Tensor,
+        weight: Tensor | None,
+        avg_factor: float | Tensor | None,
+        reduction: str,
+    ) -> Tensor:
         """`_compute`, compiled if that was asked for and can be."""
+        compute = functools.partial(self._compute, logits, label, valid, weight)
         if self.implementation != 'compiled' or torch.compiler.is_compiling():
-            return self._compute(*args)
+            return compute(avg_factor, reduction)
         from torch._dynamo.exc import TorchDynamoException
 
+        if avg_factor is not None:  # a number would be a constant: compiled anew for each
+            avg_factor = torch.as_tensor(avg_factor)
         try:
-            return _compiled_compute()(self, *args)
-        except (TorchDynamoException, RuntimeError) as error:
-            loss = self._compute(*args)  # raises by itself if the call is wrong
+            return _compiled_compute()(self, *compute.args, avg_factor, reduction)
+        except (TorchDynamoException, CannotCompileError) as error:
             warnings.warn(
                 f'{type(self).__name__} could not be compiled, and is computed operation by '
                 f"operation from now on (implementation='plain'): {error}",
                 stacklevel=2,
             )
             self.implementation = 'plain'
-            return loss
+            return compute(avg_factor, reduction)
 
     def _compute(
         self,
@@ -412,4 +423,7 @@ class ClassificationLoss(ScoreColumns):
 @functools.cache
 def _compiled_compute() -> Callable[..., Tensor]:
     # Of the class, not of a loss: a bound method would follow a loss into its copies.
-    return torch.compile(ClassificationLoss._compute)
+    try:
+        return torch.compile(ClassificationLoss._compute)
+    except RuntimeError as error:  # not on this platform
+        raise CannotCompileError(str(error)) from error
