@@ -14,6 +14,8 @@ from mmdet_ols.core.score_columns import ScoreColumns
 STARTS = ('uniform', 'zeros', 'label_smoothing')
 EMPTY_CLASS_RULES = ('keep', 'uniform')
 DIVISORS = ('total', 'count')
+#: A roll-over makes new rows of some 16 MB at a time; all of 21,841 classes are 1.9 GB.
+BLOCK_ENTRIES = 2**22
 #: The tensors that count since the last roll-over. They differ from rank to rank until then.
 SUMS = ('prob_sum', 'correct_count', 'sample_count')
 
@@ -189,27 +191,35 @@ class SoftLabelState(ScoreColumns):
 
     def _put_into_use(self) -> None:
         """Make from what all ranks collected what is in use from now on."""
-        prob_sum = self.prob_sum[: self.num_classes]
-        correct = self.correct_count[: self.num_classes]
-        rows = self.soft_labels[: self.num_classes]  # a view: the background row stays as it is
-
-        divisor = (prob_sum.sum(1) if self.divide_by == 'total' else correct)[:, None]
-        if self.empty_class == 'keep':
-            fallback = rows
-        else:
-            fallback = torch.full_like(rows, 1 / self.num_columns)
-        # A total of 0 can occur with correct samples too: sigmoid scores underflow.
-        new_rows = torch.where(divisor > 0, prob_sum / divisor, fallback)
-        if self.freeze_confidence is not None:
-            frozen = rows.amax(1, keepdim=True) >= self.freeze_confidence
-            new_rows = torch.where(frozen, rows, new_rows)
-        rows.copy_(new_rows)
+        for block in self._blocks():
+            prob_sum, correct = self.prob_sum[block], self.correct_count[block]
+            rows = self.soft_labels[block]  # a view: the background row stays as it is
+            divisor = (prob_sum.sum(1) if self.divide_by == 'total' else correct)[:, None]
+            if self.empty_class == 'keep':
+                fallback = rows
+            else:
+                fallback = torch.full_like(rows, 1 / self.num_columns)
+            # A total of 0 can occur with correct samples too: sigmoid scores underflow.
+            new_rows = torch.where(divisor > 0, prob_sum / divisor, fallback)
+            if self.freeze_confidence is not None:
+                frozen = rows.amax(1, keepdim=True) >= self.freeze_confidence
+                new_rows = torch.where(frozen, rows, new_rows)
+            rows.copy_(new_rows)
 
     def _describe_rows(self) -> tuple[Tensor, Tensor]:
         """The share of its own class, and the entropy, of each class's soft label (K,), (K,)."""
-        rows = self.soft_labels[: self.num_classes]
-        shares = rows / rows.sum(1, keepdim=True).clamp(min=1e-12)
-        return rows.diagonal(), torch.special.entr(shares).sum(1)
+        entropies = []
+        for block in self._blocks():
+            rows = self.soft_labels[block]
+            shares = rows / rows.sum(1, keepdim=True).clamp(min=1e-12)
+            entropies.append(torch.special.entr(shares).sum(1))
+        return self.soft_labels.diagonal()[: self.num_classes], torch.cat(entropies)
+
+    def _blocks(self) -> list[slice]:
+        """All foreground classes, few enough at a time that what is made of them stays small."""
+        size = max(1, BLOCK_ENTRIES // self.num_columns)
+        starts = range(0, self.num_classes, size)
+        return [slice(start, min(start + size, self.num_classes)) for start in starts]
 
     @torch.no_grad()
     def reduce_sums(self, group: dist.ProcessGroup | None = None) -> None:

@@ -14,7 +14,7 @@ from reference import Reference
 from torch import nn
 from torch.testing import assert_close
 
-from mmdet_ols.core import SUMS, SoftLabelState
+from mmdet_ols.core import SUMS, SoftLabelState, soft_labels
 
 C = 3
 STATE = ('soft_labels', *SUMS)
@@ -192,6 +192,23 @@ def test_roll_over_by_hand():
     assert_close(report.empty_classes, torch.tensor(1.0))
     assert_close(report.confidence, torch.tensor((0.7 + 0.5 + third) / 3))
     assert_close(report.entropy, torch.tensor(sum(entropies) / 3))
+
+
+@pytest.mark.parametrize('background', [False, True])
+@pytest.mark.parametrize('entries', [1, 15])
+def test_roll_over_in_blocks_is_the_same(entries, background, monkeypatch):
+    whole = SoftLabelState(7, background, freeze_confidence=0.6)
+    teach(whole, *random_batch(60, 7 + background, 7))
+    blocks = copy.deepcopy(whole)
+    for _ in range(2):
+        expected = whole.update_soft_labels()
+        with monkeypatch.context() as changed:
+            changed.setattr(soft_labels, 'BLOCK_ENTRIES', entries)
+            assert_close(blocks.update_soft_labels(), expected, equal_nan=True)
+        assert_close(tensors(blocks), tensors(whole), rtol=0, atol=0)
+        for state in (whole, blocks):
+            state.prob_sum.copy_(torch.eye(7 + background) + 0.1)
+            state.correct_count.fill_(1)
 
 
 def test_report_leaves_the_background_out():
