@@ -110,6 +110,7 @@ OTHER_METHODS = {
     'SCELoss': (dict(alpha=1.0, beta=0.0), {}),
     'TfKDRegLoss': (dict(alpha=0.0), {}),
     'OLSSingleLoss': (dict(alpha=1.0), {}),
+    'OLSSparseLoss': (dict(alpha=1.0, top_m=2), dict(top_m=2)),
 }
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from mmdet_ols.core import SUMS
+from mmdet_ols.core import SUMS, SparseSoftLabels, dense_soft_labels
 
 if TYPE_CHECKING:
     import numpy as np
@@ -109,7 +109,7 @@ def table_of_pairs(pairs: Sequence[ConfusedPair]) -> str:
 
 
 def soft_labels_in_checkpoint(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
-    """Every soft-label matrix of a checkpoint, by the name of its loss.
+    """Every soft-label matrix of a checkpoint, by the name of its loss; sparse ones made dense.
 
     Args:
         checkpoint: As `torch.load` gives it: MMEngine's, or a bare state dict.
@@ -118,11 +118,15 @@ def soft_labels_in_checkpoint(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
         ValueError: It holds none.
     """
     state = checkpoint.get('state_dict', checkpoint)
-    found = {
-        key.rpartition('.')[0]: value
-        for key, value in state.items()
-        if key.rpartition('.')[2] == 'soft_labels' and key[: -len('soft_labels')] + SUMS[0] in state
-    }
+    sparse = SparseSoftLabels.in_use
+    found = {}
+    for key, value in state.items():
+        loss, _, name = key.rpartition('.')
+        prefix = key[: -len(name)]
+        if name == 'soft_labels' and prefix + SUMS[0] in state:
+            found[loss] = value
+        elif name == sparse[0] and all(prefix + part in state for part in sparse):
+            found[loss] = dense_soft_labels(*(state[prefix + part] for part in sparse))
     if not found:
         raise ValueError(
             'The checkpoint holds no soft labels: it was trained without an online soft-label loss '

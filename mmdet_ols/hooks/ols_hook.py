@@ -176,7 +176,7 @@ class OLSHook(Hook):
         self.before_run(runner)  # FlexibleRunner loads first
         state = checkpoint.get('state_dict', checkpoint)
         for name, loss in self._losses.items():
-            if f'{name}.soft_labels' not in state:
+            if f'{name}.{loss.in_use[0]}' not in state:
                 self._absent.append(name)
             for key in loss.collected:
                 sums = state.get(f'{name}.{key}')
@@ -231,8 +231,9 @@ class OLSHook(Hook):
         from mmdet_ols.analysis import draw_soft_labels, fitting_names
 
         metainfo = getattr(runner.train_dataloader.dataset, 'metainfo', {})
-        names = fitting_names(loss.soft_labels, metainfo.get('classes'))
-        image = draw_soft_labels(loss.soft_labels, names, title=f'{name}, {step}')
+        soft_labels = loss.soft_labels
+        names = fitting_names(soft_labels, metainfo.get('classes'))
+        image = draw_soft_labels(soft_labels, names, title=f'{name}, {step}')
         runner.visualizer.add_image(f'soft_labels_{name}', image, step=step)
 
     def _records(self, loss: SoftLabelState) -> bool:
@@ -240,7 +241,7 @@ class OLSHook(Hook):
         from mmengine.dist import is_main_process
 
         if self.record_interval is None:
-            return is_main_process() and len(loss.soft_labels) <= MAX_RECORDED
+            return is_main_process() and loss.num_columns <= MAX_RECORDED
         return is_main_process() and self.record_interval > 0
 
     def _record(self, runner: Any, name: str, loss: SoftLabelState, step: int) -> None:

@@ -5,6 +5,7 @@ from mmdet_ols.losses.disturb_label_loss import DisturbLabelLoss
 from mmdet_ols.losses.ls_loss import LSLoss
 from mmdet_ols.losses.ols_loss import OLSLoss
 from mmdet_ols.losses.ols_single_loss import OLSSingleLoss
+from mmdet_ols.losses.ols_sparse_loss import OLSSparseLoss
 from mmdet_ols.losses.pairwise_confusion_loss import PairwiseConfusionLoss
 from mmdet_ols.losses.sce_loss import SCELoss
 from mmdet_ols.losses.tf_kd_reg_loss import TfKDRegLoss
@@ -15,6 +16,7 @@ __all__ = [
     'LSLoss',
     'OLSLoss',
     'OLSSingleLoss',
+    'OLSSparseLoss',
     'PairwiseConfusionLoss',
     'SCELoss',
     'TfKDRegLoss',

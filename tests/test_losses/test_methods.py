@@ -23,6 +23,7 @@ from mmdet_ols import (
     LSLoss,
     OLSLoss,
     OLSSingleLoss,
+    OLSSparseLoss,
     PairwiseConfusionLoss,
     SCELoss,
     TfKDRegLoss,
@@ -182,6 +183,15 @@ def with_banks(**options):
     return criterion
 
 
+def with_sparse_soft_labels(**options):
+    """As many entries as columns: the target is that of `with_soft_labels`."""
+    criterion = OLSSparseLoss(C, top_m=C + 1, **options)
+    values, columns = fixed_soft_labels(criterion).sort(descending=True)
+    criterion.soft_columns.copy_(columns)
+    criterion.soft_values.copy_(values)
+    return criterion
+
+
 def fixed_soft_labels(criterion):
     size = criterion.num_columns
     rows = torch.zeros(size, size)
@@ -199,6 +209,7 @@ def soft_label_loop(scores, rows, sigmoid):
 METHODS = {
     'LS': Method(partial(LSLoss, C, 0.2), partial(smoothing_loop, epsilon=0.2)),
     'OLS': Method(partial(with_soft_labels, alpha=0.3), soft_label_loop),
+    'OLS, sparse': Method(partial(with_sparse_soft_labels, alpha=0.3), soft_label_loop),
     # A row's partner is drawn; what is drawn is tested below.
     'OLS-Single': Method(partial(with_banks, alpha=0.3), soft_label_loop, rows=False),
     'soft bootstrapping': Method(

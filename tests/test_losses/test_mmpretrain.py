@@ -23,6 +23,7 @@ LOSSES = [
     dict(type='LSLoss', num_classes=C),
     dict(type='OLSLoss', num_classes=C),
     dict(type='OLSSingleLoss', num_classes=C),
+    dict(type='OLSSparseLoss', num_classes=C, top_m=2),
     dict(type='PairwiseConfusionLoss', num_classes=C),
     dict(type='SCELoss', num_classes=C),
     dict(type='TfKDRegLoss', num_classes=C),

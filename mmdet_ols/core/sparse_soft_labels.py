@@ -1,0 +1,365 @@
+"""Soft labels of very many classes: of each row the largest entries, and one value for the rest.
+
+At 21,841 classes the two matrices of `SoftLabelState` take 3.8 GB. Almost all of it is the long
+tail of thousands of classes that a class is hardly ever taken for. Here a class keeps the m columns
+that its samples are taken for most, and all other columns share what remains evenly. Nothing makes
+a (C, C) matrix: neither the start, nor a batch, nor a roll-over over several ranks.
+
+**In use** are m columns of a class with their values, and the value of every other column. With
+m = C that is the dense row.
+
+**Collecting** is the harder half, for which columns a class will need is known at the end of a
+period alone. So each class has 2m *slots*. A slot tracks a column: it sums what comes for it from
+then on. Of a batch, the rows of a class are added up first; the tracked columns take what is
+theirs, and the largest m of the others apply for a slot. Whoever may have had the most altogether,
+
+    bound = sum + missed,
+
+has a slot from then on, and the least bounds go. `missed` is what may have come for a column
+before it was tracked. No column without a slot had more than `untracked`: the largest bound that
+ever went, or did not apply. This is the Space-Saving sketch (Metwally, Agrawal and El Abbadi 2005,
+"Efficient computation of frequent and top-k elements in data streams"), here with weights instead
+of single items and a batch at a time. At any moment, up to rounding,
+
+    sum <= what has come for a tracked column <= sum + missed,
+           what has come for any other column <= untracked.
+
+So a column that grows in small steps is not kept out by those that came first: `untracked` grows
+with it until it has a slot. What it had before is not in its sum then; it is part of the rest.
+
+Two things are not as usual. The value of a column is its sum, and not its bound: the bound tells
+who comes first, but as a value it would credit a latecomer with the probability of others. And
+there are twice as many slots as entries that will be kept, since in the last slots columns come and
+go. On simulated rows with m = 50 of 1,000 classes this took the distance to the dense rows from 50
+to 4 % above the least that is possible with m entries (three times as many: 1 %). To start with the
+columns of the last period helped on some streams and did harm on others, and is left out.
+
+**Ranks** merge as batches do: one after the other hands its slots round, and all fold them into the
+same result. Sums of the same column add up; for a column that only one of the two tracks, the
+other's `untracked` is what may have been missed.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, NamedTuple
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from mmdet_ols.core.soft_labels import SoftLabelState, _world_size, may_select
+
+#: So many times the entries that are kept are tracked in a period.
+SLOTS_PER_ENTRY = 2
+#: So many classes of two ranks are merged at a time: sorting takes more memory than the state.
+CLASSES_AT_A_TIME = 2048
+
+
+class SparseSoftLabels(SoftLabelState):
+    """A `SoftLabelState` that keeps the top entries of each row and spreads the rest evenly.
+
+    The module's docstring explains how. If `top_m` is C, it is `SoftLabelState` up to rounding.
+
+    Args:
+        num_classes: See `SoftLabelState`.
+        top_m: m, how many entries of each soft label are kept, at least 1; C at most, whatever is
+            asked for. The state takes 32 m C bytes.
+        **options: The other arguments of `SoftLabelState`.
+
+    State:
+        soft_columns (C, m): buffer, int32; the columns of the entries in use, largest entry first.
+        soft_values (C, m): buffer; these entries.
+        soft_rest (C,): buffer; the entry of each other column.
+        slot_column (C, S): int32, with S = 2m slots (C at most); the columns that are tracked since
+            the last roll-over. Has no meaning where `prob_total` is 0.
+        slot_sum (C, S): what has come for them: sums of probabilities of correct samples.
+        slot_missed (C, S): at most so much came for them before they were tracked.
+        untracked (C,): at most so much has come for a column that is not tracked.
+        prob_total (C,): what has come for all columns together.
+        correct_count (C,), sample_count (C,): as in `SoftLabelState`.
+
+        Float32 but for the columns, in the state dict, made here and changed in place.
+    """
+
+    in_use = ('soft_columns', 'soft_values', 'soft_rest')
+    collected = (  # begins as `Slots` does
+        'slot_column',
+        'slot_sum',
+        'slot_missed',
+        'untracked',
+        'prob_total',
+        'correct_count',
+        'sample_count',
+    )
+
+    soft_columns: Tensor
+    soft_values: Tensor
+    soft_rest: Tensor
+    slot_column: Tensor
+    slot_sum: Tensor
+    slot_missed: Tensor
+    untracked: Tensor
+    prob_total: Tensor
+
+    def __init__(self, num_classes: int, top_m: int = 100, **options: Any) -> None:
+        if not isinstance(top_m, int) or top_m < 1:
+            raise ValueError(f'`top_m` must be a positive integer, but got {top_m!r}.')
+        self.top_m = top_m  # before all else, since the state is made in there
+        super().__init__(num_classes, **options)
+
+    def _make_rows(self) -> None:
+        size = self.num_columns
+        self.top_m = min(self.top_m, size)
+        self.num_slots = min(SLOTS_PER_ENTRY * self.top_m, size)
+
+        if self.start == 'label_smoothing':
+            own, other = 0.9 if size > 1 else 1.0, 0.1 / max(size - 1, 1)
+        else:
+            own = other = 1 / size if self.start == 'uniform' else 0.0
+        places = torch.arange(self.top_m)
+        self.register_buffer('soft_columns', ((torch.arange(size)[:, None] + places) % size).int())
+        self.register_buffer('soft_values', torch.full((size, self.top_m), other))
+        self.register_buffer('soft_rest', torch.full((size,), other if self.top_m < size else 0.0))
+        self.soft_values[:, 0] = own  # the columns begin with the class itself
+        if self.background:
+            self.soft_values[-1], self.soft_rest[-1] = (places == 0).float(), 0
+
+        shape = (size, self.num_slots)
+        self.slot_column = torch.zeros(shape, dtype=torch.int32)
+        self.slot_sum, self.slot_missed = torch.zeros(shape), torch.zeros(shape)
+        self.untracked, self.prob_total = torch.zeros(size), torch.zeros(size)
+
+    # --- in use -----------------------------------------------------------------------------------
+
+    @property
+    def soft_labels(self) -> Tensor:  # type: ignore[override]
+        """The dense matrix (C, C), made anew by each call: 1.9 GB for 21,841 classes."""
+        return dense_soft_labels(self.soft_columns, self.soft_values, self.soft_rest)
+
+    def mixed_targets(
+        self, label: Tensor, alpha: float, valid: Tensor, dtype: torch.dtype
+    ) -> Tensor:
+        """`mix_targets` without a matrix; (N, C) in `dtype`.
+
+        Rows as labels cost m additions for each entry that is not 0, of which mixup makes two a
+        sample. On a GPU, which would have to be waited for to know them, for every entry.
+        """
+        if label.dim() == 2:
+            rows = torch.where(valid, label, 0).to(dtype)
+            return alpha * rows + (1 - alpha) * self._times_soft_labels(rows)
+        index, there = torch.where(valid, label, 0), valid.to(dtype)[:, None]
+        soft = (1 - alpha) * there
+        target = (soft * self.soft_rest[index, None]).repeat(1, self.num_columns)
+        target.scatter_(1, self.soft_columns[index].long(), soft * self.soft_values[index])
+        return target.scatter_add_(1, index[:, None], alpha * there)
+
+    def _times_soft_labels(self, rows: Tensor) -> Tensor:
+        """rows @ S, (N, C): the rest everywhere, then the entries one after the other."""
+        product = (rows * self.soft_rest).sum(1, keepdim=True).repeat(1, self.num_columns)
+        if may_select(rows):
+            sample, label = rows.nonzero(as_tuple=True)
+        else:
+            place = torch.arange(rows.numel(), device=rows.device)
+            sample, label = place // self.num_columns, place % self.num_columns
+        share, start = rows[sample, label], sample * self.num_columns
+        above_rest = (self.soft_values - self.soft_rest[:, None]).to(rows.dtype)
+        for entry in range(self.top_m):
+            place = start + self.soft_columns[label, entry]
+            product.view(-1).index_add_(0, place, share * above_rest[label, entry])
+        return product
+
+    def _put_into_use(self) -> None:
+        classes = slice(self.num_classes)  # the background row stays as it is
+        prob_total, correct = self.prob_total[classes], self.correct_count[classes]
+        slots = self._slots(classes)
+        # Stable, so that all ranks find the same order.
+        values, order = slots.total.sort(dim=1, descending=True, stable=True)
+        values, order = values[:, : self.top_m], order[:, : self.top_m]
+        columns = slots.column.gather(1, order)
+        others = self.num_columns - self.top_m
+        rest = (prob_total - values.sum(1)).clamp(min=0) / others if others else 0 * prob_total
+        divisor = prob_total if self.divide_by == 'total' else correct
+        new = (columns, values / divisor[:, None], rest / divisor)
+
+        used = [getattr(self, name)[classes] for name in self.in_use]  # views
+        taught = divisor > 0  # a total of 0 can occur with correct samples: sigmoid underflows
+        largest = torch.maximum(used[1].amax(1), used[2])
+        frozen = largest >= (self.freeze_confidence or torch.inf)
+        if self.empty_class == 'uniform':
+            empty = ~taught & ~frozen
+            used[1].masked_fill_(empty[:, None], 1 / self.num_columns)
+            used[2].masked_fill_(empty, 1 / self.num_columns if others else 0)
+        for old, rows in zip(used, new):
+            old.copy_(_where(taught & ~frozen, rows, old))
+
+    def _describe_rows(self) -> tuple[Tensor, Tensor]:
+        columns, values, rest = (getattr(self, name)[: self.num_classes] for name in self.in_use)
+        others = self.num_columns - self.top_m
+        own = columns == torch.arange(self.num_classes, device=columns.device)[:, None]
+        confidence = torch.where(own.any(1), (values * own).sum(1), rest)
+        total = (values.sum(1) + others * rest).clamp(min=1e-12)
+        entropy = torch.special.entr(values / total[:, None]).sum(1)
+        return confidence, entropy + others * torch.special.entr(rest / total)
+
+    # --- collecting -------------------------------------------------------------------------------
+
+    def _add_rows(self, prob: Tensor, label: Tensor, correct: Tensor) -> None:
+        if may_select(prob):
+            samples = correct.nonzero().squeeze(1)
+            prob, label = prob.index_select(0, samples), label[samples]
+            correct = correct[samples]
+        if not len(label):
+            return
+        self._track(*_add_up_by_class(prob.float(), label, correct))
+
+    def _track(self, rows: Tensor, label: Tensor) -> None:
+        """Add the sums (n, C) of a batch's classes (n,), each there once; changes `rows`.
+
+        Rows of no class, C, come last, and count as if they were not there.
+        """
+        index = label.clamp(max=self.num_columns - 1)  # those of no class read any, and write none
+        prob_total = self.prob_total[index] + rows.sum(1)
+        slots = self._slots(index)
+        slots = slots._replace(total=slots.total + rows.gather(1, slots.column))
+        applicants = min(self.top_m, self.num_columns - self.num_slots)
+        if applicants:
+            share, column = rows.scatter_(1, slots.column, -1).topk(applicants, 1)
+            missed = slots.untracked[:, None]
+            untracked = slots.untracked + share[:, -1]  # whoever did not apply has no more
+            slots = slots.joined(column, share, missed.expand_as(share), untracked)
+            slots = slots.best(self.num_slots)
+        self._write(label, slots, prob_total)
+
+    def _slots(self, classes: Tensor | slice = slice(None)) -> Slots:
+        started = self.prob_total[classes, None] > 0  # before that, any columns will do
+        any_column = torch.arange(self.num_slots, device=started.device)
+        return Slots(
+            torch.where(started, self.slot_column[classes], any_column),
+            self.slot_sum[classes],
+            self.slot_missed[classes],
+            self.untracked[classes],
+        )
+
+    def _write(self, label: Tensor, slots: Slots, prob_total: Tensor) -> None:
+        # Rows of no class write what the first does, once more: no GPU has to count the others.
+        found = label < self.num_columns
+        source = torch.where(found, torch.arange(len(label), device=label.device), 0)
+        label, found = torch.where(found, label, 0)[source], found[source]
+        for name, new in zip(self.collected, (*slots, prob_total)):
+            state = getattr(self, name)
+            state[label] = _where(found, new[source].to(state.dtype), state[label])
+
+    # --- ranks ------------------------------------------------------------------------------------
+
+    def _merge_ranks(self, group: dist.ProcessGroup | None) -> None:
+        self._follow_buffer()
+        if _world_size(group) < 2:
+            return
+        own = self._slots()
+
+        def slots_of(rank: int) -> Slots:
+            slots = Slots(*(tensor.clone() for tensor in own))
+            for tensor in slots:
+                source = rank if group is None else dist.get_global_rank(group, rank)
+                dist.broadcast(tensor, source, group=group)
+            return slots
+
+        merged = functools.reduce(Slots.merged, map(slots_of, range(_world_size(group))))
+        for name, tensor in zip(self.collected, merged):
+            getattr(self, name).copy_(tensor)
+        counts = [self.prob_total, self.correct_count, self.sample_count]
+        flat = torch.stack(counts)  # one message instead of three
+        dist.all_reduce(flat, group=group)
+        for count, total in zip(counts, flat):
+            count.copy_(total)
+
+
+class Slots(NamedTuple):
+    """What is tracked of some classes, and the operations of the sketch on it."""
+
+    #: (n, S), no two alike in a row.
+    column: Tensor
+    #: (n, S) what has come for them since they are tracked.
+    total: Tensor
+    #: (n, S) at most so much had come for them before.
+    missed: Tensor
+    #: (n,) at most so much has come for each other column.
+    untracked: Tensor
+
+    def joined(self, column: Tensor, total: Tensor, missed: Tensor, untracked: Tensor) -> Slots:
+        """With more slots, of other columns."""
+        return Slots(
+            torch.cat([self.column, column], 1),
+            torch.cat([self.total, total], 1),
+            torch.cat([self.missed, missed], 1),
+            untracked,
+        )
+
+    def best(self, number: int) -> Slots:
+        """With `number` slots: those with the least bounds go."""
+        bound, order = (self.total + self.missed).sort(dim=1, descending=True, stable=True)
+        keep, went = order[:, :number], bound[:, number]
+        return Slots(
+            self.column.gather(1, keep),
+            self.total.gather(1, keep),
+            self.missed.gather(1, keep),
+            torch.maximum(self.untracked, went),
+        )
+
+    def merged(self, other: Slots) -> Slots:
+        """The two of the same classes as one, with as many slots."""
+        parts = zip(*(tensor.split(CLASSES_AT_A_TIME) for tensor in (*self, *other)))
+        merged = [Slots(*part[:4])._merged(Slots(*part[4:])) for part in parts]
+        return Slots(*map(torch.cat, zip(*merged)))
+
+    def _merged(self, other: Slots) -> Slots:
+        # What only one of the two tracks, the other may have missed.
+        untracked = self.untracked + other.untracked
+        missed = self.missed + other.untracked[:, None]
+        slots = self._replace(missed=missed).joined(
+            other.column, other.total, other.missed + self.untracked[:, None], untracked
+        )
+        # What both track lies side by side now: the second gives all to the first, and drops out.
+        column, order = slots.column.sort(dim=1, stable=True)
+        total, missed = slots.total.gather(1, order), slots.missed.gather(1, order)
+        both = column[:, 1:] == column[:, :-1]
+        total[:, :-1] += torch.where(both, total[:, 1:], 0)
+        missed[:, :-1] += torch.where(both, missed[:, 1:] - untracked[:, None], 0)
+        total[:, 1:].masked_fill_(both, -1)
+        missed[:, 1:].masked_fill_(both, 0)
+        slots = Slots(column, total, missed.clamp(min=0), untracked)
+        return slots.best(self.column.shape[1])
+
+
+def dense_soft_labels(columns: Tensor, values: Tensor, rest: Tensor) -> Tensor:
+    """The matrix (C, C) of what `SparseSoftLabels` has in use (see there)."""
+    rows = rest[:, None].repeat(1, len(rest))
+    return rows.scatter_(1, columns.long(), values)
+
+
+def _add_up_by_class(rows: Tensor, label: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+    """One row for each class in a batch, without waiting for how many there are.
+
+    Args:
+        rows: (N, C).
+        label: (N,) in [0, C).
+        counts: (N,) bool; the other rows may hold anything.
+
+    Returns:
+        The sums (n, C), n = min(N, C + 1), and the classes (n,) that they are of. Rows that are
+        of no class come last, and have the class C.
+    """
+    size = rows.shape[1]
+    label, order = torch.where(counts, label, size).sort()
+    first = torch.cat([label.new_zeros(1), (label[1:] != label[:-1]).long()])
+    group = first.cumsum(0)
+    number = min(len(rows), size + 1)
+    classes = torch.full((number,), size, device=rows.device).scatter_(0, group, label)
+    group = torch.empty_like(group).scatter_(0, order, group)
+    return rows.new_zeros(number, size).index_add_(0, group, rows), classes
+
+
+def _where(chosen: Tensor, new: Tensor, old: Tensor) -> Tensor:
+    """Rows of `new` where `chosen` (n,), else of `old`."""
+    return torch.where(chosen.view(-1, *[1] * (new.dim() - 1)), new, old)
