@@ -19,6 +19,7 @@
 #include <cstdint>
 #include <cstring>
 #include <numeric>
+#include <system_error>
 #include <thread>
 #include <type_traits>
 #include <vector>
@@ -69,12 +70,11 @@ inline void store(float* to, Floats values, int64_t count = LANES) {
   std::memcpy(to, &values, count * sizeof(float));
 }
 
-// Rounded to the nearest, and in the middle to the even one; NaN stays NaN.
+// Rounded to the nearest, and in the middle to the even one.
 inline void store(Bfloat16* to, Floats values, int64_t count) {
   Words words;
   std::memcpy(&words, &values, sizeof words);
   Words rounded = (words + 0x7fff + ((words >> 16) & 1)) >> 16;
-  rounded = values == values ? rounded : 0x7fc0 - Words{};
   Halves halves = __builtin_convertvector(rounded, Halves);
   std::memcpy(to, &halves, count * sizeof(Bfloat16));
 }
@@ -138,7 +138,10 @@ struct Step {
                     reinterpret_cast<float*>(scratch.data()));
     };
     std::vector<std::thread> others;
-    for (int i = 1; i < threads; ++i) others.emplace_back(work);
+    try {
+      for (int i = 1; i < threads; ++i) others.emplace_back(work);
+    } catch (const std::system_error&) {  // no more threads to be had
+    }
     work();
     for (auto& thread : others) thread.join();
     return std::accumulate(losses, losses + rows, 0.0);

@@ -153,7 +153,7 @@ def compiled_library() -> dict[torch.dtype, Callable[..., float]]:
     """
     try:
         loaded = _load_library()
-    except OSError as error:
+    except (OSError, ValueError) as error:  # the latter for quotes in CXX
         raise CannotCompileError(
             f'The library of {SOURCE.name} could not be made or loaded: {error}.'
         ) from error
