@@ -12,7 +12,7 @@ from timing import Step, Stopwatch
 from torch import Tensor, nn
 
 import mmdet_ols
-from mmdet_ols import OLSLoss
+from mmdet_ols import OLSLoss, OLSSparseLoss
 
 SMOOTHED = 'PyTorch cross_entropy(label_smoothing=0.1)'
 MMDET = 'MMDetection CrossEntropyLoss'
@@ -220,9 +220,8 @@ def losses(size: Size, state: OLSLoss) -> dict[str, Callable[[], Criterion]]:
         ),
         **ours,
     }
-    sparse = getattr(mmdet_ols, 'OLSSparseLoss', None)
-    if sparse and size.num_classes >= 1000:
-        found['OLSSparseLoss(top_m=100)'] = lambda: make_ols(size, sparse, top_m=100).to(
+    if size.num_classes >= 1000:
+        found['OLSSparseLoss(top_m=100)'] = lambda: make_ols(size, OLSSparseLoss, top_m=100).to(
             state.soft_labels.device
         )
     if not size.background:  # of which the paper says nothing

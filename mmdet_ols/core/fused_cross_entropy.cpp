@@ -10,7 +10,7 @@
 // one row: the result does not depend on the number of threads.
 //
 // Vectors are those of GCC and Clang (`vector_size`), which become what the machine has. No header
-// of PyTorch is used: compiling takes two seconds, and the library serves all its versions.
+// of PyTorch is used: compiling takes a second, and the library serves all its versions.
 
 #include <algorithm>
 #include <atomic>

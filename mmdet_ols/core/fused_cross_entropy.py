@@ -1,7 +1,7 @@
 """The training step of Online Label Smoothing on a CPU as one compiled function.
 
 `fused_cross_entropy.cpp` says what it does and how. The machine's own C++ compiler makes a library
-of it when it is first needed, in about two seconds, which is kept in `~/.cache/mmdet_ols` (or
+of it when it is first needed, in about a second, which is kept in `~/.cache/mmdet_ols` (or
 `$XDG_CACHE_HOME/mmdet_ols`) for all later processes.
 """
 

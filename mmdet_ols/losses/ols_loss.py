@@ -140,8 +140,8 @@ class OLSLoss(ClassificationLoss, SoftLabelState):
             return None
         factor = self.loss_weight
         if reduction == 'mean':
-            divisor = len(label) if avg_factor is None else float(avg_factor)
-            factor /= divisor if avg_factor is None else divisor + torch.finfo(torch.float32).eps
+            eps = torch.finfo(torch.float32).eps  # as in `reduce_loss`
+            factor /= len(label) if avg_factor is None else float(avg_factor) + eps
         try:
             return fused_cross_entropy(logits, label, weight, factor, self.alpha, self)
         except CannotCompileError as error:
