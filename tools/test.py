@@ -25,8 +25,7 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> None:
-    args = parse_args()
+def test(args: argparse.Namespace) -> None:
     with engine.clear_errors():
         cfg = engine.read_config(args)
         cfg.load_from, cfg.resume = args.checkpoint, False
@@ -41,6 +40,10 @@ def main() -> None:
         if args.out:
             engine.save_predictions(runner, args.out)
     runner.test()
+
+
+def main() -> None:
+    test(parse_args())
     engine.leave_processes()
 
 

@@ -33,8 +33,7 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> None:
-    args = parse_args()
+def train(args: argparse.Namespace) -> None:
     with engine.clear_errors():
         cfg = engine.read_config(args)
         if args.amp:
@@ -51,6 +50,10 @@ def main() -> None:
         runner = engine.build_runner(cfg)
         engine.check_start(runner)
     runner.train()
+
+
+def main() -> None:
+    train(parse_args())
     engine.leave_processes()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 import torch
@@ -41,13 +42,21 @@ def build_runner(cfg: Config) -> Runner | FlexibleRunner:
 
 
 def leave_processes() -> None:
-    """End the process group, if there is one, before this process ends.
+    """End the process group, if there is one, and its threads, before this process ends.
 
-    Python would tear it down at an uncertain time, and gloo aborts a process whose partner is gone.
+    Gloo aborts a process whose partner is gone, so they leave together. It also aborts one that
+    ends while a thread of the group still has a tensor to give back to Python. The threads end
+    with the last reference to the group, and a model in DDP holds one: call this where no runner is
+    in reach any more.
     """
     if dist.is_available() and dist.is_initialized():
+        group = dist.group.WORLD
         dist.barrier()
         dist.destroy_process_group()
+        gc.collect()  # runners are cycles
+        # Ours has to be the last reference: it waits for the threads without holding Python's lock,
+        # for which they may be waiting. DDP's would hold it.
+        del group
 
 
 def _use_cpu_processes(cfg: Config) -> None:
