@@ -117,15 +117,18 @@ struct Step {
   const float* weights;       // of the rows, or null
   float factor, alpha;        // of the loss; share of the hard label
   const float* soft_labels;   // (columns, columns), as `prob_sum`
+  float* loss;                // the weighted sum of the `losses` of the rows
+  double* losses;
   Score* gradient;
   float *prob_sum, *correct_count, *sample_count;
-  double* losses;
 
-  double run(int threads) const {
+  // False, before anything is written, if a label is none.
+  bool run(int threads) const {
     // The rows of each class as a chain.
     std::vector<int64_t> first(columns, -1), next(rows), present;
     for (int64_t row = rows - 1; row >= 0; --row) {
       const int64_t label = labels[row];
+      if (label < 0 || label >= columns) return false;
       if (first[label] < 0) present.push_back(label);
       next[row] = first[label];
       first[label] = row;
@@ -144,7 +147,8 @@ struct Step {
     }
     work();
     for (auto& thread : others) thread.join();
-    return std::accumulate(losses, losses + rows, 0.0);
+    *loss = float(std::accumulate(losses, losses + rows, 0.0));
+    return true;
   }
 
   // All rows of one class: `row`, `next[row]` and so on until -1.
@@ -268,17 +272,16 @@ struct Step {
 
 }  // namespace
 
-// Returns the weighted sum of the losses. Labels must lie in [0, columns). See `Step`.
-#define OLS_CROSS_ENTROPY(NAME, SCORE)                                                          \
-  extern "C" float NAME(int64_t rows, int64_t columns, int64_t classes, const SCORE* scores,    \
-                         const int64_t* labels, const float* weights, double factor,             \
-                         double alpha, const float* soft_labels, SCORE* gradient,                \
-                         float* prob_sum, float* correct_count, float* sample_count,             \
-                         int threads) {                                                          \
+// Returns false, and changes nothing, if a label is outside [0, columns). See `Step`.
+#define OLS_CROSS_ENTROPY(NAME, SCORE)                                                           \
+  extern "C" bool NAME(int64_t rows, int64_t columns, int64_t classes, const SCORE* scores,      \
+                       const int64_t* labels, const float* weights, double factor, double alpha, \
+                       const float* soft_labels, float* loss, SCORE* gradient, float* prob_sum,  \
+                       float* correct_count, float* sample_count, int threads) {                 \
     std::vector<double> losses(rows);                                                            \
     return Step<SCORE>{rows, columns, classes, scores, labels, weights, float(factor),           \
-                       float(alpha), soft_labels, gradient, prob_sum, correct_count,             \
-                       sample_count, losses.data()}                                              \
+                       float(alpha), soft_labels, loss, losses.data(), gradient, prob_sum,       \
+                       correct_count, sample_count}                                              \
         .run(threads);                                                                           \
   }
 OLS_CROSS_ENTROPY(ols_cross_entropy_float32, float)

@@ -40,30 +40,25 @@ class CannotCompileError(RuntimeError):
 
 
 def can_fuse(logits: Tensor, label: Tensor, weight: Tensor | None, state: SoftLabelState) -> bool:
-    """Whether `fused_cross_entropy` can take a batch: (N, C) logits and class indices (N,).
+    """Whether a batch is one for `fused_cross_entropy`: (N, C) logits and class indices (N,).
 
-    It cannot where no gradient is wanted (or one of the weight), where somebody traces, away from
-    the CPU, in another type than float32 and bfloat16, and with labels outside [0, C), wrong or
-    ignored ones.
+    It is not where no gradient is wanted (or one of the weight), where somebody traces, away from
+    the CPU, and in another type than float32 and bfloat16.
     """
     soft_labels = state.soft_labels
-    if not (
+    return (
         logits.requires_grad
         and torch.is_grad_enabled()
         and not torch.compiler.is_compiling()
         and type(logits) is type(label) is type(soft_labels) is Tensor
-        and logits.device.type == label.device.type == 'cpu'
-        and soft_labels.device.type == state.prob_sum.device.type == 'cpu'
-        and (weight is None or (weight.device.type == 'cpu' and not weight.requires_grad))
+        and (logits.is_cpu and label.is_cpu and soft_labels.is_cpu and state.prob_sum.is_cpu)
+        and (weight is None or (weight.is_cpu and not weight.requires_grad))
         and logits.dtype in (torch.float32, torch.bfloat16)
         and soft_labels.dtype == torch.float32  # FSDP may have changed it
         and soft_labels.is_contiguous()
         and label.dim() == 1
-        and len(label)
-    ):
-        return False
-    lowest, highest = label.aminmax()
-    return lowest.item() >= 0 and highest.item() < state.num_columns
+        and len(label) > 0
+    )
 
 
 def fused_cross_entropy(
@@ -73,7 +68,7 @@ def fused_cross_entropy(
     factor: float,
     alpha: float,
     state: SoftLabelState,
-) -> Tensor:
+) -> Tensor | None:
     """Return the loss of a batch and add its correct samples to the state's sums.
 
     Equals `mix_targets` and `cross_entropy`, weighted and summed, and `state.accumulate` after
@@ -82,54 +77,51 @@ def fused_cross_entropy(
 
     Args:
         logits: (N, C) float32 or bfloat16 on the CPU; computed in float32.
-        label: (N,) int64 in [0, C), not checked again.
+        label: (N,) int64.
         weight: (N,) float32 or None; samples of weight 0 teach nothing.
         factor: Of the sum of the losses, such as 1 / N.
         alpha: Share of the hard label, in [0, 1].
         state: Where the soft labels are and the sums go; in training mode, on the CPU.
 
     Returns:
-        Scalar, float32.
+        Scalar, float32. None, and nothing is changed, if a label is outside [0, C): wrong, or
+        ignored.
 
     Raises:
         CannotCompileError: There is no library and none could be made.
     """
-    return _FusedCrossEntropy.apply(logits, label, weight, factor, alpha, state)
+    scores, label = logits.detach().contiguous(), label.contiguous()
+    weight = None if weight is None else weight.contiguous()
+    loss = torch.empty((), dtype=torch.float32, device='cpu')
+    gradient = torch.empty_like(scores)
+    if not compiled_library()[scores.dtype](
+        *scores.shape,
+        state.num_classes,
+        scores.data_ptr(),
+        label.data_ptr(),
+        None if weight is None else weight.data_ptr(),
+        factor,
+        alpha,
+        state.soft_labels.data_ptr(),
+        loss.data_ptr(),
+        gradient.data_ptr(),
+        state.prob_sum.data_ptr(),
+        state.correct_count.data_ptr(),
+        state.sample_count.data_ptr(),
+        max(1, min(torch.get_num_threads(), scores.numel() // SCORES_PER_THREAD)),
+    ):
+        return None
+    return _KnownGradient.apply(logits, (loss, gradient))
 
 
-class _FusedCrossEntropy(torch.autograd.Function):
-    """The gradient comes with the loss; going back multiplies it, if there is something to."""
+class _KnownGradient(torch.autograd.Function):
+    """A loss whose gradient is known: going back multiplies it, if there is something to."""
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        logits: Tensor,
-        label: Tensor,
-        weight: Tensor | None,
-        factor: float,
-        alpha: float,
-        state: SoftLabelState,
-    ) -> Tensor:
-        logits, label = logits.contiguous(), label.contiguous()
-        weight = None if weight is None else weight.contiguous()
-        gradient = torch.empty_like(logits)
-        loss = compiled_library()[logits.dtype](
-            *logits.shape,
-            state.num_classes,
-            logits.data_ptr(),
-            label.data_ptr(),
-            None if weight is None else weight.data_ptr(),
-            factor,
-            alpha,
-            state.soft_labels.data_ptr(),
-            gradient.data_ptr(),
-            state.prob_sum.data_ptr(),
-            state.correct_count.data_ptr(),
-            state.sample_count.data_ptr(),
-            max(1, min(torch.get_num_threads(), logits.numel() // SCORES_PER_THREAD)),
-        )
+    def forward(ctx: Any, logits: Tensor, known: tuple[Tensor, Tensor]) -> Tensor:
+        loss, gradient = known  # in a tuple, where autograd does not take them for its inputs
         ctx.save_for_backward(gradient)
-        return torch.full((), loss, dtype=torch.float32, device='cpu')
+        return loss
 
     @staticmethod
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
@@ -141,11 +133,11 @@ class _FusedCrossEntropy(torch.autograd.Function):
         (gradient,) = ctx.saved_tensors
         if slope.item() != 1:
             gradient = gradient * slope
-        return gradient, None, None, None, None, None
+        return gradient, None
 
 
 @functools.cache
-def compiled_library() -> dict[torch.dtype, Callable[..., float]]:
+def compiled_library() -> dict[torch.dtype, Callable[..., bool]]:
     """The compiled function for each type of logits, made at the first call.
 
     Raises:
@@ -163,8 +155,8 @@ def compiled_library() -> dict[torch.dtype, Callable[..., float]]:
         torch.bfloat16: loaded.ols_cross_entropy_bfloat16,
     }
     for function in functions.values():
-        function.argtypes = [*[size] * 3, *[pointer] * 3, *[real] * 2, *[pointer] * 5, ctypes.c_int]
-        function.restype = ctypes.c_float
+        function.argtypes = [*[size] * 3, *[pointer] * 3, *[real] * 2, *[pointer] * 6, ctypes.c_int]
+        function.restype = ctypes.c_bool
     return functions
 
 

@@ -289,8 +289,10 @@ class ClassificationLoss(ScoreColumns):
             return compute(avg_factor, reduction)
         from torch._dynamo.exc import TorchDynamoException
 
-        if avg_factor is not None:  # a number would be a constant: compiled anew for each
-            avg_factor = torch.as_tensor(avg_factor)
+        if avg_factor is not None and not isinstance(avg_factor, Tensor):
+            # As a number it would be a constant, compiled anew for each; on the CPU it would keep a
+            # GPU's graph from being captured.
+            avg_factor = torch.full((), avg_factor, device=logits.device)
         try:
             return _compiled_compute()(self, *compute.args, avg_factor, reduction)
         except (TorchDynamoException, CannotCompileError) as error:

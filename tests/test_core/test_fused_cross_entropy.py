@@ -304,6 +304,18 @@ def test_samples_count_where_there_are_millions_already():
     assert_close(state.prob_sum[2] - 2**23, 1000 * logits[0].softmax(-1), rtol=0, atol=0.5)
 
 
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize('wrong', [-1, -100, 5, 2**62, -(2**62)])
+def test_a_label_that_is_none_is_refused_and_changes_nothing(wrong, dtype):
+    logits, label = batch(5)
+    label[-1] = wrong
+    state = make_state(5)
+    before = tensors(state)
+    scores = logits.to(dtype).requires_grad_()
+    assert fused_cross_entropy(scores, label, None, 1.0, 0.3, state) is None
+    assert_close(tensors(state), before, rtol=0, atol=0)
+
+
 # --- threads -------------------------------------------------------------------------------------
 
 

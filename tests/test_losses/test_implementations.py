@@ -8,6 +8,7 @@ import pickle
 import warnings
 from unittest import mock
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -62,12 +63,14 @@ def step(criterion, scores, *args, **kwargs):
 
 @pytest.fixture
 def fused(monkeypatch):
-    """The calls of the fused form."""
+    """The calls of the fused form that gave a loss."""
     calls = []
 
     def spy(*args):
-        calls.append(args)
-        return fused_cross_entropy(*args)
+        loss = fused_cross_entropy(*args)
+        if loss is not None:
+            calls.append(args)
+        return loss
 
     monkeypatch.setattr(ols_loss, 'fused_cross_entropy', spy)
     return calls
@@ -560,6 +563,21 @@ def test_batches_of_any_size_share_a_graph(graphs):
         assert_close(step(criterion, scores, label, **call), step(plain, scores, label, **call))
     assert_close(tensors(criterion), tensors(plain))
     assert len(graphs) <= 3
+
+
+@pytest.mark.parametrize('avg_factor', [7, 7.5, np.float32(7.5), torch.tensor(7.5)])
+def test_a_divisor_is_compiled_as_a_tensor_where_the_scores_are(avg_factor, monkeypatch):
+    compute = mock.Mock()
+    monkeypatch.setattr(classification_loss, '_compiled_compute', lambda: compute)
+    criterion = OLSLoss(C, implementation='compiled')
+    label = torch.zeros(3, dtype=torch.long, device='meta')
+    criterion(torch.zeros(3, C, device='meta'), label, avg_factor=avg_factor)
+    divisor = compute.call_args.args[-2]
+    if isinstance(avg_factor, torch.Tensor):
+        assert divisor is avg_factor
+    else:
+        assert divisor.device.type == 'meta'
+        assert divisor.shape == ()
 
 
 def test_positives_of_a_yolo_head_share_a_graph(graphs):
