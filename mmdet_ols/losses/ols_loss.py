@@ -20,6 +20,8 @@ from mmdet_ols.losses.classification_loss import ClassificationLoss
 from mmdet_ols.registry import register_model
 
 SIGMOID_READINGS = ('normalized', 'softmax', 'mean')
+#: The methods that the fused form stands for: a class that does one in its own way has none.
+FUSED_METHODS = ('make_target', 'total_loss', 'learn', 'accumulate', '_add_rows')
 
 
 @register_model
@@ -72,6 +74,11 @@ class OLSLoss(ClassificationLoss, SoftLabelState):
     """
 
     has_fused_form = True
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        own = (getattr(cls, name) is getattr(OLSLoss, name) for name in FUSED_METHODS)
+        cls.has_fused_form = all(own)
 
     def __init__(
         self,
@@ -127,8 +134,8 @@ class OLSLoss(ClassificationLoss, SoftLabelState):
     ) -> Tensor | None:
         """One compiled function for a batch whose labels are all classes; see `core`."""
         if not (
-            self.implementation in ('auto', 'fused')
-            and type(self) is OLSLoss  # what derives from it learns otherwise
+            self.has_fused_form
+            and self.implementation in ('auto', 'fused')
             and self.training
             and not self.use_sigmoid
             and self.column_weight is None

@@ -59,8 +59,6 @@ class OLSSingleLoss(OLSLoss, PredictionBank):
         >>> _ = criterion.update_soft_labels()
     """
 
-    has_fused_form = False
-
     def __init__(
         self,
         num_classes: int,

@@ -41,8 +41,6 @@ class OLSSparseLoss(OLSLoss, SparseSoftLabels):
         >>> _ = criterion.update_soft_labels()
     """
 
-    has_fused_form = False
-
     def __init__(
         self, num_classes: int, alpha: float = 0.5, *, top_m: int = 100, **options: Any
     ) -> None:

@@ -320,6 +320,39 @@ def test_a_method_that_derives_from_it_keeps_its_own_ways(fused):
         step(criterion, *batch())
     assert not fused
     assert quiet.sample_count.sum() == 0
+    with pytest.raises(ValueError, match='Quiet has no fused form'):
+        Quiet(C, implementation='fused')
+
+
+@pytest.mark.parametrize(
+    'name', ['make_target', 'total_loss', 'learn', 'accumulate', 'accumulate of a mixin']
+)
+def test_whoever_does_a_part_in_its_own_way_is_asked_for_it(name, fused):
+    name, *mixin = name.split(' of a ')
+    calls, old = [], getattr(OLSLoss, name)
+
+    def own(*args):
+        calls.append(args)
+        return old(*args)
+
+    bases = (type('Mixin', (), {name: own}), OLSLoss) if mixin else (OLSLoss,)
+    changed = type('Changed', bases, {} if mixin else {name: own})
+    further = type('Further', (changed,), {})
+    step(further(C), *batch())
+    assert len(calls) == 1
+    assert not fused
+
+
+def test_a_class_with_other_defaults_alone_is_fused(fused):
+    class Harder(OLSLoss):
+        def __init__(self, num_classes, alpha=0.9):
+            super().__init__(num_classes, alpha)
+
+    scores, label = batch()
+    assert_close(
+        step(Harder(C), scores, label), step(OLSLoss(C, 0.9, implementation='plain'), scores, label)
+    )
+    assert len(fused) == 1
 
 
 def test_nothing_is_fused_in_a_graph_of_the_users_own(fused):
