@@ -97,16 +97,18 @@ inline float largest(Floats values) {
 // x = n ln 2 + r with |r| <= ln 2 / 2, and exp(r) by its series: the first term left out is
 // r^8 / 8! < 6e-9.
 inline Floats exponential(Floats x) {
-  const float TO_INTEGER = 12582912;  // 1.5 * 2^23: what is added to it loses its fraction
-  Floats n = (x * 1.44269504f + TO_INTEGER) - TO_INTEGER;
+  const float TO_INTEGER = 12582912;  // 1.5 * 2^23: a sum with it has n in its lowest bits
+  Floats moved = x * 1.44269504f + TO_INTEGER, n = moved - TO_INTEGER;
   Floats r = (x - n * 0.693359375f) + n * 2.12194440e-4f;  // ln 2 in two parts
   Floats series = 1.f / 5040 - Floats{};
   for (float coefficient : {1.f / 720, 1.f / 120, 1.f / 24, 1.f / 6, 1.f / 2, 1.f, 1.f})
     series = series * r + coefficient;
-  Ints exponent = (__builtin_convertvector(n, Ints) + 127) << 23;
-  Floats power;
-  std::memcpy(&power, &exponent, sizeof power);
-  return x > -87.3f ? series * power : Floats{};
+  Ints whole, result;
+  std::memcpy(&whole, &moved, sizeof whole);
+  std::memcpy(&result, &series, sizeof result);
+  result += whole << 23;  // times 2^n: into the exponent
+  std::memcpy(&series, &result, sizeof series);
+  return x > -87.3f ? series : Floats{};
 }
 
 template <typename Score>
@@ -174,15 +176,10 @@ struct Step {
       }
 
       const float lead = copy_row(row, x);
-      if (std::isnan(lead)) {
-        losses[row] = scale * learn_plainly(row, label, scale, slope);
-        continue;
-      }
       const float top = columns > classes ? std::max(lead, x[classes]) : lead;
       const float own = x[label];
       const bool teaches = label < classes;
       const bool adds = teaches && own == lead && is_first(x, label, lead);
-      seen += teaches;
 
       Floats norms{}, dots{};
       for_each_vector(columns, [&](int64_t j, auto n) {
@@ -192,9 +189,14 @@ struct Step {
         norms += e;
         store(x + j, e);
       });
-      const float norm = sum(norms), log_norm = std::log(norm);
+      const float norm = sum(norms), log_norm = std::log(norm), dot = sum(dots);
+      if (!std::isfinite(top + dot)) {  // some score is not: even 0 * inf shows
+        losses[row] = scale * learn_plainly(row, label, scale, slope);
+        continue;
+      }
+      seen += teaches;
       losses[row] = double(scale) * (alpha * (log_norm - (own - top)) +
-                                     (1 - alpha) * (log_norm * soft_total - sum(dots)));
+                                     (1 - alpha) * (log_norm * soft_total - dot));
 
       const float to_slope = scale * target_total / norm, of_soft = scale * (1 - alpha);
       for_each_vector(columns, [&](int64_t j, auto n) {
@@ -220,22 +222,18 @@ struct Step {
     sample_count[label] += seen;
   }
 
-  // Copies a row to `x`. Returns its largest foreground score, or NaN if any score is not finite.
+  // Copies a row to `x`. Returns its largest foreground score; a NaN is passed over.
   float copy_row(int64_t row, float* x) const {
     const Score* from = scores + row * columns;
-    Floats tops = -FLT_MAX - Floats{}, probe{};
+    Floats tops = -FLT_MAX - Floats{};
     for_each_vector(classes, [&](int64_t j, auto n) {
       Floats here = load(from + j, n);
       Floats known = first(here, n, -FLT_MAX);
       tops = known > tops ? known : tops;
-      probe += here * 0;  // NaN where a score is not finite
       store(x + j, here);
     });
-    if (columns > classes) {
-      x[classes] = load(from + classes, 1)[0];
-      probe[0] += x[classes] * 0;
-    }
-    return largest(tops) + sum(probe);
+    if (columns > classes) x[classes] = load(from + classes, 1)[0];
+    return largest(tops);
   }
 
   // Whether no score before the label's is as large: of equal scores the first one leads.
