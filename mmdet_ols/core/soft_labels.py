@@ -151,8 +151,8 @@ class SoftLabelState(ScoreColumns):
             return torch.zeros_like(teaches)
         self._follow_buffer()
         logits, prob = logits.detach(), prob.detach()
-        # Any inf or NaN in a row ends up in its sum.
-        teaches = teaches & logits.sum(-1).isfinite()
+        # 0 * inf is NaN. The scores' own sum may overflow: masks are float32's lowest number.
+        teaches = teaches & ((logits * 0).sum(-1) == 0)
         label = torch.where(teaches, label, 0)
         correct = teaches & (logits[:, : self.num_classes].argmax(-1) == label)
         self._add_rows(prob, label, correct)

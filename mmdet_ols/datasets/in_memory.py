@@ -78,10 +78,12 @@ class InMemoryDataset(DatasetWrapper):
         self._epoch, self._visits = -1, Counter[int]()
 
     def _load(self, device: str) -> tuple[Tensor, list[Any]]:
+        from mmengine.dist import is_main_process
         from rich.progress import track
 
         images, samples = torch.empty(0), []
-        for index in track(range(len(self)), 'Loading images into memory', transient=True):
+        indices, others = range(len(self)), not is_main_process()
+        for index in track(indices, 'Loading images into memory', transient=True, disable=others):
             packed = self.dataset[index]
             if not isinstance(packed, dict) or not {'inputs', 'data_samples'} <= packed.keys():
                 raise ValueError(

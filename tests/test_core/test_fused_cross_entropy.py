@@ -216,10 +216,23 @@ def test_huge_scores(offset, columns):
     logits, label = torch.randn(4, columns) + offset, torch.tensor([0, 1, 2, 1])
     if abs(offset) > 1e37:
         logits = torch.full_like(logits, offset)
-    state = make_state(columns)
-    got = fused_step(logits, label, None, 0.5, 0.3, state)
-    # Their sum may overflow, so the plain form may take them for scores that are not finite.
-    assert_close(got, plain_step(logits, label, None, 0.5, 0.3, state), **CLOSE)
+    assert_equals_plain(logits, label, None, 0.5, 0.3, make_state(columns))
+
+
+@pytest.mark.parametrize('background', [False, True])
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
+def test_rows_with_masked_classes_teach(dtype, background):
+    """By the lowest number of their type; two of them add up to -inf."""
+    logits, label = batch(17)
+    label %= 10
+    logits[range(24), label] += 9
+    logits[:, 10:16] = torch.finfo(dtype).min
+    state, other = make_state(17, background), make_state(17, background)
+    other.load_state_dict(state.state_dict())
+    fused_step(logits.to(dtype), label, None, 0.7, 0.0, state)
+    plain_step(logits.to(dtype), label, None, 0.7, 0.0, other, torch.float32)
+    assert state.correct_count.sum() == 24
+    assert_close(tensors(state), tensors(other), **CLOSE)
 
 
 def test_a_loss_that_overflows_is_infinite():
