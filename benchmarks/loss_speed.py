@@ -4,7 +4,7 @@
     python benchmarks/loss_speed.py                   CPU, one thread: six minutes, 13 GB
     python benchmarks/loss_speed.py --device cuda     a GPU, and larger batches
     python benchmarks/loss_speed.py --whole-step --seconds 300    training steps of networks, too
-    python benchmarks/loss_speed.py --from-csv benchmarks/loss_speed*.csv --write-readme    tables
+    python benchmarks/loss_speed.py --from-csv benchmarks/loss_speed*.csv --write-docs    tables
 
 All losses of a size take turns in one process, in another order each time, on the same data: random
 logits, of which half have their class right as in the midst of training (the rest by chance), and
@@ -69,7 +69,7 @@ PARTS_OF_TRAINING = ('yolo_head', 'first_call')
 WHOLE_STEPS = ('resnet50', 'yolo')
 DTYPES = (torch.float32, torch.bfloat16)
 #: Fewest and most turns of a candidate, and the shortest that is timed (in seconds, by several
-#: calls).
+#: calls: the first of them find the caches full of the last candidate's data).
 LEAST_ROUNDS, MOST_ROUNDS, LEAST_SECONDS = 5, 100, 20e-3
 
 BOTH = 'forward + backward'
@@ -364,8 +364,14 @@ def footer(rows: list[Row]) -> str:
     )
 
 
-def write_readme(markdown: str, path: Path = ROOT / 'README.md') -> None:
-    """Put the tables between their two marks."""
+def write_docs(markdown: str, folder: Path = ROOT) -> None:
+    """Put all tables into docs/speed.md, and the first one with the last line into README.md."""
+    first, *_, last = markdown.strip().split('\n\n')
+    write_between_marks(markdown, folder / 'docs/speed.md')
+    write_between_marks(f'{first}\n\n{last}', folder / 'README.md')
+
+
+def write_between_marks(markdown: str, path: Path) -> None:
     start, end = '<!-- loss_speed -->', '<!-- /loss_speed -->'
     before, found_start, rest = path.read_text().partition(start)
     _, found_end, after = rest.partition(end)
@@ -408,7 +414,9 @@ def parse_args(arguments: list[str] | None) -> argparse.Namespace:
         '--from-csv', nargs='+', type=Path, metavar='CSV', help='time nothing, but make the tables'
     )
     parser.add_argument(
-        '--write-readme', action='store_true', help='put the tables into README.md, in their place'
+        '--write-docs',
+        action='store_true',
+        help='put the tables into docs/speed.md, and the first one into README.md',
     )
     options = parser.parse_args(arguments)
     if options.device == 'cuda' and not torch.cuda.is_available():
@@ -434,8 +442,8 @@ def main(arguments: list[str] | None = None) -> None:
             rows += csv.DictReader(file)
     markdown = tables(rows if options.from_csv else measure(options))
     print(markdown)
-    if options.write_readme:
-        write_readme(markdown)
+    if options.write_docs:
+        write_docs(markdown)
 
 
 if __name__ == '__main__':
