@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """What OLS costs beside the losses whose place it takes: time and memory, as ratios in one run.
 
-    python benchmarks/loss_speed.py                   CPU, one thread: six minutes, 13 GB
+    python benchmarks/loss_speed.py                   CPU, one thread: seven minutes, 13 GB
     python benchmarks/loss_speed.py --device cuda     a GPU, and larger batches
     python benchmarks/loss_speed.py --whole-step --seconds 300    training steps of networks, too
     python benchmarks/loss_speed.py --from-csv benchmarks/loss_speed*.csv --write-docs    tables
