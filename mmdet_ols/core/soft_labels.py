@@ -151,8 +151,9 @@ class SoftLabelState(ScoreColumns):
             return torch.zeros_like(teaches)
         self._follow_buffer()
         logits, prob = logits.detach(), prob.detach()
-        # 0 * inf is NaN. The scores' own sum may overflow: masks are float32's lowest number.
-        teaches = teaches & ((logits * 0).sum(-1) == 0)
+        # What is not finite in a row stays in its sum. Masks, float32's lowest number, would add up
+        # to -inf; and a factor of 0, which a compiler may take for a result of 0.
+        teaches = teaches & (logits * 2.0**-64).sum(-1).isfinite()
         label = torch.where(teaches, label, 0)
         correct = teaches & (logits[:, : self.num_classes].argmax(-1) == label)
         self._add_rows(prob, label, correct)

@@ -6,6 +6,7 @@ import copy
 import io
 import math
 import pickle
+import shutil
 import warnings
 
 import pytest
@@ -141,6 +142,22 @@ def test_row_that_is_not_finite_adds_nothing_and_the_others_count(column, value,
     )
     assert_close(expected.correct_count, torch.tensor([1.0, 0, 1]))
     assert_close(tensors(state), tensors(expected))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which('c++'), reason='needs a C++ compiler')
+def test_a_compiler_does_not_calculate_away_what_is_not_finite():
+    """PyTorch's own takes a factor of 0 for a result of 0."""
+    logits = 5 * torch.eye(5)
+    for row, value in ((1, math.nan), (2, math.inf), (3, -math.inf)):
+        logits[row, 0] = value
+    logits[4, :2] = torch.finfo(torch.float32).min  # masks, which are finite
+    arguments = logits, torch.rand(5, 5), torch.arange(5), torch.ones(5, dtype=bool)
+    state, compiled = SoftLabelState(5), SoftLabelState(5)
+    state.accumulate(*arguments)
+    torch.compile(SoftLabelState.accumulate)(compiled, *arguments)
+    assert state.sample_count.tolist() == state.correct_count.tolist() == [1, 0, 0, 0, 1]
+    assert_close(tensors(compiled), tensors(state))
 
 
 def test_labels_of_samples_that_do_not_teach_are_never_looked_at():
