@@ -99,17 +99,18 @@ class FrozenStatistics(Hook):
                 module.eval()
 
     def after_run(self, runner):
-        print(f'gloo threads in training: {gloo_threads()}')
+        tell_gloo_threads('in training')
 
 
-def gloo_threads():
-    """How many threads of this process work for a process group (Linux only)."""
+def tell_gloo_threads(when):
+    """Print how many threads of this process work for a process group (Linux only)."""
     names = [(task / 'comm').read_text() for task in Path('/proc/self/task').iterdir()]
-    return sum(name.startswith('pt_gloo') for name in names)
+    count = sum(name.startswith('pt_gloo') for name in names)
+    print(f'gloo threads {when}: {count}.\n', end='')  # at once: two processes write
 
 
 if 'TORCHELASTIC_RUN_ID' in os.environ:  # a process of two, which imports this file for the hook
-    atexit.register(lambda: print(f'gloo threads at exit: {gloo_threads()}'))
+    atexit.register(tell_gloo_threads, 'at exit')
 
 
 def run(*command, cwd=ROOT, **environment):
@@ -238,8 +239,8 @@ def test_flexible_runner(config, alone, start, tmp_path):
     output = train_in_two(mixed, tmp_path, f'load_from={start}')
     # A thread that outlives Python's own end may abort the process.
     if not torch.cuda.is_available():  # nccl then
-        assert re.findall('gloo threads in training: (.+)', output) == ['2', '2']
-    assert re.findall('gloo threads at exit: (.+)', output) == ['0', '0']
+        assert re.findall(r'gloo threads in training: (\d+)\.', output) == ['2', '2']
+    assert re.findall(r'gloo threads at exit: (\d+)\.', output) == ['0', '0']
     assert len(re.findall('rolled over at epoch', output)) == 1
     agree(tmp_path / 'epoch_1.pth', alone / 'epoch_1.pth', start)
 
