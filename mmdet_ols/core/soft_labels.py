@@ -151,8 +151,8 @@ class SoftLabelState(ScoreColumns):
             return torch.zeros_like(teaches)
         self._follow_buffer()
         logits, prob = logits.detach(), prob.detach()
-        # What is not finite in a row stays in its sum. Masks, float32's lowest number, would add up
-        # to -inf; and a factor of 0, which a compiler may take for a result of 0.
+        # Any inf or NaN in a row ends up in its sum. Without the factor, masks of float32's lowest
+        # number would add up to -inf; with a factor of 0, a compiler takes every sum for 0.
         teaches = teaches & (logits * 2.0**-64).sum(-1).isfinite()
         label = torch.where(teaches, label, 0)
         correct = teaches & (logits[:, : self.num_classes].argmax(-1) == label)
