@@ -19,13 +19,14 @@ from mmdet_ols.datasets import (
     NoisyLabelDataset,
 )
 from mmdet_ols.datasets.voc_annotations import voc_classes
-from mmdet_ols.hooks import (
+from mmdet_ols.engine.hooks import (
     AdversarialErrorHook,
     EnsembleHook,
     OLSHook,
     TrainErrorHook,
     small_pgd_attacks,
 )
+from mmdet_ols.evaluation import CalibrationError, CIFAR10HDivergence, VOCAPMetric
 from mmdet_ols.losses import (
     BootstrapLoss,
     DisturbLabelLoss,
@@ -37,7 +38,6 @@ from mmdet_ols.losses import (
     SCELoss,
     TfKDRegLoss,
 )
-from mmdet_ols.metrics import CalibrationError, CIFAR10HDivergence, VOCAPMetric
 from mmdet_ols.models import SAN, AvgPoolDropout, BatchRandomScale, CIFARResNet, CIFARResNeXt
 from mmdet_ols.paper import paper_results
 from mmdet_ols.version import __version__

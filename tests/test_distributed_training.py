@@ -25,7 +25,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.testing import assert_close
 
 from mmdet_ols.datasets.demo_voc import CLASSES, make_demo_voc
-from mmdet_ols.engine import build_runner, launch
+from mmdet_ols.engine import launch
+from mmdet_ols.engine.launch import build_runner
 
 ROOT = Path(__file__).parents[1]
 NUM_IMAGES = {'VOC2007/trainval': 16, 'VOC2012/trainval': 1, 'VOC2007/test': 4}

@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader
 
 import mmdet_ols
 from mmdet_ols import OLSLoss
-from mmdet_ols.engine import check_losses
+from mmdet_ols.checks.losses import check_losses
 
 GALLERY = {
     'yolov3_ols.py': 'yolo/yolov3_d53_8xb8-ms-608-273e_coco.py',

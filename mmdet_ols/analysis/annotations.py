@@ -19,8 +19,9 @@ from mmengine.registry import DATASETS, MODELS, init_default_scope
 from torch import nn
 from torchvision.ops import box_iou
 
-from mmdet_ols.engine.checkpoint import check_fits, load_checkpoint
-from mmdet_ols.engine.preflight import leaf_datasets, type_name
+from mmdet_ols.checks.checkpoints import check_fits, load_checkpoint
+from mmdet_ols.config_tree import type_name
+from mmdet_ols.datasets.tree import leaf_datasets
 
 #: A prediction speaks for an annotated box from this overlap (IoU) on.
 MIN_IOU = 0.5

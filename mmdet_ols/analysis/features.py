@@ -13,7 +13,7 @@ from mmengine.registry import DATASETS
 from torch import Tensor, nn
 
 from mmdet_ols.analysis.annotations import build_model, test_pipeline, unaugmented
-from mmdet_ols.hooks.measuring import labels_of
+from mmdet_ols.evaluation.passes import labels_of
 
 #: With more classes than this a colour stands for several of them.
 NUM_COLORS = 10

@@ -13,7 +13,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import FlexibleRunner, Runner
 from torch import nn
 
-from mmdet_ols.engine.preflight import type_name
+from mmdet_ols.config_tree import type_name
 
 
 def build_runner(cfg: Config) -> Runner | FlexibleRunner:

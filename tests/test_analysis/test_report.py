@@ -18,7 +18,7 @@ from PIL import Image
 from mmdet_ols.analysis import report
 from mmdet_ols.analysis.annotations import Annotation
 from mmdet_ols.analysis.report import crop, read_curves, write_report
-from mmdet_ols.analysis.run_folder import read_run, training_folders
+from mmdet_ols.results.run_folder import read_run, training_folders
 
 CONFIG = """
 model = dict(type='Net', head=dict(loss=dict(type='OLSLoss', num_classes=3)))
@@ -306,7 +306,7 @@ def test_damaged_soft_labels_are_named_and_left_out(run):
     assert 'head.loss/epoch_1.npy' in note and 'head.loss/epoch_3.npy' in note
 
 
-@pytest.mark.parametrize('kind', ['OLSHook', 'mmdet_ols.hooks.OLSHook'])
+@pytest.mark.parametrize('kind', ['OLSHook', 'mmdet_ols.engine.hooks.OLSHook'])
 def test_periods_of_iterations_are_called_so(tmp_path, kind):
     config = CONFIG + f"default_hooks = dict(ols=dict(type='{kind}', by_epoch=False))"
     lines = [step(1, 5, loss=1.0), {'ols/head.loss/confidence': 0.5, 'step': 5}]

@@ -1,0 +1,63 @@
+"""Write one HTML page about a run: its curves, what it confuses, and which labels look wrong."""
+
+from __future__ import annotations
+
+import argparse
+
+from mmengine.config import DictAction
+
+from mmdet_ols.analysis.report import PAGE, TABLE, write_report
+from mmdet_ols.checks.checkpoints import only_safe_loading, trust_checkpoints
+from mmdet_ols.cli.options import clear_errors
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument('work_dir', help='work directory of a training, finished or not')
+    parser.add_argument('--out', help=f'the page (WORK_DIR/{PAGE}); {TABLE} lies beside it')
+    parser.add_argument('--checkpoint', help='whose predictions are shown (the last one)')
+    parser.add_argument(
+        '--split',
+        choices=['train', 'val', 'test'],
+        default='train',
+        help='whose annotations are looked at',
+    )
+    parser.add_argument(
+        '--max-images', type=int, default=0, help='look at this many images; 0 looks at all'
+    )
+    parser.add_argument('--top', type=int, default=50, help='how many annotations to show')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='override entries of the config, as for data that moved',
+    )
+    parser.add_argument(
+        '--trust-checkpoint',
+        action='store_true',
+        help='load a checkpoint that holds more than data; it can run code on this machine',
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    with clear_errors():
+        (trust_checkpoints if args.trust_checkpoint else only_safe_loading)()
+        page = write_report(
+            args.work_dir,
+            args.out,
+            args.checkpoint,
+            args.split,
+            args.max_images,
+            args.top,
+            args.cfg_options,
+        )
+        print(f'Report: {page}')
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,52 @@
+"""Test a trained detector or classifier."""
+
+from __future__ import annotations
+
+import argparse
+
+from mmdet_ols.checks.data import check_datasets, fetch_datasets
+from mmdet_ols.checks.start import check_start
+from mmdet_ols.cli.options import add_common_arguments, clear_errors, pickle_file
+from mmdet_ols.engine.launch import build_runner, leave_processes
+from mmdet_ols.engine.run_config import read_config, save_predictions, use_tta, use_visualization
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='path of the config')
+    parser.add_argument('checkpoint', help='path of the checkpoint')
+    parser.add_argument('--out', type=pickle_file, metavar='FILE.pkl', help='save the predictions')
+    parser.add_argument('--show', action='store_true', help='show the predictions in a window')
+    parser.add_argument('--show-dir', help='save images with the predictions drawn in')
+    parser.add_argument('--wait-time', type=float, default=2, help='seconds between shown images')
+    parser.add_argument(
+        '--tta', action='store_true', help="test-time augmentation: the config's, or flips"
+    )
+    add_common_arguments(parser)
+    return parser.parse_args()
+
+
+def test(args: argparse.Namespace) -> None:
+    with clear_errors():
+        cfg = read_config(args)
+        cfg.load_from, cfg.resume = args.checkpoint, False
+        if args.show or args.show_dir:
+            use_visualization(cfg, args.show, args.show_dir, args.wait_time)
+        if args.tta:
+            use_tta(cfg)
+        check_datasets(cfg, ('test',))
+        fetch_datasets(cfg, ('test',))
+        runner = build_runner(cfg)
+        check_start(runner, trained=True)
+        if args.out:
+            save_predictions(runner, args.out)
+    runner.test()
+
+
+def main() -> None:
+    test(parse_args())
+    leave_processes()
+
+
+if __name__ == '__main__':
+    main()

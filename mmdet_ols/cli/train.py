@@ -1,0 +1,66 @@
+"""Train a detector or a classifier from a config of MMDetection or MMPretrain."""
+
+from __future__ import annotations
+
+import argparse
+
+from mmdet_ols.checks.data import check_datasets, fetch_datasets
+from mmdet_ols.checks.losses import check_losses
+from mmdet_ols.checks.pretrained import check_pretrained
+from mmdet_ols.checks.start import check_start
+from mmdet_ols.cli.options import add_common_arguments, clear_errors
+from mmdet_ols.engine.launch import build_runner, leave_processes
+from mmdet_ols.engine.run_config import read_config, use_amp, use_auto_scale_lr
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='path of the config')
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='CHECKPOINT',
+        help='go on from CHECKPOINT, or from the latest one in the work directory',
+    )
+    parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
+    parser.add_argument(
+        '--auto-scale-lr',
+        action='store_true',
+        help='scale the learning rate by total batch size / auto_scale_lr.base_batch_size',
+    )
+    parser.add_argument(
+        '--strict-classes',
+        action='store_true',
+        help='objects of classes that the config does not name are an error, not a warning',
+    )
+    add_common_arguments(parser)
+    return parser.parse_args()
+
+
+def train(args: argparse.Namespace) -> None:
+    with clear_errors():
+        cfg = read_config(args)
+        if args.amp:
+            use_amp(cfg)
+        if args.auto_scale_lr:
+            use_auto_scale_lr(cfg)
+        if args.resume:
+            cfg.resume = True
+            cfg.load_from = None if args.resume == 'auto' else args.resume
+        check_losses(cfg)
+        check_datasets(cfg, ('train', 'val'), strict=args.strict_classes)
+        fetch_datasets(cfg, ('train', 'val'))
+        check_pretrained(cfg)
+        runner = build_runner(cfg)
+        check_start(runner)
+    runner.train()
+
+
+def main() -> None:
+    train(parse_args())
+    leave_processes()
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,14 @@
+"""What happens at epoch or iteration boundaries."""
+
+from mmdet_ols.engine.hooks.adversarial_error_hook import AdversarialErrorHook, small_pgd_attacks
+from mmdet_ols.engine.hooks.ensemble_hook import EnsembleHook
+from mmdet_ols.engine.hooks.ols_hook import OLSHook
+from mmdet_ols.engine.hooks.train_error_hook import TrainErrorHook
+
+__all__ = [
+    'AdversarialErrorHook',
+    'EnsembleHook',
+    'OLSHook',
+    'TrainErrorHook',
+    'small_pgd_attacks',
+]

@@ -1,0 +1,141 @@
+"""The error on the training images over time, and on the wrongly labelled ones among them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+
+from mmdet_ols.evaluation.passes import labels_of, placed_batches, undisturbed
+from mmdet_ols.registry import Hook, register_hook
+
+
+@register_hook
+class TrainErrorHook(Hook):
+    """Evaluates the training images after each epoch, in eval mode and without augmentation.
+
+    Logs, in per cent, through the Visualizer (`vis_data/scalars.json`; the step is the epoch):
+
+    - `train/top1_error`: against the labels that the network learns from;
+    - `train/clean_error`: against the true labels, where `NoisyLabelDataset` changed some;
+    - `train/wrong_label_error`: the share of the wrongly labelled images whose prediction is not
+      the wrong label (the paper's Fig. 5). It falls as the network learns the noise by heart.
+
+    The true labels and the wrong ones are written into the work directory once. With EMA it is
+    the weights in training that are evaluated, not the averaged ones.
+
+    Args:
+        interval: Number of epochs between two evaluations.
+        pipeline: Transforms that load and pack a training image; None takes those of the
+            validation set. Images in memory (`InMemoryDataset`) need none.
+        batch_size: Images evaluated at once; None is the training loader's.
+
+    Raises:
+        ValueError: An argument is out of range, the loop counts no epochs, or there is no
+            validation set to take the pipeline from.
+    """
+
+    priority = 'LOW'
+
+    def __init__(
+        self,
+        interval: int = 1,
+        pipeline: Sequence[Any] | None = None,
+        batch_size: int | None = None,
+    ) -> None:
+        super().__init__()
+        for key, value in (('interval', interval), ('batch_size', batch_size or 1)):
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f'`{key}` must be a positive integer, but got {value!r}.')
+        self.interval = interval
+        self.pipeline = pipeline
+        self.batch_size = batch_size
+
+    def before_train(self, runner: Any) -> None:
+        from mmengine.dataset import Compose, DefaultSampler
+        from mmengine.dist import is_main_process
+        from mmengine.runner import IterBasedTrainLoop
+
+        if isinstance(runner.train_loop, IterBasedTrainLoop):
+            raise ValueError(
+                'TrainErrorHook needs an epoch-based loop: train_cfg=dict(by_epoch=True, ...).'
+            )
+        training = runner.train_dataloader
+        if self.pipeline is not None:
+            pipeline = Compose(self.pipeline)
+        else:
+            pipeline = None if runner.val_loop is None else _pipeline(runner.val_dataloader.dataset)
+        plain = _without_augmentation(training.dataset, pipeline)
+        self._loader = DataLoader(
+            plain,
+            batch_size=self.batch_size or training.batch_size or 128,
+            sampler=DefaultSampler(plain, shuffle=False, seed=0),
+            num_workers=training.num_workers,
+            collate_fn=training.collate_fn,
+        )
+        if is_main_process() and hasattr(plain, 'save_record'):
+            plain.save_record(runner.work_dir)
+
+    def after_train_epoch(self, runner: Any) -> None:
+        if not self.every_n_epochs(runner, self.interval):
+            return
+        errors = self._errors(runner.model)
+        runner.visualizer.add_scalars(errors, step=runner.epoch + 1)
+        told = ', '.join(f'{key} {value:.2f} %' for key, value in errors.items())
+        runner.logger.info(f'Training images after epoch {runner.epoch + 1}: {told}')
+
+    @torch.no_grad()
+    def _errors(self, model: torch.nn.Module) -> dict[str, float]:
+        from mmengine.dist import all_reduce
+
+        dataset = self._loader.dataset
+        size = len(dataset)  # type: ignore[arg-type]
+        flipped = torch.as_tensor(getattr(dataset, 'flipped', []), dtype=torch.bool)
+        # Errors and samples: against the labels of training, the true ones, the wrong ones.
+        counts = torch.zeros(3, 2, dtype=torch.long)
+        with undisturbed(model) as classifier:
+            for batch, place in placed_batches(self._loader, 'Training images'):
+                keep, place = place < size, place[place < size]
+                samples = classifier.test_step(batch)
+                scores = torch.stack([sample.pred_score for sample in samples])
+                predicted = scores.argmax(dim=1).cpu()[keep]
+                wrong = predicted != labels_of(samples).cpu()[keep]
+                masks = [wrong]
+                if len(flipped) == size and flipped.any():
+                    true = torch.as_tensor(dataset.clean_labels)[place]  # type: ignore[attr-defined]
+                    masks += [predicted != true, wrong[flipped[place]]]
+                for count, mask in zip(counts, masks):
+                    count += torch.tensor([int(mask.sum()), len(mask)])
+        all_reduce(counts)
+        keys = ('train/top1_error', 'train/clean_error', 'train/wrong_label_error')
+        return {
+            key: 100 * int(wrong) / int(count) for key, (wrong, count) in zip(keys, counts) if count
+        }
+
+
+def _pipeline(dataset: Any) -> Any:
+    """Of a data set, or of the one that it wraps."""
+    inner = vars(dataset).get('dataset')
+    return vars(dataset).get('pipeline') if inner is None else _pipeline(inner)
+
+
+def _without_augmentation(dataset: Any, pipeline: Any, in_memory: bool = False) -> Any:
+    """A copy that shares the images and labels; wrappers inside wrappers too."""
+    plain = copy.copy(dataset)
+    if 'batch_transforms' in vars(plain):  # InMemoryDataset: its images are loaded and packed
+        plain.batch_transforms, in_memory = [], True
+    if 'dataset' in vars(plain):
+        plain.dataset = _without_augmentation(plain.dataset, pipeline, in_memory)
+    elif 'datasets' in vars(plain):
+        plain.datasets = [_without_augmentation(part, pipeline) for part in plain.datasets]
+    elif 'pipeline' in vars(plain) and not in_memory:
+        if pipeline is None:
+            raise ValueError(
+                'TrainErrorHook needs a `pipeline` that loads a training image and packs it '
+                'without augmentation, since there is no validation set whose it could take.'
+            )
+        plain.pipeline = pipeline
+    return plain

@@ -1,0 +1,170 @@
+"""The pictures of a comparison: every run, the curves over time, and a sweep over one option."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from mmdet_ols.experiments.comparison import Comparison, Summary
+
+#: A sweep whose largest value is so many times its smallest has a logarithmic axis.
+LOG_RATIO = 30
+
+
+def draw_comparison(comparison: Comparison, path: str | Path) -> None:
+    """Draw every run, the means with their intervals, and the first metric over the epochs."""
+    if not comparison.metrics:
+        return
+    metric, names = comparison.metrics[0], comparison.names
+    figure = _figure(11, 4.5)
+    left, right = figure.subplots(1, 2)
+    by_name = [comparison.values(name, metric) for name in names]
+    for seed in comparison.seeds:  # the same seed in every method: what the paired interval is of
+        points = [(x, values[seed]) for x, values in enumerate(by_name) if seed in values]
+        left.plot(*zip(*points), color='0.8', linewidth=1, zorder=1)
+    for x, (name, color) in enumerate(_colors(names).items()):
+        values, own = by_name[x], comparison.summary(name, metric)
+        left.scatter([x] * len(values), list(values.values()), s=28, color=color, alpha=0.6)
+        if own.n:
+            half = own.high - own.mean if own.n > 1 else 0
+            left.errorbar(
+                x + 0.15, own.mean, yerr=half, fmt='D', color=color, capsize=4, markersize=6
+            )
+        paper = comparison.paper_cell(name, metric).split()
+        if paper:
+            left.plot(
+                x - 0.15, float(paper[0]), '*', color=color, markersize=13, markeredgecolor='black'
+            )
+        _draw_curve(right, comparison.curve(name, metric), color, name)
+    star = '; star: the paper' * any(comparison.paper_cell(name, metric) for name in names)
+    crowded = sum(map(len, names)) > 45
+    left.set_xticks(
+        range(len(names)),
+        names,
+        rotation=30 * crowded,
+        ha='right' if crowded else 'center',
+        rotation_mode='anchor',
+    )
+    left.set_xlim(-0.5, len(names) - 0.5)
+    left.set_ylabel(metric.label)
+    left.set_title(f'last epoch: each seed, mean and its 95 % interval{star}', fontsize=10)
+    _label_epochs(right)
+    right.set_ylabel(metric.label)
+    right.set_title('validation: mean ± standard deviation', fontsize=10)
+    right.legend(frameon=False, fontsize=10 if len(names) < 8 else 8)
+    figure.savefig(path)
+
+
+def draw_curves(comparison: Comparison, path: str | Path) -> None:
+    """Draw all that was measured at several epochs: a panel a metric, a colour a method.
+
+    Lines are means over the seeds, bands standard deviations.
+    """
+    metrics = comparison.metrics_over_time
+    if not metrics:
+        return
+    columns = min(len(metrics), 3)
+    rows = -(-len(metrics) // columns)
+    figure = _figure(max(4.4 * columns, 6), 3.5 * rows + 0.6)
+    panels = figure.subplots(rows, columns, squeeze=False).flatten()
+    for panel, metric in zip(panels, metrics):
+        for name, color in _colors(comparison.names).items():
+            _draw_curve(panel, comparison.curve(name, metric), color, name)
+        _label_epochs(panel)
+        panel.set_title(comparison.title_over_time(metric), fontsize=10)
+        panel.grid(color='0.92')
+    for panel in panels[len(metrics) :]:
+        panel.remove()
+    handles, labels = panels[0].get_legend_handles_labels()
+    legend: Any = dict(ncols=min(len(labels), 5), frameon=False)
+    figure.legend(handles, labels, loc='outside lower center', **legend)
+    figure.savefig(path)
+
+
+def draw_sweep(comparison: Comparison, path: str | Path) -> None:
+    """Draw the first metric over the values of the swept option; other methods are lines."""
+    sweep = comparison.sweep
+    if sweep is None or not comparison.metrics:
+        return
+    metric = comparison.metrics[0]
+    places, log = places_of(list(sweep.values.values()))
+    figure = _figure(max(6.4, 0.75 * len(places) + 1), 4.4)
+    axes = figure.add_subplot()
+    points = []
+    for x, name in sorted(zip(places, sweep.values)):
+        values = list(comparison.values(name, metric).values())
+        axes.scatter([x] * len(values), values, s=18, color='C0', alpha=0.35, linewidths=0)
+        if values:
+            points.append((x, *comparison.summary(name, metric)[:2]))
+    if points:
+        at, means, sds = zip(*points)
+        axes.errorbar(
+            at, means, yerr=np.nan_to_num(sds), fmt='o-', color='C0', capsize=4, label=sweep.name
+        )
+    others = [name for name in comparison.names if name not in sweep.values]
+    for number, name in enumerate(others, 1):
+        summary = comparison.summary(name, metric)
+        if summary.n:
+            sd = np.nan_to_num(summary.sd)
+            color = f'C{number}'
+            axes.axhline(summary.mean, color=color, linestyle='--', label=name)
+            axes.axhspan(summary.mean - sd, summary.mean + sd, color=color, alpha=0.12, linewidth=0)
+    if log:
+        axes.set_xscale('log')
+        axes.minorticks_off()
+    axes.set_xticks(places, list(sweep.values.values()))
+    axes.set_xlabel(sweep.key)
+    axes.set_ylabel(metric.label)
+    axes.set_title('last epoch: mean ± standard deviation, and each seed', fontsize=10)
+    axes.legend(frameon=False)
+    figure.savefig(path)
+
+
+def places_of(values: list[str]) -> tuple[list[float], bool]:
+    """Where values stand on the axis, and whether it is logarithmic; words stand side by side."""
+    try:
+        numbers = [float(value) for value in values]
+    except ValueError:
+        return [float(index) for index in range(len(values))], False
+    return numbers, min(numbers) > 0 and max(numbers) >= LOG_RATIO * min(numbers)
+
+
+def _draw_curve(axes: Axes, curve: dict[int, Summary], color: Any, label: str) -> None:
+    means = [point.mean for point in curve.values()]
+    sds = np.nan_to_num([point.sd for point in curve.values()])
+    axes.plot(list(curve), means, color=color, marker='.' * (len(curve) < 50), label=label)
+    axes.fill_between(
+        list(curve), np.subtract(means, sds), np.add(means, sds), color=color, alpha=0.15,
+        linewidth=0,
+    )  # fmt: skip
+
+
+def _label_epochs(axes: Axes) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+    axes.set_xlabel('epoch')
+
+
+def _colors(names: list[str]) -> dict[str, Any]:
+    """A colour a method; of a scale where there are too many to be told apart otherwise."""
+    from matplotlib import colormaps
+
+    scale = np.linspace(0.05, 0.95, len(names))
+    colors = colormaps['tab10'](range(10)) if len(names) <= 10 else colormaps['turbo'](scale)
+    return dict(zip(names, colors))
+
+
+def _figure(width: float, height: float) -> Figure:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=110, layout='constrained')
+    FigureCanvasAgg(figure)  # no pyplot: nothing global, no display needed
+    return figure

@@ -1,0 +1,125 @@
+"""Showing how far many trainings are: live in a terminal, as plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+from mmdet_ols.experiments.comparison import duration
+from mmdet_ols.experiments.experiment import Experiment
+from mmdet_ols.results.run_folder import Run
+
+#: Columns of what is printed where there is no terminal to fit it to.
+WIDTH_OF_LOGS = 160
+
+
+class RunDisplay:
+    """What runs, at which epoch, with which metric, and how long all will take.
+
+    Args:
+        experiment: Whose runs to show.
+        jobs: How many run at once.
+    """
+
+    def __init__(self, experiment: Experiment, jobs: int) -> None:
+        self.experiment, self.jobs = experiment, jobs
+        self.live = Console().is_terminal
+        self.console = Console() if self.live else Console(width=WIDTH_OF_LOGS)
+        self.runs = {folder: experiment.read(folder) for folder in experiment.folders}
+        #: The runs that are not over, finished or failed.
+        self.open = [folder for folder, run in self.runs.items() if not run.final]
+        self._still_open = set(self.open)
+        self._begun: dict[Path, tuple[float, float]] = {}  # when, and epochs done by then
+        self._bars: dict[Path, TaskID] = {}
+        self._progress = Progress(
+            TextColumn('{task.description}'),
+            BarColumn(),
+            TextColumn('{task.fields[text]}'),
+            console=self.console,
+            disable=not self.live,
+        )
+        self._overall = self._progress.add_task(
+            'all runs', total=sum(run.length for run in self.runs.values()), text=''
+        )
+
+    def __enter__(self) -> RunDisplay:
+        kept = len(self.runs) - len(self.open)
+        if kept:
+            self._print(f'{kept} of {len(self.runs)} runs are finished and kept')
+        self._progress.start()
+        self._update()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+
+    def report(self, event: str, folder: Path, text: str) -> None:
+        """Take an event of `run_all`."""
+        before, run = self.runs[folder], self.experiment.read(folder)
+        self.runs[folder] = run
+        label, newest = self.experiment.label(folder), self.experiment.newest(run)
+        if event == 'started':
+            self._begun[folder] = (time.monotonic(), run.done)
+            if folder not in self._bars:
+                self._bars[folder] = self._progress.add_task(label, total=run.length, text='')
+            self._print(f'{label} started' + f': {text}' * (not self.live))
+        elif event == 'running':
+            if len(run.validations) > len(before.validations) and not self.live:
+                at = f'{int(run.done)} of {run.length}'
+                self._print(f'{label} at {at}, {newest}, {self._time_left()}')
+        else:
+            self._still_open.discard(folder)
+            self._begun.pop(folder, None)
+            if folder in self._bars:
+                self._progress.remove_task(self._bars.pop(folder))
+            if event == 'finished':
+                text = f'{newest} in {duration(run.seconds)}, {self._time_left()}'
+            self._print(f'{label} {event}: {text}')
+        self._update()
+
+    def _print(self, text: str) -> None:
+        # One line each: a log is searched line by line.
+        line = f'{time.strftime("%H:%M:%S")} {text}'
+        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    def _update(self) -> None:
+        for folder, bar in self._bars.items():
+            run = self.runs[folder]
+            text = f'{run.done:.1f} of {run.length}  {self.experiment.newest(run)}'
+            self._progress.update(bar, completed=run.done, text=text)
+        over = len(self.runs) - len(self._still_open)
+        self._progress.update(
+            self._overall,
+            completed=sum(self._done(folder) for folder in self.runs),
+            text=f'{over} of {len(self.runs)} runs  {self._time_left()}',
+        )
+
+    def _done(self, folder: Path) -> float:
+        run: Run = self.runs[folder]
+        return run.done if folder in self._still_open else run.length
+
+    def _time_left(self) -> str:
+        """From the pace of what is running; from what ran before, until that is known."""
+        seconds = epochs = 0.0
+        for folder, (begun, done) in self._begun.items():
+            if self.runs[folder].done > done:
+                seconds += time.monotonic() - begun
+                epochs += self.runs[folder].done - done
+        if not epochs:
+            known = [run for run in self.runs.values() if run.done and run.seconds]
+            seconds, epochs = sum(r.seconds for r in known), sum(r.done for r in known)
+        if not epochs:
+            return 'time left not known yet'
+        left = [self.runs[folder].length - self._done(folder) for folder in self._still_open]
+        # The last run cannot be shared among jobs.
+        longest = max(sum(left) / self.jobs, max(left, default=0))
+        return f'{duration(longest * seconds / epochs)} left'

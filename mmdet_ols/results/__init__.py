@@ -1,0 +1,1 @@
+"""Reading the folder of a run."""

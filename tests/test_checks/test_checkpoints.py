@@ -1,0 +1,169 @@
+"""Checkpoints: data alone is loaded, and what does not fit is said before it costs anything."""
+
+import os
+
+import numpy as np
+import pytest
+import torch
+from mmengine.logging import HistoryBuffer
+from mmengine.optim import OneCycleLR
+from mmengine.runner import CheckpointLoader
+from torch import nn
+
+from mmdet_ols import OLSLoss
+from mmdet_ols.checks import checkpoints as module
+from mmdet_ols.checks.checkpoints import load_checkpoint, only_safe_loading, trust_checkpoints
+
+
+@pytest.fixture(autouse=True)
+def _restore_process_settings():
+    """Both switches work on the whole process; put back what was there."""
+    environment, allowed = dict(os.environ), torch.serialization.get_safe_globals()
+    yield
+    os.environ.clear()
+    os.environ.update(environment)
+    torch.serialization.clear_safe_globals()
+    torch.serialization.add_safe_globals(allowed)
+
+
+class Reduced:
+    """Pickles as the call `function(*arguments)`."""
+
+    def __init__(self, function, *arguments):
+        self.call = (function, arguments)
+
+    def __reduce__(self):
+        return self.call
+
+
+def save(path, **content):
+    torch.save({'state_dict': {'weight': torch.arange(3.0)}, **content}, path)
+    return path
+
+
+def mmengine_records():
+    """The kinds of records that MMEngine saves beside the weights."""
+    buffer = HistoryBuffer([1.0, 2.5], [1, 1])
+    return dict(
+        message_hub=dict(log_scalars={'train/loss': buffer}, runtime_info={'epoch': np.int64(3)}),
+        meta=dict(dataset_meta=dict(classes=('a', 'b')), seed=1),
+        optimizer=dict(state={0: dict(momentum_buffer=torch.ones(2))}, param_groups=[{'lr': 0.1}]),
+    )
+
+
+def test_records_of_mmengine_load_as_data(tmp_path):
+    path = save(tmp_path / 'epoch_1.pth', **mmengine_records())
+    torch.serialization.clear_safe_globals()  # of tests that ran before in this process
+    with pytest.raises(Exception, match='HistoryBuffer'):
+        torch.load(path, weights_only=True)
+    only_safe_loading()
+    loaded = load_checkpoint(path)
+    history, count = loaded['message_hub']['log_scalars']['train/loss'].data
+    np.testing.assert_array_equal(history, [1.0, 2.5])
+    np.testing.assert_array_equal(count, [1, 1])
+    assert loaded['message_hub']['log_scalars']['train/loss'].mean() == 1.75
+    assert loaded['meta']['dataset_meta']['classes'] == ('a', 'b')
+    torch.testing.assert_close(loaded['state_dict']['weight'], torch.arange(3.0))
+
+
+@pytest.mark.parametrize('load', [load_checkpoint, CheckpointLoader.load_checkpoint])
+def test_code_in_a_checkpoint_is_not_run_unless_trusted(tmp_path, load):
+    """MMEngine's own loader is held to it too: by itself it would fall back to running the code."""
+    trace = tmp_path / 'was_here'
+    path = str(save(tmp_path / 'hostile.pth', meta=Reduced(os.mkdir, str(trace))))
+    only_safe_loading()
+    with pytest.raises(Exception, match='mkdir'):
+        load(path)
+    assert not trace.exists()
+    trust_checkpoints()
+    load(path)
+    assert trace.exists()
+
+
+def test_refusal_names_file_reason_and_remedy(tmp_path):
+    path = save(tmp_path / 'hostile.pth', meta=Reduced(os.mkdir, 'x'))
+    only_safe_loading()
+    with pytest.raises(ValueError, match=r'hostile\.pth was not loaded.*mkdir.*--trust-checkpoint'):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    ('owner', 'name'), [(HistoryBuffer, '__init__'), (np.ndarray, 'tofile'), (np.dtype, 'type')]
+)
+def test_getattr_reaches_the_statistics_of_history_buffers_alone(tmp_path, owner, name):
+    path = save(tmp_path / 'hostile.pth', meta=Reduced(getattr, owner, name))
+    only_safe_loading()
+    with pytest.raises(ValueError, match='getattr'):
+        load_checkpoint(path)
+
+
+def test_damaged_and_missing_files(tmp_path):
+    path = save(tmp_path / 'epoch_1.pth', **mmengine_records())
+    short = tmp_path / 'short.pth'
+    short.write_bytes(path.read_bytes()[:-200])
+    only_safe_loading()
+    (tmp_path / 'empty.pth').write_bytes(b'')
+    (tmp_path / 'pointer.pth').write_text('version https://git-lfs.github.com/spec/v1')
+    for name in ('short', 'empty', 'pointer'):
+        with pytest.raises(ValueError, match=rf'{name}\.pth cannot be read.*cut short'):
+            load_checkpoint(tmp_path / f'{name}.pth')
+    with pytest.raises(FileNotFoundError, match=r'no checkpoint file .*absent\.pth'):
+        load_checkpoint(tmp_path / 'absent.pth')
+    torch.save([1, 2], tmp_path / 'list.pth')
+    with pytest.raises(ValueError, match='holds a list'):
+        load_checkpoint(tmp_path / 'list.pth')
+
+
+@pytest.mark.parametrize('anneal', ['cos', 'linear'])
+def test_state_of_a_one_cycle_scheduler_loads(tmp_path, anneal):
+    """It holds a function of its own, as the only scheduler of MMEngine."""
+    optimizer = torch.optim.SGD([nn.Parameter(torch.ones(1))], lr=0.1, momentum=0.9)
+    scheduler = OneCycleLR(optimizer, eta_max=1.0, total_steps=9, anneal_strategy=anneal)
+    path = save(tmp_path / 'epoch_1.pth', param_schedulers=[scheduler.state_dict()])
+    only_safe_loading()
+    (loaded,) = load_checkpoint(path)['param_schedulers']
+    assert loaded['anneal_func'](2.0, 4.0, 0.5) == pytest.approx(3.0)
+
+
+class Classifier(nn.Module):
+    def __init__(self, num_classes, loss):
+        super().__init__()
+        self.fc = nn.Linear(4, num_classes)
+        self.loss = loss
+
+
+def checkpoint_of(model, classes):
+    return dict(state_dict=model.state_dict(), meta=dict(dataset_meta=dict(classes=classes)))
+
+
+@pytest.mark.parametrize('use', ['resume', 'test'])
+def test_another_number_of_classes_is_an_error_where_the_run_goes_on(use):
+    checkpoint = checkpoint_of(Classifier(3, OLSLoss(3)), ('cat', 'dog', 'fox'))
+    model = Classifier(2, OLSLoss(2))
+    with pytest.raises(ValueError, match=r'(?s)3 classes: cat, dog, fox.*fc\.weight is \(3, 4\)'):
+        module.check_fits(model, checkpoint, 'coco.pth', use)
+
+
+def test_a_new_training_may_start_from_other_classes_and_hears_what_is_left_out():
+    checkpoint = checkpoint_of(Classifier(3, OLSLoss(3)), ('cat', 'dog', 'fox'))
+    fit = module.check_fits(Classifier(2, OLSLoss(2)), checkpoint, 'coco.pth', 'start')
+    assert fit.mismatched['fc.bias'] == ((3,), (2,))
+    assert fit.mismatched['loss.soft_labels'] == ((3, 3), (2, 2))
+    assert 'fc.bias is (3,) in the checkpoint, (2,) in the model' in str(fit)
+
+
+def test_with_and_without_soft_labels_fit_each_other_and_say_what_is_left_out():
+    with_ols, without = Classifier(2, OLSLoss(2)), Classifier(2, nn.Identity())
+    fit = module.check_fits(without, checkpoint_of(with_ols, None), 'a.pth', 'test')
+    assert not fit.missing and 'loss.soft_labels' in fit.unexpected
+    assert 'only in the checkpoint, left out: loss.correct_count' in str(fit)
+    fit = module.check_fits(with_ols, checkpoint_of(without, None), 'a.pth', 'resume')
+    assert not fit.unexpected and 'loss.soft_labels' in fit.missing
+    assert 'only in the model, kept as initialised: loss.correct_count' in str(fit)
+
+
+def test_a_checkpoint_of_something_else_is_an_error():
+    with pytest.raises(ValueError, match='must be the one it was trained with'):
+        module.check_fits(
+            nn.Linear(2, 2), {'state_dict': {'other': torch.ones(1)}}, 'a.pth', 'test'
+        )

@@ -1,0 +1,327 @@
+"""FGSM and PGD through a runner, against a loop over single images."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from mmengine.registry import MODELS
+from torch.testing import assert_close
+from toy_images import (
+    build_runner,
+    build_tester,
+    classifier,
+    everything,
+    image_tensor,
+    loader,
+    make_images,
+    score_by_hand,
+)
+
+from mmdet_ols import AdversarialErrorHook, small_pgd_attacks
+from mmdet_ols.engine.hooks.adversarial_error_hook import OBJECTIVES, Attack
+from mmdet_ols.evaluation.passes import labels_of
+
+COUNT = 23
+FGSM = dict(name='fgsm', eps=8)
+PGD = dict(name='pgd', eps=6, step=1.5, steps=6)
+
+
+def attack_by_hand(model, pixels, label, eps, step, steps, start=0, pad_to=0, margin=False):
+    """One image, one NumPy step at a time."""
+    clean = pixels.numpy().astype(np.float32)
+    x = np.clip(clean + start, 0, 255).astype(np.float32)
+    for _ in range(steps):
+        leaf = torch.tensor(x, requires_grad=True)
+        scores = score_by_hand(model, leaf, pad_to)
+        if margin:
+            others = [score for k, score in enumerate(scores) if k != label]
+            objective = max(others) - scores[label]
+        else:
+            objective = scores.exp().sum().log() - scores[label]
+        (gradient,) = torch.autograd.grad(objective, leaf)
+        x = x + step * np.sign(gradient.numpy())
+        x = np.minimum(np.maximum(x, clean - eps), clean + eps)
+        x = np.minimum(np.maximum(x, 0), 255)
+    return torch.from_numpy(x)
+
+
+def errors(scores, labels):
+    """Top-1 and top-5 error in per cent."""
+    ranks = [
+        sorted(range(len(score)), key=lambda k: -score[k]).index(label)
+        for score, label in zip(scores, labels)
+    ]
+    return [100 * sum(rank >= k for rank in ranks) / len(ranks) for k in (1, 5)]
+
+
+def errors_by_hand(model, images, labels, name, pad_to=0, **attack):
+    scores = [
+        score_by_hand(
+            model, attack_by_hand(model, image_tensor(i), y, pad_to=pad_to, **attack), pad_to
+        ).tolist()
+        for i, y in zip(images, labels)
+    ]
+    return dict(zip((f'{name}/top1_error', f'{name}/top5_error'), errors(scores, labels)))
+
+
+def attacked(metrics):
+    return {key: value for key, value in metrics.items() if key.endswith('_error')}
+
+
+@pytest.fixture(scope='module')
+def runner(tmp_path_factory):
+    return build_tester(tmp_path_factory.mktemp('runner'), [])
+
+
+def measure(runner, data=None, model=None, **hook):
+    """What the hook adds after a test, without the test."""
+    batches = runner.build_dataloader(data or loader())
+    after = SimpleNamespace(model=model or runner.model, test_dataloader=batches)
+    metrics = {}
+    AdversarialErrorHook(**hook).after_test_epoch(after, metrics)
+    return metrics
+
+
+def test_errors_are_logged_beside_the_metrics(tmp_path):
+    tester = build_tester(tmp_path, [dict(type='AdversarialErrorHook', attacks=[FGSM, PGD])])
+    metrics = tester.test()
+    images, labels = make_images(COUNT)
+    expected = {
+        **errors_by_hand(tester.model, images, labels, 'fgsm', eps=8, step=8, steps=1),
+        **errors_by_hand(tester.model, images, labels, **PGD),
+    }
+    clean = 100 - metrics['accuracy/top1']
+    assert clean + 10 < expected['fgsm/top1_error'] < 90
+    assert attacked(metrics) == pytest.approx(expected)
+    (result,) = tmp_path.glob('*/*.json')  # what `tools/test.py` leaves
+    assert attacked(json.loads(result.read_text())) == pytest.approx(expected)
+    (log,) = tmp_path.glob('*/*.log')
+    assert f'fgsm/top1_error: {expected["fgsm/top1_error"]:.4f}' in log.read_text()
+
+
+@pytest.mark.parametrize(
+    ('data', 'hook'),
+    [
+        (dict(collate='default_collate'), dict()),
+        (dict(collate='default_collate'), dict(batch_size=3)),
+        (dict(batch_size=5), dict(batch_size=2)),
+        (dict(shuffle=True), dict()),
+    ],
+)
+def test_batches_and_their_form_do_not_matter(runner, data, hook):
+    images, labels = make_images(COUNT)
+    expected = errors_by_hand(runner.model, images, labels, **PGD)
+    assert measure(runner, loader(**data), attacks=[PGD], **hook) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize('objective', ['cross_entropy', 'margin'])
+@pytest.mark.parametrize('random_start', [False, True])
+def test_images_are_those_of_single_steps(runner, objective, random_start):
+    model = runner.model.eval()
+    images, labels = make_images(COUNT)
+    pixels = [image_tensor(image) for image in images]
+    attack = Attack('a', eps=6, step=1.5, steps=6, random_start=random_start, objective=objective)
+
+    def score(x):
+        return model(model.data_preprocessor(dict(inputs=x))['inputs'])
+
+    found = attack.perturb(
+        score, [x.float() for x in pixels], torch.tensor(labels), torch.Generator().manual_seed(4)
+    )
+    generator = torch.Generator().manual_seed(4)
+    for image, label, result in zip(pixels, labels, found):
+        start = 6 * (2 * torch.rand(image.shape, generator=generator).numpy() - 1) * random_start
+        margin = objective == 'margin'
+        expected = attack_by_hand(model, image, label, 6, 1.5, 6, start, margin=margin)
+        assert_close(result, expected, rtol=0, atol=1e-4)
+        assert (result - image).abs().max() <= 6 + 1e-4
+        assert result.min() >= 0 and result.max() <= 255
+        assert not result.requires_grad
+    distances = torch.stack([(x - y).abs().amax() for x, y in zip(found, pixels)])
+    assert distances.median() == pytest.approx(6, abs=1e-3)  # the box is used
+    assert any(image.min() == 0 and image.max() == 255 for image in pixels)  # and the scale's ends
+
+
+def test_the_margin_is_that_of_the_best_wrong_class():
+    score = torch.tensor([[-1.0, -5.0, -3.0], [2.0, 7.0, 1.0]])  # -3 - -1, and 7 - 1
+    assert OBJECTIVES['margin'](score, torch.tensor([0, 2])) == -2 + 6
+
+
+def test_random_starts_are_the_seeds_alone(runner):
+    pgd = dict(name='pgd', eps=40, step=0.1, steps=1, random_start=True)
+    first = measure(runner, attacks=[pgd])
+    # Neither the other attacks, nor the process's random numbers, nor the batches matter.
+    torch.manual_seed(6)
+    again = measure(runner, loader(batch_size=3), attacks=[dict(pgd, name='other'), pgd])
+    assert {key: again[key] for key in first} == first
+    found = [measure(runner, attacks=[pgd], seed=seed) for seed in range(5)]
+    assert found[0] == first and any(other != first for other in found)
+
+
+def test_the_error_grows_with_the_budget(runner):
+    attacks = [dict(name=f'{eps}', eps=eps, step=eps / 4, steps=8) for eps in (0.01, 4, 8, 16, 32)]
+    metrics = measure(runner, attacks=attacks)
+    found = [metrics[f'{attack["name"]}/top1_error'] for attack in attacks]
+    images, labels = make_images(COUNT)
+    clean = [score_by_hand(runner.model, image_tensor(image)).tolist() for image in images]
+    assert found[0] == pytest.approx(errors(clean, labels)[0])
+    assert found == sorted(found) and len(set(found)) >= 4 and found[-1] > 90
+
+
+def test_images_of_several_sizes(runner):
+    """Padded after normalisation: the attack reaches the pixels alone."""
+    model = MODELS.build(classifier(pad_size_divisor=7)).eval()
+    model.load_state_dict(runner.model.state_dict())
+    found = measure(runner, loader(sizes=(6, 4)), model, attacks=[FGSM])
+    images, labels = make_images(COUNT, sizes=(6, 4))
+    assert {len(image) for image in images} == {4, 6}
+    fgsm = dict(name='fgsm', eps=8, step=8, steps=1)
+    assert found == pytest.approx(errors_by_hand(model, images, labels, pad_to=7, **fgsm))
+    assert found != pytest.approx(errors_by_hand(model, images, labels, **fgsm))
+
+
+def test_some_images_evenly_spaced(runner):
+    chosen = [n for n in range(COUNT) if (n + 1) * 9 // COUNT > n * 9 // COUNT]
+    assert len(chosen) == 9 and max(np.diff(chosen)) <= 3
+    images, labels = ([part[n] for n in chosen] for part in make_images(COUNT))
+    expected = errors_by_hand(runner.model, images, labels, 'fgsm', eps=8, step=8, steps=1)
+    found = measure(runner, loader(batch_size=4), attacks=[FGSM], num_samples=9)
+    assert found == pytest.approx(expected)
+    everything = measure(runner, attacks=[FGSM])
+    assert everything != found
+    assert measure(runner, attacks=[FGSM], num_samples=1000) == everything
+
+
+# --- what it must not disturb --------------------------------------------------------------------
+
+
+def test_it_leaves_no_trace(tmp_path):
+    ols = dict(type='OLSLoss', num_classes=7)
+    runner = build_tester(tmp_path, [], classifier(ols))
+    runner.model.backbone.conv.weight.requires_grad_(False)
+    runner.model.train()
+    runner.model.backbone.norm.eval()  # a frozen part of a training network
+
+    before = everything(runner.model)
+    metrics = {}
+    AdversarialErrorHook().after_test_epoch(runner, metrics)
+    assert metrics['pgd/top1_error'] > 0
+    assert set(before['modes']) == {True, False}
+    for name, value in everything(runner.model).items():
+        assert_close(value, before[name], rtol=0, atol=0, msg=lambda text, n=name: f'{n}: {text}')
+
+
+def test_validations_and_the_averaged_weights(tmp_path):
+    """During training, at every second validation; with EMA the weights that were validated."""
+    seen = {}
+
+    class Watch(AdversarialErrorHook):
+        def after_val_epoch(self, runner, metrics=None):
+            super().after_val_epoch(runner, metrics)
+            images, labels = make_images(COUNT)
+            model = runner.model.eval()
+            clean = [score_by_hand(model, image_tensor(i)).tolist() for i in images]
+            assert metrics['accuracy/top1'] == pytest.approx(100 - errors(clean, labels)[0])
+            by_hand = errors_by_hand(model, images, labels, 'fgsm', eps=8, step=8, steps=1)
+            seen[runner.epoch] = (attacked(metrics), by_hand)
+
+    def training(folder, hook):
+        runner = build_runner(
+            folder,
+            hooks=[hook, dict(type='EMAHook', momentum=0.5)],
+            train_dataloader=loader(),
+            train_cfg=dict(by_epoch=True, max_epochs=4),
+            optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.02)),
+            val_dataloader=loader(),
+            val_evaluator=dict(type='mmpretrain.Accuracy'),
+            val_cfg=dict(),
+        )
+        return runner.train().state_dict(), runner
+
+    weights, runner = training(tmp_path / 'a', Watch(attacks=[FGSM], val_interval=2))
+    assert [bool(found) for found, _ in seen.values()] == [False, True, False, True]
+    for epoch in (2, 4):
+        assert seen[epoch][0] == pytest.approx(seen[epoch][1])
+    lines = (next((tmp_path / 'a').glob('*/vis_data/scalars.json'))).read_text().splitlines()
+    logged = [line.get('fgsm/top1_error') for line in map(json.loads, lines)]
+    assert [value for value in logged if value is not None] == pytest.approx(
+        [seen[epoch][0]['fgsm/top1_error'] for epoch in (2, 4)]
+    )
+    seen.clear()
+    never, _ = training(tmp_path / 'b', AdversarialErrorHook(attacks=[FGSM]))
+    assert_close(weights, never, rtol=0, atol=0)  # the training is the same
+
+
+def test_validation_is_a_stage_only_if_asked_for():
+    test, val = 'after_test_epoch', 'after_val_epoch'
+    assert {test, val} & set(AdversarialErrorHook().get_triggered_stages()) == {test}
+    stages = set(AdversarialErrorHook(val_interval=1).get_triggered_stages())
+    assert {test, val} <= stages
+
+
+# --- settings ------------------------------------------------------------------------------------
+
+
+def test_fgsm_and_pgd_of_the_usual_size_unless_told_otherwise():
+    fgsm, pgd = AdversarialErrorHook().attacks
+    assert (fgsm.name, fgsm.eps, fgsm.step, fgsm.steps, fgsm.random_start) == (
+        'fgsm', 8, None, 1, False,
+    )  # fmt: skip
+    assert (pgd.name, pgd.eps, pgd.step, pgd.steps, pgd.random_start) == ('pgd', 8, 2, 20, True)
+
+
+def test_small_attacks_are_all_of_the_grid_once():
+    attacks = AdversarialErrorHook(small_pgd_attacks()).attacks
+    found = [(a.eps, a.step, a.random_start) for a in attacks]
+    assert len(found) == len(set(found)) == 34
+    for eps in (1, 2, 4, 8):
+        for step in (eps / 10, eps / 4, 0.5, 1, 2):
+            for start in (False, True):
+                assert (eps, step, start) in found
+    assert {a.steps for a in attacks} == {20}
+    assert {a.steps for a in AdversarialErrorHook(small_pgd_attacks(7)).attacks} == {7}
+
+
+@pytest.mark.parametrize(
+    ('kwargs', 'message'),
+    [
+        (dict(attacks=[dict(name='a', eps=0)]), '`eps` .* must be above 0 .* 8/255 is 8.*got 0'),
+        (dict(attacks=[dict(name='a', eps=8, step=-1)]), '`step` .* but got -1'),
+        (dict(attacks=[dict(name='a', eps=8, steps=0)]), '`steps` .* positive integer, but got 0'),
+        (dict(attacks=[dict(name='a', eps=8, steps=20)]), '`step` .* since it has several steps'),
+        (dict(attacks=[dict(name='a', eps=8, random_start=True)]), 'since it has a random start'),
+        (dict(attacks=[dict(name='a', eps=8, objective='b')]), '`objective` .* one of .*margin'),
+        (dict(attacks=[FGSM, FGSM]), "`attacks` .* different names, but got .'fgsm', 'fgsm'"),
+        (dict(attacks=[]), '`attacks` must be one or more'),
+        (dict(num_samples=0), '`num_samples` must be None or a positive integer, but got 0'),
+        (dict(batch_size=2.0), '`batch_size` must be None or a positive integer, but got 2.0'),
+        (dict(val_interval=-1), r'`val_interval` must be 0 \(never\) or .*, but got -1'),
+    ],
+)
+def test_bad_settings_are_refused(kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        AdversarialErrorHook(**kwargs)
+
+
+def test_images_that_are_normalised_already_are_refused(runner):
+    normalise = dict(type='mmcv.Normalize', mean=[0] * 3, std=[255] * 3)
+    with pytest.raises(ValueError, match='pixels from 0 to 255 .*gives torch.float32: leave'):
+        measure(runner, loader(pipeline=[normalise]))
+
+
+def test_a_network_without_scores_is_refused(runner):
+    model = MODELS.build(dict(classifier(), head=None))
+    with pytest.raises(ValueError, match='ImageClassifier gives tuple'):
+        measure(runner, model=model)
+
+
+def test_samples_of_several_labels_are_refused(runner):
+    batches = runner.build_dataloader(loader(collate='pseudo_collate'))
+    batch = next(iter(batches))
+    batch['data_samples'][1].set_gt_label([0, 1])
+    with pytest.raises(ValueError, match='exactly one label'):
+        labels_of(batch['data_samples'])

@@ -1,0 +1,323 @@
+"""When the hook rolls over, what it reports, and what must not disturb the state."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import mmengine.dist
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.runner import Runner
+from reference import Reference
+from torch import nn
+from torch.testing import assert_close
+from toy_runner import (
+    BACKGROUND,
+    NUM_BATCHES,
+    NUM_CLASSES,
+    OLS,
+    Recorder,
+    ToyClassifier,
+    exactly,
+    live_state,
+    make_batches,
+    one_by_one,
+    saved_state,
+    train,
+    train_by_hand,
+)
+
+from mmdet_ols import OLSHook
+from mmdet_ols.engine.hooks import ols_hook
+
+
+def of_head(states, name='head'):
+    return {step: state[name] for step, state in states.items()}
+
+
+# --- when it rolls over --------------------------------------------------------------------------
+
+
+def test_every_loss_rolls_over_at_each_epochs_end_before_the_checkpoint(tmp_path):
+    run = train(tmp_path, make_batches(), epochs=3, save=dict(interval=1), names=('head', 'other'))
+    for name in ('head', 'other'):
+        counted, rolled = train_by_hand(3 * make_batches(), NUM_BATCHES, head=name)
+        assert_close(of_head(run['iterations'], name), counted)
+        for epoch in (1, 2, 3):
+            expected = rolled[epoch * NUM_BATCHES]
+            assert expected['sample_count'].sum() == 0
+            assert_close(run['epochs'][epoch][name], expected)
+            assert_close(saved_state(tmp_path / f'epoch_{epoch}.pth', name=name), expected)
+
+
+def test_from_a_config(tmp_path):
+    # What users type; the other tests hand MMEngine the same dict.
+    Config(dict(default_hooks=dict(ols=dict(type='OLSHook')))).dump(tmp_path / 'config.py')
+    cfg = Config.fromfile(tmp_path / 'config.py')
+    runner = Runner(
+        model=dict(type='ToyClassifier', loss=dict(type='OLSLoss', num_classes=5)),
+        work_dir=str(tmp_path),
+        train_dataloader=one_by_one(make_batches()),
+        train_cfg=dict(by_epoch=True, max_epochs=1),
+        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.0)),
+        default_hooks=cfg.default_hooks,
+        experiment_name='test_from_a_config',
+    )
+    runner.train()
+    reference, weight = Reference(5), ToyClassifier(dict(type='OLSLoss', num_classes=5)).heads
+    for batch in make_batches():
+        for inputs, label in zip(batch['inputs'], batch['label'].tolist()):
+            reference.learn(weight['head'].weight.detach() @ inputs, label)
+    reference.roll_over()
+    assert_close(live_state(runner.model)['head'], reference.tensors())
+
+
+def test_interval_of_epochs(tmp_path):
+    run = train(tmp_path, make_batches(), epochs=5, ols=dict(interval=2))
+    counted, rolled = train_by_hand(5 * make_batches(), 2 * NUM_BATCHES)
+    assert_close(of_head(run['iterations']), counted)
+    assert_close(
+        of_head(run['epochs']), {epoch: rolled[epoch * NUM_BATCHES] for epoch in range(1, 6)}
+    )
+
+
+@pytest.mark.parametrize(
+    ('length', 'period'),  # shorter and longer than an epoch of 5
+    [(dict(iters=10), 3), (dict(epochs=2), 3), (dict(epochs=2), 7)],
+)
+def test_interval_of_iterations(tmp_path, length, period):
+    batches = make_batches(10 if 'iters' in length else NUM_BATCHES)
+    run = train(tmp_path, batches, ols=dict(by_epoch=False, interval=period), **length)
+    sequence = batches * length.get('epochs', 1)
+    _, rolled = train_by_hand(sequence, period)
+    assert_close(of_head(run['iterations']), rolled)
+    assert_close(run['state']['head'], rolled[10])  # the end of the loop is no roll-over
+
+
+def test_epochs_are_refused_in_a_loop_that_has_none(tmp_path):
+    recorder = Recorder()
+    with pytest.raises(ValueError, match='`by_epoch` of OLSHook must be False'):
+        train(tmp_path, make_batches(), iters=2, hooks=[recorder])
+    assert not recorder.iterations
+
+
+@pytest.mark.parametrize(
+    ('kwargs', 'message'),
+    [
+        (dict(interval=0), '`interval` must be a positive integer, but got 0'),
+        (dict(interval=-1), '`interval` must be a positive integer, but got -1'),
+        (dict(interval=2.0), '`interval` must be a positive integer, but got 2.0'),
+        (dict(draw_interval=-1), r'`draw_interval` must be 0 \(never\) or .*, but got -1'),
+        (dict(record_interval=-1), r'`record_interval` must be 0 \(never\) or .*, but got -1'),
+        (dict(record_interval=2.5), r'`record_interval` must be 0 \(never\) or .*, but got 2.5'),
+        (dict(draw_interval=0.5), r'`draw_interval` must be 0 \(never\) or .*, but got 0.5'),
+    ],
+)
+def test_bad_settings_are_refused(kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        OLSHook(**kwargs)
+
+
+def test_hook_without_a_loss_warns(tmp_path):
+    run = train(tmp_path, make_batches(), epochs=1, loss=dict(type=nn.CrossEntropyLoss))
+    warnings = [line for line in run['log'].splitlines() if 'WARNING' in line]
+    assert any('OLSHook found no loss with online soft labels' in line for line in warnings)
+
+
+def test_a_loss_that_saw_no_class_warns(tmp_path):
+    """As where a head never calls its loss; here there is nothing but background."""
+    batches = [dict(batch, label=torch.full_like(batch['label'], 4)) for batch in make_batches()]
+    run = train(tmp_path / 'background', batches, epochs=2)
+    # MMEngine says a thing once.
+    assert len(re.findall(r'WARNING - losses.head saw no sample of a class', run['log'])) == 1
+    assert 'saw no sample' not in train(tmp_path / 'all', make_batches(), epochs=1)['log']
+
+
+def test_loss_without_a_hook_warns_in_the_second_epoch(tmp_path, recwarn):
+    train(tmp_path / 'one', make_batches(), epochs=1, ols=False)
+    assert not [warning for warning in recwarn if 'never updated' in str(warning.message)]
+    with pytest.warns(UserWarning, match='OLSLoss .* soft labels were not updated yet.*OLSHook'):
+        train(tmp_path / 'two', make_batches(), epochs=2, ols=False)
+
+
+# --- what it reports -----------------------------------------------------------------------------
+
+
+def scalars(work_dir, name='head'):
+    """{step: {quantity: value}} of a loss, as LocalVisBackend wrote them."""
+    (path,) = work_dir.rglob('scalars.json')
+    prefix, found = f'ols/losses.{name}/', {}
+    for line in path.read_text().splitlines():
+        entry = json.loads(line)
+        values = {key[len(prefix) :]: value for key, value in entry.items() if prefix in key}
+        if values:
+            found[entry['step']] = values
+    return found
+
+
+def test_scalars(tmp_path):
+    train(tmp_path, make_batches(), epochs=2, names=('head', 'other'))
+    for name in ('head', 'other'):
+        counted, rolled = train_by_hand(2 * make_batches(), NUM_BATCHES, head=name)
+        logged = scalars(tmp_path, name)
+        assert list(logged) == [1, 2]
+        for epoch in (1, 2):
+            before, after = (states[epoch * NUM_BATCHES] for states in (counted, rolled))
+            seen = sum(
+                label != BACKGROUND for batch in make_batches() for label in batch['label'].tolist()
+            )
+            rows = after['soft_labels'][:NUM_CLASSES].double()
+            expected = dict(
+                correct_share=sum(before['correct_count'].tolist()) / seen,
+                empty_classes=sum(n == 0 for n in before['correct_count'].tolist()[:NUM_CLASSES]),
+                confidence=sum(float(rows[y, y]) for y in range(NUM_CLASSES)) / NUM_CLASSES,
+                entropy=-float((rows * rows.log()).sum()) / NUM_CLASSES,
+            )
+            assert 0 < expected['correct_share'] < 1 and expected['empty_classes'] >= 1
+            assert_close(logged[epoch], {key: float(value) for key, value in expected.items()})
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'steps'),
+    [
+        (dict(epochs=4, ols=dict(draw_interval=2)), {2, 4}),
+        (dict(epochs=4, ols=dict(interval=2, draw_interval=2)), {4}),
+        (dict(epochs=1, ols=dict(by_epoch=False, interval=2, draw_interval=1)), {2, 4}),
+        (dict(epochs=1, ols=dict()), set()),
+    ],
+)
+def test_drawing_interval(tmp_path, arguments, steps):
+    train(tmp_path, make_batches(), **arguments)
+    drawn = {path.name for path in tmp_path.rglob('*.png')}
+    assert drawn == {f'soft_labels_losses.head_{step}.png' for step in steps}
+
+
+# --- what it records -----------------------------------------------------------------------------
+
+
+def records(work_dir, name='head'):
+    """{'epoch_3': matrix} of a loss; no other files lie there."""
+    folder = work_dir / 'soft_labels' / f'losses.{name}'
+    return {path.stem: torch.from_numpy(np.load(path)) for path in folder.glob('*.npy')}
+
+
+def test_history_of_every_loss(tmp_path):
+    run = train(tmp_path, make_batches(), epochs=3, names=('head', 'other'))
+    assert len(list((tmp_path / 'soft_labels').iterdir())) == 2
+    for name in ('head', 'other'):
+        start = ToyClassifier(OLS, (name,)).losses[name].soft_labels
+        expected = {'epoch_0': start}
+        for epoch, states in run['epochs'].items():
+            expected[f'epoch_{epoch}'] = states[name]['soft_labels']
+        exactly(records(tmp_path, name), expected)
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'steps'),
+    [
+        (dict(epochs=4, ols=dict(record_interval=2)), {'epoch_0', 'epoch_2', 'epoch_4'}),
+        (dict(epochs=4, ols=dict(interval=2, record_interval=2)), {'epoch_0', 'epoch_4'}),
+        (dict(epochs=1, ols=dict(by_epoch=False, interval=2)), {'iter_0', 'iter_2', 'iter_4'}),
+        (dict(iters=4, ols=dict(by_epoch=False, interval=3)), {'iter_0', 'iter_3'}),
+        (dict(epochs=2, ols=dict(record_interval=0)), set()),
+    ],
+)
+def test_recording_interval(tmp_path, arguments, steps):
+    train(tmp_path, make_batches(), **arguments)
+    assert set(records(tmp_path)) == steps
+
+
+def test_a_record_that_breaks_off_leaves_no_part_of_a_file(tmp_path, monkeypatch):
+    def full_disk(file, matrix):
+        with file if hasattr(file, 'write') else file.open('wb') as opened:
+            opened.write(b'\x93NUMPY')
+        raise OSError('no space left')
+
+    monkeypatch.setattr(np, 'save', full_disk)
+    with pytest.raises(OSError, match='no space left'):
+        train(tmp_path, make_batches(), epochs=1)
+    assert not list(tmp_path.rglob('*.npy'))
+
+
+def test_large_matrices_are_recorded_on_request_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(ols_hook, 'MAX_RECORDED', NUM_CLASSES)  # one less, with the background
+    train(tmp_path / 'default', make_batches(), epochs=1)
+    assert not records(tmp_path / 'default')
+    train(tmp_path / 'asked', make_batches(), epochs=1, ols=dict(record_interval=1))
+    assert set(records(tmp_path / 'asked')) == {'epoch_0', 'epoch_1'}
+
+
+def test_resumed_run_leaves_the_history_of_an_uninterrupted_one(tmp_path):
+    whole = tmp_path / 'whole'
+    train(whole, make_batches(), epochs=3, save=dict(interval=1))
+    expected = records(whole)
+    # A run that went elsewhere after epoch 1, and further; then one that goes on from epoch 1.
+    folder = tmp_path / 'resumed'
+    train(folder, make_batches(seed=5), epochs=5, resume_from=whole / 'epoch_1.pth')
+    assert set(records(folder)) == {f'epoch_{epoch}' for epoch in (2, 3, 4, 5)}
+    (folder / 'soft_labels/losses.head/mine.npy').write_bytes(b'not ours')
+    train(folder, make_batches(), epochs=3, resume_from=whole / 'epoch_1.pth')
+    (folder / 'soft_labels/losses.head/mine.npy').unlink()
+    exactly(records(folder), {step: expected[step] for step in ('epoch_2', 'epoch_3')})
+
+    train(folder, make_batches(), epochs=1)  # anew
+    exactly(records(folder), {step: expected[step] for step in ('epoch_0', 'epoch_1')})
+
+
+def test_only_the_first_process_records(tmp_path, monkeypatch):
+    monkeypatch.setattr(mmengine.dist, 'is_main_process', lambda: False)
+    train(tmp_path, make_batches(), epochs=1)
+    assert not (tmp_path / 'soft_labels').exists()
+
+
+# --- what must not disturb the state -------------------------------------------------------------
+
+
+@pytest.mark.parametrize('update_buffers', [None, False, True])
+@pytest.mark.parametrize('length', [dict(epochs=3), dict(iters=5)])
+def test_validation_adds_nothing(tmp_path, length, update_buffers):
+    arguments = dict(length, ols=dict(by_epoch='epochs' in length, interval=2))
+    if update_buffers is not None:
+        ema = dict(type='EMAHook', momentum=0.3, update_buffers=update_buffers)
+        arguments['hooks'] = [ema]
+    alone = train(tmp_path / 'alone', make_batches(), **arguments)
+    validated = train(tmp_path / 'validated', make_batches(), val_interval=1, **arguments)
+    assert 'score: ' in validated['log']
+    for key in ('iterations', 'epochs', 'weights'):
+        exactly(validated[key], alone[key])
+
+
+def test_gradient_accumulation_changes_nothing(tmp_path):
+    # With the weights held still, since they are stepped at other times.
+    run = train(tmp_path, make_batches(), epochs=2, lr=0.0, optim=dict(accumulative_counts=3))
+    counted, _ = train_by_hand(2 * make_batches(), NUM_BATCHES, lr=0.0)
+    assert_close(of_head(run['iterations']), counted)
+
+
+def test_mixed_precision(tmp_path):
+    """bfloat16 predictions are summed in float32, and end near those of float32."""
+    optim = dict(type='CPUAmpOptimWrapper')
+    arguments = dict(epochs=1, lr=0.0)
+    half = train(tmp_path / 'half', make_batches(), optim=optim, **arguments)
+    full = train(tmp_path / 'full', make_batches(), **arguments)
+
+    reference = Reference(NUM_CLASSES, background=True)
+    weight = ToyClassifier(dict(type='OLSLoss', num_classes=NUM_CLASSES, background=True)).heads
+    weight = weight['head'].weight.detach().bfloat16()
+    for batch in make_batches():
+        logits = nn.functional.linear(batch['inputs'].bfloat16(), weight).float()
+        assert (batch['inputs'].abs() @ weight.float().abs().T).max() < 8
+        for scores, label in zip(logits, batch['label'].tolist()):
+            reference.learn(scores, label)
+    assert_close(half['iterations'][NUM_BATCHES]['head'], reference.tensors())
+
+    # Inputs, weights and logits are rounded, each by 2^-9 of itself at most, and the terms of a
+    # logit add up to less than 8: it is off by less than 0.05, and p(1 - p) times twice that is p.
+    counts = (run['iterations'][NUM_BATCHES]['head']['correct_count'] for run in (half, full))
+    exactly(*counts)
+    half, full = half['state']['head']['soft_labels'], full['state']['head']['soft_labels']
+    assert half.dtype == torch.float32 and not torch.equal(half, full)
+    assert_close(half, full, rtol=0, atol=0.025)

@@ -1,0 +1,187 @@
+"""Running many processes: order, failures, an interrupt, and each one's share of the machine."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from mmdet_ols.experiments.executor import (
+    LOG,
+    _end,
+    run_all,
+    share_of_machine,
+    terminating_is_interrupting,
+)
+
+
+class Runs:
+    """Runs whose commands are shell lines; a run is finished once it holds the file `done`."""
+
+    def __init__(self, root, **lines):
+        self.folders = [root / name for name in lines]
+        self.lines = lines
+        self.events = []
+
+    def next_command(self, folder):
+        done = (folder / 'done').exists()
+        return None if done else ['sh', '-c', f'cd {folder}; {self.lines[folder.name]}']
+
+    def report(self, event, folder, text):
+        if event != 'running':
+            self.events.append((event, folder.name))
+
+    def run(self, jobs=1):
+        failed = run_all(self.folders, self.next_command, jobs, self.report, poll=0.02)
+        return {folder.name: why for folder, why in failed.items()}
+
+
+def test_one_failure_does_not_stop_the_others(tmp_path):
+    runs = Runs(tmp_path, a='touch done', b='echo the reason >&2; exit 3', c='touch done')
+    failed = runs.run()
+    assert list(failed) == ['b'] and 'exit status 3' in failed['b'] and 'the reason' in failed['b']
+    assert runs.events == [
+        ('started', 'a'), ('finished', 'a'), ('started', 'b'), ('failed', 'b'),
+        ('started', 'c'), ('finished', 'c'),
+    ]  # fmt: skip
+
+
+def test_what_ends_without_an_error_and_without_a_result_has_failed(tmp_path):
+    runs = Runs(tmp_path, a='echo once >> count')
+    assert 'ended before its time' in runs.run()['a']
+    assert (tmp_path / 'a' / 'count').read_text() == 'once\n'
+
+
+def test_a_run_that_cannot_go_on_has_failed(tmp_path):
+    runs = Runs(tmp_path, a='', b='touch done')
+    commands = runs.next_command
+
+    def next_command(folder):
+        if folder.name == 'a':
+            raise ValueError('no checkpoint')
+        return commands(folder)
+
+    runs.next_command = next_command
+    assert runs.run() == {'a': 'no checkpoint'}
+    assert runs.events[-1] == ('finished', 'b')
+
+
+def test_a_run_may_need_several_commands(tmp_path):
+    runs = Runs(tmp_path, a='')
+    words = [['touch', str(tmp_path / 'a' / name)] for name in ('first', 'second')]
+    runs.next_command = lambda folder: words.pop(0) if words else None
+    assert runs.run() == {}
+    assert {path.name for path in (tmp_path / 'a').iterdir()} == {'first', 'second', LOG}
+
+
+def test_as_many_as_asked_for_run_at_once(tmp_path):
+    """Each waits for the other, which only works side by side; the third waits for its turn."""
+    wait = (
+        'touch here; for i in $(seq 500); do '
+        '[ -e ../{}/here ] && touch done && exit; sleep .02; done'
+    )
+    runs = Runs(tmp_path, a=wait.format('b'), b=wait.format('a'), c='touch done')
+    assert runs.run(jobs=2) == {}
+    assert runs.events[:2] == [('started', 'a'), ('started', 'b')]
+    assert runs.events[2][0] == 'finished'
+
+
+def test_a_folder_is_not_run_twice_at_once(tmp_path):
+    """Nor where the first parent was killed and only its child lives on."""
+    script = (
+        'import os, sys; from pathlib import Path\n'
+        'from mmdet_ols.experiments.executor import run_all\n'
+        f'folder = Path({str(tmp_path / "a")!r})\n'
+        'def report(event, *_):\n'
+        '    if event == "running" and (folder / "pid").exists(): os.kill(os.getpid(), 9)\n'
+        'run_all([folder], lambda f: ["sh", "-c", f"echo $$ > {f}/pid; exec sleep 60"],'
+        ' report=report)'
+    )
+    os.spawnv(os.P_WAIT, sys.executable, [sys.executable, '-c', script])
+    pid = int((tmp_path / 'a' / 'pid').read_text())
+    try:
+        runs = Runs(tmp_path, a='touch done')
+        assert 'another process' in runs.run()['a']
+    finally:
+        os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_ends_the_whole_group(tmp_path, number):
+    runs = Runs(tmp_path, a='sleep 60 & echo $! > worker; wait')
+    worker = tmp_path / 'a' / 'worker'
+
+    def report(event, folder, text):
+        if event == 'running' and worker.exists() and worker.read_text().strip():
+            os.kill(os.getpid(), number)
+
+    runs.report = report
+    # Where the tests run in the background, SIGINT is ignored from the start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    with pytest.raises(KeyboardInterrupt), terminating_is_interrupting():
+        runs.run()
+    assert not is_alive(int(worker.read_text()))
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_second_interrupt_does_not_spare_what_does_not_listen(number):
+    script = (
+        'import os, signal, sys, time\n'
+        'tell = lambda *_: os.kill(os.getppid(), int(sys.argv[1]))\n'
+        'signal.signal(signal.SIGTERM, tell)\n'
+        'print(flush=True)\n'
+        'time.sleep(60)'
+    )
+    process = subprocess.Popen(
+        [sys.executable, '-c', script, str(int(number))],
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    )
+    process.stdout.readline()
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    before = signal.signal(number, interrupt)
+    try:
+        _end([process], grace=1.0)
+        assert process.wait(10) == -signal.SIGKILL
+        assert signal.getsignal(number) is interrupt
+    finally:
+        signal.signal(number, before)
+        process.kill()
+
+
+def is_alive(pid):
+    for _ in range(100):  # until whoever inherited it has looked
+        try:
+            with open(f'/proc/{pid}/stat') as file:
+                if file.read().rpartition(')')[2].split()[0] == 'Z':
+                    return False
+        except FileNotFoundError:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def test_jobs_share_cores_and_take_gpus_in_turn(monkeypatch):
+    monkeypatch.delenv('OMP_NUM_THREADS', raising=False)
+    monkeypatch.delenv('CUDA_VISIBLE_DEVICES', raising=False)
+    monkeypatch.setattr(os, 'sched_getaffinity', lambda pid: set(range(8)))
+    monkeypatch.setattr('torch.cuda.device_count', lambda: 0)
+    assert share_of_machine(0, jobs=3) == {'OMP_NUM_THREADS': '2'}
+    assert share_of_machine(0, jobs=9) == {'OMP_NUM_THREADS': '1'}
+    monkeypatch.setenv('OMP_NUM_THREADS', '5')
+    assert share_of_machine(0, jobs=3) == {}
+    monkeypatch.setattr('torch.cuda.device_count', lambda: 2)
+    assert [share_of_machine(slot, 3)['CUDA_VISIBLE_DEVICES'] for slot in range(3)] == [
+        '0',
+        '1',
+        '0',
+    ]
+    monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '4,7')
+    assert [share_of_machine(slot, 2)['CUDA_VISIBLE_DEVICES'] for slot in range(2)] == ['4', '7']
