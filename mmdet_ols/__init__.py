@@ -38,6 +38,7 @@ from mmdet_ols.losses import (
     SCELoss,
     TfKDRegLoss,
 )
+from mmdet_ols.methods import apply_method
 from mmdet_ols.models import SAN, AvgPoolDropout, BatchRandomScale, CIFARResNet, CIFARResNeXt
 from mmdet_ols.paper import paper_results
 from mmdet_ols.version import __version__
@@ -74,6 +75,7 @@ __all__ = [
     'TrainErrorHook',
     'VOCAPMetric',
     '__version__',
+    'apply_method',
     'config_path',
     'paper_results',
     'small_pgd_attacks',

@@ -1,0 +1,177 @@
+"""Methods of training, as changes of any config of the hosts: one file a method.
+
+A method is written as on the command line, `ols:alpha=0.3,start=zeros` or `cutout+ols`, and applied
+to a resolved config by `apply_method`. What it changes is found by the classes of the config's
+heads and losses; `docs/detectors.md` lists the heads.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from mmdet_ols.methods import (
+    boothard,
+    bootsoft,
+    cutout,
+    disturblabel,
+    hard,
+    ls,
+    ols,
+    ols_single,
+    ols_sparse,
+    pairwise_confusion,
+    sce,
+    tfkd_reg,
+)
+from mmdet_ols.methods.method import Method
+from mmdet_ols.methods.spec import MethodSpec, split_methods, unknown
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+__all__ = ['METHODS', 'Method', 'MethodSpec', 'apply_method', 'parse_method']
+
+#: name -> method, in the order in which several are applied.
+METHODS: dict[str, Method] = {
+    module.METHOD.name: module.METHOD
+    for module in (
+        hard,
+        cutout,
+        ls,
+        ols,
+        ols_sparse,
+        ols_single,
+        bootsoft,
+        boothard,
+        disturblabel,
+        sce,
+        pairwise_confusion,
+        tfkd_reg,
+    )
+}
+
+
+def parse_method(text: str) -> MethodSpec:
+    """Read a method as it is written on a command line.
+
+    Args:
+        text: NAME, NAME:OPTION=VALUE,OPTION=VALUE, or several of these joined by '+'. Values are
+            read as those of `--cfg-options`; texts with special characters stand in quotation
+            marks.
+
+    Raises:
+        ValueError: A method or an option is not known, a value is malformed, or the methods cannot
+            be combined.
+
+    Example:
+        >>> parse_method('ols:start=zeros,alpha=0.30').text
+        'ols:alpha=0.3,start=zeros'
+        >>> parse_method('ols:alpha=0.3+cutout:size=16').slug
+        'cutout_size16+ols_alpha0.3'
+    """
+    return _spec(list(split_methods(text)))
+
+
+def apply_method(cfg: Config, method: str, **options: Any) -> Config:
+    """Return a config that trains with a method, made from any resolved config of the hosts.
+
+    What a config of a method says about that method is kept when the same method is applied again;
+    another method replaces it.
+
+    Args:
+        cfg: A config of MMDetection, MMPretrain or MMEngine; it is not changed.
+        method: See `parse_method`.
+        **options: Options of the method, besides those that `method` names.
+
+    Returns:
+        A plain and whole config: the hosts' own tools can train it where `mmdet_ols` is installed.
+        Its `applied_method` names the method.
+
+    Raises:
+        ValueError: See `parse_method`; or the config has a head that cannot learn with the method,
+            or an option's value is out of range.
+
+    Example:
+        >>> from mmengine.config import Config
+        >>> head = dict(type='LinearClsHead', num_classes=10, in_channels=8)
+        >>> model = dict(type='ImageClassifier', backbone=dict(type='LeNet5'), head=head)
+        >>> cfg = apply_method(Config(dict(default_scope='mmpretrain', model=model)), 'ols')
+        >>> cfg.model.head.loss.type, cfg.applied_method
+        ('OLSLoss', 'ols')
+    """
+    from mmdet_ols.methods.changes import import_package, kept_settings, make_hard
+
+    parts = list(split_methods(method))
+    if options:
+        parts = _with_options(parts, options)
+    spec = _spec(parts)
+    new = copy.deepcopy(cfg)
+    previous = new.get('applied_method')
+    if previous is not None:
+        earlier = dict(parse_method(previous).parts)
+        spec = _spec([(name, {**earlier.get(name, {}), **given}) for name, given in spec.parts])
+    kept = kept_settings(new)
+    is_hard = [name for name, _ in spec.parts] == ['hard']
+    rolls_over = any(METHODS[name].rolls_over for name, _ in spec.parts)
+    make_hard(new, refuse=not is_hard, keep_ols_hooks=rolls_over)
+    for name, given in spec.parts:
+        METHODS[name].apply(new, given, kept)
+    new.applied_method = spec.text
+    import_package(new)
+    return new
+
+
+def _with_options(
+    parts: list[tuple[str, dict[str, Any]]], options: Mapping[str, Any]
+) -> list[tuple[str, dict[str, Any]]]:
+    """The parts of a method, with options that were given beside the text."""
+    parts = [(name, dict(given)) for name, given in parts]
+    for key, value in options.items():
+        owners = [part for part in parts if key in _method(part[0]).options] or parts[-1:]
+        if len(owners) > 1:
+            names = ' and '.join(name for name, _ in owners)
+            raise ValueError(
+                f'The option `{key}` belongs to {names}: write it in the method, as in '
+                f'{owners[0][0]}:{key}={value}.'
+            )
+        owners[0][1][key] = value
+    return parts
+
+
+def _spec(parts: list[tuple[str, dict[str, Any]]]) -> MethodSpec:
+    """Check methods and options against what is known, and bring them into one order."""
+    for name, given in parts:
+        options = _method(name).options
+        for key in given:
+            if key not in options:
+                raise ValueError(unknown(f'An option of {name!r} must be known', key, options))
+    names = [name for name, _ in parts]
+    for i, name in enumerate(names):
+        for other in names[:i]:
+            partners = {*METHODS[other].combines_with, *METHODS[name].combines_with}
+            if not {name, other} & partners or name == other:
+                allowed = [
+                    f'{first}+{method.name}'
+                    for method in METHODS.values()
+                    for first in method.combines_with
+                ]
+                raise ValueError(
+                    f'Methods that are combined must change different things, but got {other!r} '
+                    f'with {name!r}: choose one of them. Known combinations: {", ".join(allowed)}.'
+                )
+    known = list(METHODS)
+    ordered = sorted(parts, key=lambda part: known.index(part[0]))
+    return MethodSpec(
+        tuple(
+            (name, {key: given[key] for key in METHODS[name].options if key in given})
+            for name, given in ordered
+        )
+    )
+
+
+def _method(name: str) -> Method:
+    if name not in METHODS:
+        raise ValueError(unknown('A method must be known', name, METHODS))
+    return METHODS[name]

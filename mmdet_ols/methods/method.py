@@ -1,0 +1,124 @@
+"""What a method is made of."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Callable, Protocol
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+
+#: For each path in a model, the class name of our loss there and its settings.
+KeptSettings = Mapping[str, tuple[str, Mapping[str, Any]]]
+
+
+class Apply(Protocol):
+    def __call__(self, cfg: Config, given: Mapping[str, Any], kept: KeptSettings) -> None:
+        """Change a resolved config with hard labels in place.
+
+        Args:
+            cfg: The config.
+            given: The options that were given.
+            kept: What losses of ours were told before they were taken out.
+        """
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method of training, as a change of a host's config.
+
+    Attributes:
+        name: As in `--method NAME`.
+        summary: What it does, in a line.
+        source: Where it was published.
+        changes: Which parts of a config it changes.
+        options: Each option with its default.
+        combines_with: The names of the methods that may be applied together with it.
+        rolls_over: Whether its loss keeps a state that OLSHook has to roll over.
+        apply: Changes a config.
+    """
+
+    name: str
+    summary: str
+    source: str
+    changes: str
+    options: Mapping[str, Any]
+    apply: Apply = field(repr=False)
+    combines_with: tuple[str, ...] = ()
+    rolls_over: bool = False
+
+
+def options_of(function: Callable[..., Any]) -> dict[str, Any]:
+    """The keyword parameters of a function, with their defaults."""
+    return {
+        name: parameter.default
+        for name, parameter in inspect.signature(function).parameters.items()
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+    }
+
+
+def summary_of(function: Callable[..., Any]) -> str:
+    """The first line of a function's docstring."""
+    return (inspect.getdoc(function) or '').partition('\n')[0]
+
+
+def loss_method(
+    function: Callable[..., dict[str, Any]],
+    *,
+    loss: str,
+    source: str,
+    fixed: Mapping[str, Any] | None = None,
+    rolls_over: bool = False,
+) -> Method:
+    """Make a method that replaces every classification loss by one of ours.
+
+    Args:
+        function: Gets a `HeadLoss` and the options, and returns what the new loss is told besides
+            what the old one was told. Its name is the method's.
+        loss: Class name of the new loss.
+        source: Where the method was published.
+        fixed: What makes the method out of a loss that serves several of them.
+        rolls_over: Whether OLSHook has to roll the loss over.
+    """
+
+    def apply(cfg: Config, given: Mapping[str, Any], kept: KeptSettings) -> None:
+        from mmdet_ols.methods.changes import add_ols_hook, warn_of_repeated_data
+        from mmdet_ols.methods.classification_losses import find_losses
+
+        for head_loss in find_losses(cfg):
+            settings = _settings_to_keep(kept.get(head_loss.path), loss, fixed or {})
+            options = {key: value for key, value in settings.items() if key in names}
+            others = {key: value for key, value in settings.items() if key not in names}
+            changes = function(head_loss, **{**options, **given})
+            head_loss.replace(dict(type=loss, **(fixed or {}), **changes, **others))
+        if rolls_over:
+            add_ols_hook(cfg)
+            warn_of_repeated_data(cfg)
+
+    names = options_of(function)
+    hook = ', and the hook that rolls it over' if rolls_over else ''
+    return Method(
+        name=function.__name__,
+        summary=summary_of(function),
+        source=source,
+        changes=f'every classification loss ({loss}){hook}',
+        options=names,
+        apply=apply,
+        combines_with=('cutout',),
+        rolls_over=rolls_over,
+    )
+
+
+def _settings_to_keep(
+    old: tuple[str, Mapping[str, Any]] | None, loss: str, fixed: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The settings of a loss of ours that are kept when its own method is applied again."""
+    if old is None or old[0] != loss:
+        return {}
+    settings = dict(old[1])
+    if any(settings.pop(key, value) != value for key, value in fixed.items()):
+        return {}
+    return settings
