@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import inspect
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mmengine.config import Config
+
+#: What `constructor_default` returns for a parameter that has to be given.
+REQUIRED = inspect.Parameter.empty
 
 
 def type_name(cfg: Any) -> str:
@@ -15,13 +19,40 @@ def type_name(cfg: Any) -> str:
     return kind.rpartition('.')[2] if isinstance(kind, str) else getattr(kind, '__name__', '?')
 
 
-def registered_class(registry: Any, cfg: dict) -> Any:
-    """The class that `type` names, or None; looked up in the current default scope."""
+def registered_class(registry: Any, cfg: Mapping[str, Any], scope: str | None = None) -> Any:
+    """The class that `type` names, or None if none is registered under that name.
+
+    Args:
+        registry: One of MMEngine's root registries.
+        cfg: The config; its `type` may be the class itself, as in configs in pure Python.
+        scope: Where an unqualified name is looked up first; None means the current default scope.
+    """
     kind = cfg.get('type')
     if not isinstance(kind, str):
         return kind
-    with registry.switch_scope_and_registry(None) as scoped:
-        return scoped.get(kind)
+    with registry.switch_scope_and_registry(cfg.get('_scope_') or scope) as scoped:
+        try:
+            return scoped.get(kind)
+        except RuntimeError:  # a dotted name that cannot be imported
+            return None
+
+
+def constructor_default(cls: Any, name: str) -> Any:
+    """The default of a constructor's parameter, also where it is handed up to a base class.
+
+    Returns:
+        The default; `REQUIRED` where there is none; None where there is no such parameter.
+    """
+    for base in getattr(cls, '__mro__', ()):
+        if '__init__' not in vars(base):
+            continue
+        parameters = inspect.signature(vars(base)['__init__']).parameters
+        if name in parameters:
+            return parameters[name].default
+        variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+        if not any(parameter.kind in variadic for parameter in parameters.values()):
+            return None
+    return None
 
 
 def is_a(cls: Any, name: str) -> bool:
@@ -41,7 +72,12 @@ def nested_pairs(node: Any) -> Iterator[tuple[dict, dict]]:
             yield from nested_pairs(child)
 
 
-def ols_hooks(cfg: Config) -> list[dict]:
-    """The configs of every OLSHook, wherever it stands and however its type is written."""
+def hook_configs(cfg: Config, name: str) -> list[dict]:
+    """The configs of every hook of this name, wherever and however its type is written."""
     hooks = [*(cfg.get('default_hooks') or {}).values(), *(cfg.get('custom_hooks') or [])]
-    return [hook for hook in hooks if isinstance(hook, dict) and type_name(hook) == 'OLSHook']
+    return [hook for hook in hooks if isinstance(hook, dict) and type_name(hook) == name]
+
+
+def ols_hooks(cfg: Config) -> list[dict]:
+    """The configs of every OLSHook of a config."""
+    return hook_configs(cfg, 'OLSHook')

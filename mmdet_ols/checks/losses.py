@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.logging import print_log
@@ -11,41 +13,59 @@ from mmengine.registry import MODELS, DefaultScope
 from mmdet_ols.config_tree import nested_pairs, ols_hooks, registered_class, type_name
 from mmdet_ols.core import SoftLabelState
 from mmdet_ols.losses.classification_loss import ClassificationLoss
+from mmdet_ols.methods.classification_losses import inspect_heads
 
 
 def check_losses(cfg: Config) -> None:
-    """Compare our losses in a config with their heads and with the hooks.
+    """Compare the losses of this package in a config with their heads and with the hooks.
 
-    Says which there are, and warns if nobody will roll the soft labels over.
+    Logs which there are, and warns if nothing will roll the soft labels over.
 
     Raises:
         ValueError: A loss and its head disagree about the number of classes, or the hook counts
             epochs in an iteration-based loop.
     """
     found = False
+    for head, loss, cls, num_classes in _our_losses(cfg):
+        found |= getattr(cls, 'has_rolling_state', issubclass(cls, SoftLabelState))
+        name = head.get('type') and type_name(head)
+        if num_classes is not None and num_classes != loss.get('num_classes'):
+            raise ValueError(
+                f'`num_classes` of {cls.__name__} must be that of its head '
+                f'({name or "the head"}), but got {loss.get("num_classes")!r} for '
+                f'{num_classes}: set num_classes={num_classes} in the loss.'
+            )
+        # Seen at a glance: what was meant as FocalLoss's alpha, or kept without `_delete_`.
+        settings = ', '.join(f'{key}={value}' for key, value in loss.items() if key != 'type')
+        print_log(f'{name or "The model"}: {cls.__name__}({settings})', logger='current')
+    if found:
+        _check_hooks(cfg)
+
+
+def _our_losses(
+    cfg: Config,
+) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any], Any, int | None]]:
+    """Every loss of this package in a model: its head, itself, its class, and the head's classes.
+
+    Losses in heads that the methods do not know are found as well; of those, only an entry
+    `num_classes` beside them says how many classes there are.
+    """
+    counts = {
+        id(loss.config): loss.settings.num_classes for loss in inspect_heads(cfg)[0] if loss.is_ours
+    }
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
         for head, loss in nested_pairs(cfg.get('model') or {}):
             cls = registered_class(MODELS, loss)
-            if not (isinstance(cls, type) and issubclass(cls, ClassificationLoss)):
-                continue
-            found |= issubclass(cls, SoftLabelState)
-            if 'num_classes' in head and head['num_classes'] != loss.get('num_classes'):
-                raise ValueError(
-                    f'`num_classes` of {cls.__name__} must be that of its head '
-                    f'({head.get("type", "the head")}), but got {loss.get("num_classes")!r} for '
-                    f'{head["num_classes"]}: set num_classes={head["num_classes"]} in the loss.'
-                )
-            # Seen at a glance: what was meant as FocalLoss's alpha, or kept without `_delete_`.
-            settings = ', '.join(f'{key}={value}' for key, value in loss.items() if key != 'type')
-            print_log(
-                f'{head.get("type", "The model")}: {cls.__name__}({settings})', logger='current'
-            )
-    if not found:
-        return
+            if isinstance(cls, type) and issubclass(cls, ClassificationLoss):
+                yield head, loss, cls, counts.get(id(loss), head.get('num_classes'))
+
+
+def _check_hooks(cfg: Config) -> None:
+    """Look at what rolls the soft labels over."""
     train_cfg = cfg.get('train_cfg') or {}
     by_iteration = not train_cfg.get('by_epoch', type_name(train_cfg) != 'IterBasedTrainLoop')
-    ours = ols_hooks(cfg)
-    if not ours:
+    hooks = ols_hooks(cfg)
+    if not hooks:
         print_log(
             'The model has a loss with online soft labels, but the config has no OLSHook: unless '
             'something of yours calls update_soft_labels(), the soft labels never leave their '
@@ -53,9 +73,9 @@ def check_losses(cfg: Config) -> None:
             logger='current',
             level=logging.WARNING,
         )
-    elif by_iteration and any(hook.get('by_epoch', True) for hook in ours):
+    elif by_iteration and any(hook.get('by_epoch') for hook in hooks):
         raise ValueError(
-            "`by_epoch` of OLSHook must be False, since the config's training loop counts "
-            "iterations: set dict(type='OLSHook', by_epoch=False, interval=k), with k the number "
-            'of iterations that make one pass over your data.'
+            "`by_epoch` of OLSHook must not be True, since the config's training loop counts "
+            "iterations: leave it out. dict(type='OLSHook') then rolls over after each pass over "
+            'the data.'
         )

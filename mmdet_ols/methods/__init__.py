@@ -25,6 +25,8 @@ from mmdet_ols.methods import (
     sce,
     tfkd_reg,
 )
+from mmdet_ols.methods.changes import import_package
+from mmdet_ols.methods.classification_losses import settings_of_ours
 from mmdet_ols.methods.method import Method
 from mmdet_ols.methods.spec import MethodSpec, split_methods, unknown
 
@@ -101,8 +103,6 @@ def apply_method(cfg: Config, method: str, **options: Any) -> Config:
         >>> cfg.model.head.loss.type, cfg.applied_method
         ('OLSLoss', 'ols')
     """
-    from mmdet_ols.methods.changes import import_package, kept_settings, make_hard
-
     parts = list(split_methods(method))
     if options:
         parts = _with_options(parts, options)
@@ -112,10 +112,10 @@ def apply_method(cfg: Config, method: str, **options: Any) -> Config:
     if previous is not None:
         earlier = dict(parse_method(previous).parts)
         spec = _spec([(name, {**earlier.get(name, {}), **given}) for name, given in spec.parts])
-    kept = kept_settings(new)
+    kept = settings_of_ours(new)
     is_hard = [name for name, _ in spec.parts] == ['hard']
     rolls_over = any(METHODS[name].rolls_over for name, _ in spec.parts)
-    make_hard(new, refuse=not is_hard, keep_ols_hooks=rolls_over)
+    hard.make_hard(new, refuse=not is_hard, keep_ols_hooks=rolls_over)
     for name, given in spec.parts:
         METHODS[name].apply(new, given, kept)
     new.applied_method = spec.text

@@ -5,10 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from mmdet_ols.config_tree import type_name
+from mmdet_ols.datasets.batch_transforms import BatchCutOut
+from mmdet_ols.methods.classification_losses import find_losses
 from mmdet_ols.methods.method import KeptSettings, Method, options_of, summary_of
 
 if TYPE_CHECKING:
     from mmengine.config import Config
+
+
+#: The transforms that blank a square of each image.
+TRANSFORMS = ('BatchCutOut', 'CutOutSquare')
 
 
 def cutout(cfg: Config, *, size: int | None = None, fill: Sequence[float] | None = None) -> None:
@@ -29,7 +36,90 @@ def cutout(cfg: Config, *, size: int | None = None, fill: Sequence[float] | None
         ValueError: The config is not a classifier's, has CutOut already, or an option is out of
             range or cannot be told from the config.
     """
-    raise NotImplementedError
+    from mmdet_ols.datasets.tree import leaf_datasets
+
+    losses = find_losses(cfg)
+    if any(loss.host != 'mmpretrain' for loss in losses):
+        raise ValueError(
+            f'{losses[0].head}: cutout is defined for classifiers, and a square over an object '
+            'would leave its box without it: choose another method.'
+        )
+    colour = _mean(cfg) if fill is None else fill
+    for dataset in leaf_datasets(_train_dataset(cfg), whole=('InMemoryDataset',)):
+        key = 'batch_transforms' if type_name(dataset) == 'InMemoryDataset' else 'pipeline'
+        dataset[key] = _with_cutout(list(dataset.get(key) or []), key, size, colour)
+
+
+def remove_cutout(cfg: Config) -> None:
+    """Take out what `cutout` has put into a config."""
+    from mmdet_ols.datasets.tree import leaf_datasets
+
+    for dataset in leaf_datasets(_train_dataset(cfg), whole=('InMemoryDataset',)):
+        for key in ('batch_transforms', 'pipeline'):
+            if key in dataset:
+                dataset[key] = [step for step in dataset[key] if type_name(step) not in TRANSFORMS]
+
+
+def _with_cutout(
+    steps: list[Any], key: str, size: int | None, fill: Sequence[float] | float
+) -> list[Any]:
+    """The transforms of images, with CutOut where it belongs.
+
+    Args:
+        steps: The transforms.
+        key: 'batch_transforms' or 'pipeline', which says what kind of transforms they are.
+        size: See `cutout`.
+        fill: See `cutout`.
+    """
+    for name in map(type_name, steps):
+        if name in TRANSFORMS:
+            raise ValueError(
+                f'The training data have {name} already, so that `cutout` would blank a second '
+                'square: leave `cutout` out, or remove the transform.'
+            )
+    if size is None:
+        size = _half_of_crop(steps)
+    if isinstance(size, bool) or not isinstance(size, int):
+        raise ValueError(f'`size` of cutout must be a number of pixels, but got {size!r}.')
+    BatchCutOut(size, fill)  # which checks both
+    if key == 'batch_transforms':
+        return [*steps, dict(type='BatchCutOut', size=size, fill=fill)]
+    packs = [i for i, step in enumerate(steps) if type_name(step).startswith('Pack')]
+    if not packs:
+        raise ValueError(
+            'The training pipeline must end by packing its results (PackInputs), before which '
+            f'`cutout` would stand, but its transforms are {list(map(type_name, steps))}.'
+        )
+    return [*steps[: packs[0]], dict(type='CutOutSquare', size=size, fill=fill), *steps[packs[0] :]]
+
+
+def _half_of_crop(steps: Sequence[Any]) -> int:
+    """Half the side of what the last crop or resizing leaves of an image."""
+    for step in reversed(steps):
+        for key in ('crop_size', 'scale'):
+            side = step.get(key)
+            if isinstance(side, (list, tuple)):
+                side = min(side)
+            if isinstance(side, int) and side >= 2:
+                return side // 2
+    raise ValueError(
+        '`size` of cutout must be given for these training data, since no transform says the size '
+        'of their images: --method cutout:size=16, for example.'
+    )
+
+
+def _mean(cfg: Config) -> list[float] | float:
+    """The colour that the preprocessor turns into 0, in the order of the loaded channels."""
+    model = cfg.get('model') or {}
+    preprocessor = model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
+    mean = preprocessor.get('mean')
+    if mean is None:
+        return 0
+    return list(reversed(mean)) if preprocessor.get('to_rgb') else list(mean)
+
+
+def _train_dataset(cfg: Config) -> Any:
+    return (cfg.get('train_dataloader') or {}).get('dataset')
 
 
 def _apply(cfg: Config, given: Mapping[str, Any], kept: KeptSettings) -> None:

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from mmdet_ols.config_tree import hook_configs, ols_hooks, registered_class, type_name
+from mmdet_ols.losses.classification_loss import ClassificationLoss
+from mmdet_ols.methods.changes import remove_hooks, say
+from mmdet_ols.methods.classification_losses import HeadLoss, find_losses, inspect_heads
+from mmdet_ols.methods.cutout import remove_cutout
 from mmdet_ols.methods.method import KeptSettings, Method, options_of, summary_of
+from mmdet_ols.methods.spec import split_methods
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -22,13 +29,87 @@ def hard(cfg: Config) -> None:
     Args:
         cfg: The config; it is changed.
     """
-    from mmdet_ols.methods.changes import make_hard
-
     make_hard(cfg)
 
 
+def make_hard(cfg: Config, refuse: bool = False, keep_ols_hooks: bool = False) -> None:
+    """Undo whatever smooths or replaces labels, and write every classification loss in one form.
+
+    Args:
+        cfg: The config; it is changed.
+        refuse: Whether a head that cannot be changed is an error; else it stays as it is.
+        keep_ols_hooks: Whether the hooks that roll soft labels over stay, for a method that needs
+            them.
+
+    Raises:
+        ValueError: A head cannot be changed, or a hook of the config replaces the loss later.
+    """
+    found, refused = inspect_heads(cfg)
+    if refuse:
+        found = find_losses(cfg)
+    for head in refused:
+        say(f'{head} It stays as it is.')
+    applied = _applied_methods(cfg)
+    for loss in found:
+        _make_loss_hard(loss, applied.get('ols', {}).get('loss_scale', 1))
+    _remove_late_losses(cfg, refuse)
+    remove_hooks(cfg, [] if keep_ols_hooks else ols_hooks(cfg))
+    if 'cutout' in applied:
+        remove_cutout(cfg)
+    cfg.pop('applied_method', None)
+
+
+def _applied_methods(cfg: Config) -> dict[str, Mapping[str, Any]]:
+    """The methods that `apply_method` has applied to a config, with their options."""
+    text = cfg.get('applied_method')
+    return {} if text is None else dict(split_methods(text))
+
+
+def _make_loss_hard(loss: HeadLoss, scale: float) -> None:
+    """Write the host's own loss for hard labels, and say so where the labels were smoothed."""
+    settings = loss.settings
+    smoothing = [settings.smooths] if settings.smooths else []
+    for key, value in loss.smoothers.items():
+        smoothing += [f'{key}={value}'] if value else []
+        loss.node.pop(key)
+    for what in smoothing:
+        say(f'{loss.head} (model.{loss.path}) learns from hard labels now: {what} is undone.')
+    if loss.is_ours and scale != 1:
+        settings = dataclasses.replace(settings, loss_weight=settings.loss_weight / scale)
+    loss.node[loss.key] = settings.for_host(loss.host)
+
+
+def _remove_late_losses(cfg: Config, refuse: bool) -> None:
+    """Remove what replaces the loss in a late epoch by one of ours.
+
+    Raises:
+        ValueError: It is a loss of the host's, and `refuse` is set.
+    """
+    from mmengine.registry import MODELS, DefaultScope
+
+    empty = []
+    for hook in hook_configs(cfg, 'SwitchRecipeHook'):
+        for step in hook['schedule']:
+            if not isinstance(step.get('loss'), dict):
+                continue
+            with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
+                cls = registered_class(MODELS, step['loss'])
+            if isinstance(cls, type) and issubclass(cls, ClassificationLoss):
+                step.pop('loss')
+            elif refuse:
+                raise ValueError(
+                    f"The config's SwitchRecipeHook replaces the loss by {type_name(step['loss'])} "
+                    f'at epoch {step["action_epoch"]}, which would end the method: remove `loss` '
+                    'from its schedule.'
+                )
+        hook['schedule'] = [step for step in hook['schedule'] if set(step) != {'action_epoch'}]
+        if not hook['schedule']:
+            empty.append(hook)
+    remove_hooks(cfg, empty)
+
+
 def _apply(cfg: Config, given: Mapping[str, Any], kept: KeptSettings) -> None:
-    hard(cfg, **given)
+    """Nothing is left to do: every method starts from the hard form."""
 
 
 METHOD = Method(

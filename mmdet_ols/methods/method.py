@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Callable, Protocol
 
+from mmdet_ols.methods.changes import add_ols_hook, warn_of_repeated_data
+from mmdet_ols.methods.classification_losses import find_losses
+
 if TYPE_CHECKING:
     from mmengine.config import Config
 
@@ -85,9 +88,6 @@ def loss_method(
     """
 
     def apply(cfg: Config, given: Mapping[str, Any], kept: KeptSettings) -> None:
-        from mmdet_ols.methods.changes import add_ols_hook, warn_of_repeated_data
-        from mmdet_ols.methods.classification_losses import find_losses
-
         for head_loss in find_losses(cfg):
             settings = _settings_to_keep(kept.get(head_loss.path), loss, fixed or {})
             options = {key: value for key, value in settings.items() if key in names}

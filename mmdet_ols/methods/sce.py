@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from mmdet_ols.methods.classification_losses import HeadLoss
 from mmdet_ols.methods.method import loss_method
-
-if TYPE_CHECKING:
-    from mmdet_ols.methods.classification_losses import HeadLoss
 
 
 def sce(

@@ -248,13 +248,14 @@ def test_names_may_stand_in_a_file_and_hold_spaces(root, said):
 
 
 def test_a_hook_that_counts_epochs_in_an_iteration_based_loop(said):
-    cfg = model_config(hooks=dict(ols=dict(type='OLSHook')))
+    cfg = model_config(hooks=dict(ols=dict(type='OLSHook', by_epoch=True)))
     for loop in (dict(by_epoch=False), dict(type='IterBasedTrainLoop')):
         cfg.train_cfg = dict(max_iters=9, **loop)
-        with pytest.raises(ValueError, match='`by_epoch` of OLSHook must be False'):
+        with pytest.raises(ValueError, match='`by_epoch` of OLSHook must not be True'):
             check_losses(cfg)
-    cfg.default_hooks.ols.by_epoch = False
-    check_losses(cfg)
+    for hook in (dict(type='OLSHook'), dict(type='OLSHook', by_epoch=False)):
+        cfg.default_hooks.ols = hook  # the hook asks the loop by itself
+        check_losses(cfg)
 
 
 class Server(BaseHTTPRequestHandler):

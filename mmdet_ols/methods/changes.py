@@ -1,0 +1,85 @@
+"""Changes of a config that several methods make."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from mmdet_ols.config_tree import ols_hooks, type_name
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+PACKAGE = 'mmdet_ols'
+
+
+def say(message: str, level: int = logging.INFO) -> None:
+    """Log a message where the run's other messages go."""
+    from mmengine.logging import print_log
+
+    print_log(message, logger='current', level=level)
+
+
+def import_package(cfg: Config) -> None:
+    """Let a run of the hosts' own tools import this package, which registers what it names."""
+    custom_imports = dict(cfg.get('custom_imports') or {})
+    imports = custom_imports.get('imports') or []
+    imports = [imports] if isinstance(imports, str) else list(imports)
+    if not any(name.partition('.')[0] == PACKAGE for name in imports):
+        imports.append(PACKAGE)
+    custom_imports['imports'] = imports
+    custom_imports.setdefault('allow_failed_imports', False)
+    cfg.custom_imports = custom_imports
+
+
+def add_default_hook(cfg: Config, name: str, hook: dict[str, Any]) -> None:
+    """Add a hook where child configs keep it; `custom_hooks` is replaced by those that set it."""
+    cfg.default_hooks = dict(cfg.get('default_hooks') or {}, **{name: hook})
+
+
+def add_ols_hook(cfg: Config) -> None:
+    """Add the hook that rolls the soft labels over, unless there is one already."""
+    if not ols_hooks(cfg):
+        add_default_hook(cfg, 'ols', dict(type='OLSHook'))
+
+
+def remove_hooks(cfg: Config, unwanted: list[dict]) -> None:
+    """Remove these hooks, and what is empty then."""
+
+    def stays(hook: Any) -> bool:
+        return not any(hook is other for other in unwanted)
+
+    if 'default_hooks' in cfg:
+        cfg.default_hooks = {
+            k: hook for k, hook in (cfg.default_hooks or {}).items() if stays(hook)
+        }
+    if 'custom_hooks' in cfg:
+        cfg.custom_hooks = [hook for hook in cfg.custom_hooks or [] if stays(hook)]
+    for key in ('default_hooks', 'custom_hooks'):
+        if key in cfg and not cfg[key]:
+            cfg.pop(key)
+
+
+def warn_of_repeated_data(cfg: Config) -> None:
+    """Say where an epoch is several passes over the data, so that soft labels wait for long."""
+    loader = cfg.get('train_dataloader') or {}
+    passes = _passes(loader.get('dataset'))
+    if passes > 1:
+        epochs = 'max_epochs' in (cfg.get('train_cfg') or {})
+        scale = f', and multiply the epochs of train_cfg and param_scheduler by {passes}'
+        say(
+            f'A RepeatDataset makes every epoch {passes} passes over the data, so a soft label '
+            f'waits {passes} times as long for its update as in the paper. To update it after each '
+            f'pass, remove the RepeatDataset{scale if epochs else ""}.',
+            logging.WARNING,
+        )
+
+
+def _passes(dataset: Any) -> int:
+    """How often the samples of a data set come in an epoch, at most."""
+    if isinstance(dataset, (list, tuple)):
+        return max(map(_passes, dataset), default=1)
+    if not isinstance(dataset, dict):
+        return 1
+    inner = _passes(dataset.get('dataset') or dataset.get('datasets'))
+    return inner * (dataset.get('times', 1) if type_name(dataset) == 'RepeatDataset' else 1)

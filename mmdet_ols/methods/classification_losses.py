@@ -1,0 +1,310 @@
+"""Finding every classification loss of a model's config: the one place that knows where they are.
+
+It decides by the classes of heads and losses, which it looks up in the hosts' registries as a run
+would, by their base classes and by the defaults of their constructors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from mmdet_ols import losses
+from mmdet_ols.config_tree import REQUIRED, constructor_default, is_a, registered_class, type_name
+from mmdet_ols.losses.classification_loss import ClassificationLoss
+from mmdet_ols.methods.heads import NOT_TRAINED, Context, Head, Refusal, head_rule
+from mmdet_ols.methods.host_losses import (
+    HOST_SETTINGS,
+    CannotReadError,
+    LossSettings,
+    as_list,
+    read_loss,
+)
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+
+@dataclass
+class HeadLoss:
+    """A classification loss in a config, with what its head and its host say about it.
+
+    Attributes:
+        head: Class name of the head.
+        path: Where the head stands below `model`, such as 'roi_head.bbox_head.0'.
+        host: The library whose loss belongs there, 'mmdet' or 'mmpretrain'.
+        node: The head's config.
+        key: The entry of it that holds the loss.
+        settings: What the loss was told.
+        loss_cls: The loss's class.
+        smoothers: Entries of the head by which it smooths labels, with their values.
+    """
+
+    head: str
+    path: str
+    host: str
+    node: Any
+    key: str
+    settings: LossSettings
+    loss_cls: Any
+    smoothers: Mapping[str, float]
+    is_detr: bool = False
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """The loss's config; empty where the head takes its constructor's default."""
+        return self.node.get(self.key) or {}
+
+    @property
+    def is_ours(self) -> bool:
+        return issubclass(self.loss_cls, ClassificationLoss)
+
+    @property
+    def own_settings(self) -> dict[str, Any]:
+        """What a loss of ours is told about its method."""
+        return {key: value for key, value in self.config.items() if key not in HOST_SETTINGS}
+
+    def scaled_weight(self, factor: float) -> float:
+        """The loss's weight times a factor."""
+        if isinstance(factor, bool) or not isinstance(factor, (int, float)) or factor <= 0:
+            raise ValueError(f'`loss_scale` must be a positive number, but got {factor!r}.')
+        return self.settings.loss_weight * factor
+
+    def counterpart(self, changes: Mapping[str, Any]) -> dict[str, Any]:
+        """The config of a loss of ours that is told all that this one was told.
+
+        Args:
+            changes: Its `type`, and what it is told besides.
+
+        Raises:
+            ValueError: The loss's constructor refuses its arguments.
+        """
+        changes = dict(changes)
+        loss = dict(type=changes.pop('type'), **{**self.settings.for_ours(), **changes})
+        self._check(loss)
+        return loss
+
+    def replace(self, changes: Mapping[str, Any]) -> None:
+        """Put a loss of ours in this one's place; see `counterpart`."""
+        self.node[self.key] = self.counterpart(changes)
+
+    def _check(self, loss: dict[str, Any]) -> None:
+        """Make the loss once, without memory for its tensors."""
+        arguments = dict(loss)
+        cls = getattr(losses, arguments.pop('type'))
+        background_weight = arguments.pop('bg_cls_weight', None)
+        if self.is_detr and arguments.get('class_weight') is not None:
+            # As DETR's head does it before it makes the loss.
+            weights = as_list(arguments['class_weight'], self.settings.num_columns)
+            if background_weight is not None:
+                weights[-1] = background_weight
+            arguments['class_weight'] = weights
+        try:
+            with torch.device('meta'):
+                cls(**arguments)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f'{self.head} (model.{self.path}): {error}') from error
+
+
+@dataclass(frozen=True)
+class RefusedHead:
+    """A head that learns classes in a way that no method can change."""
+
+    head: str
+    path: str
+    refusal: Refusal
+
+    def __str__(self) -> str:
+        where = f'{self.head} (model.{self.path})' if self.path else f'{self.head} (the model)'
+        return (
+            f'{where} cannot learn with another classification loss: {self.refusal.reason}. '
+            f'{self.refusal.remedy}'
+        )
+
+
+def find_losses(cfg: Config) -> list[HeadLoss]:
+    """Every classification loss of a config's model.
+
+    Raises:
+        ValueError: There is none, or a head has one that cannot be replaced.
+    """
+    found, refused = inspect_heads(cfg)
+    if refused:
+        raise ValueError('\n'.join(map(str, refused)))
+    if not found:
+        model = cfg.get('model') or {}
+        raise ValueError(
+            f'The model ({type_name(model)}) must have a head that learns classes, but no '
+            'classification loss was found in it: docs/detectors.md lists the heads that are known.'
+        )
+    return found
+
+
+def inspect_heads(cfg: Config) -> tuple[list[HeadLoss], list[RefusedHead]]:
+    """The classification losses of a config's model, and the heads that cannot be changed."""
+    from mmengine.registry import DefaultScope
+
+    found: list[HeadLoss] = []
+    refused: list[RefusedHead] = []
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
+        for part in _walk(cfg.get('model') or {}, '', {}, None):
+            if isinstance(part, HeadLoss):
+                found.append(part)
+            else:
+                refused.append(part)
+    return found, refused
+
+
+def settings_of_ours(cfg: Config) -> dict[str, tuple[str, Mapping[str, Any]]]:
+    """What the losses of ours in a config are told about their methods, by the heads' paths."""
+    return {
+        loss.path: (loss.loss_cls.__name__, loss.own_settings)
+        for loss in inspect_heads(cfg)[0]
+        if loss.is_ours
+    }
+
+
+def _walk(
+    node: Any, path: str, parent: Mapping[str, Any], scope: str | None
+) -> Iterator[HeadLoss | RefusedHead]:
+    """The heads at a node of a model's config and below it.
+
+    Args:
+        node: A dict, a list, or anything else.
+        path: Where it stands.
+        parent: The config of the module that holds it.
+        scope: The scope that it stands in, as far as the config names one.
+    """
+    from mmengine.registry import MODELS
+
+    if isinstance(node, (list, tuple)):
+        for i, child in enumerate(node):
+            yield from _walk(child, f'{path}.{i}', parent, scope)
+        return
+    if not isinstance(node, dict):
+        return
+    scope = node.get('_scope_') or scope
+    skipped: set[str] = set()
+    if 'type' in node:
+        cls = registered_class(MODELS, node, scope)
+        parent_cls = registered_class(MODELS, parent, scope) if parent else None
+        yield from _read_head(cls, node, path, parent, parent_cls, scope)
+        for name, keys in NOT_TRAINED.items():
+            if is_a(cls, name):
+                skipped.update(keys)
+        parent = node
+    for key in node:
+        if key not in skipped:
+            child_path = f'{path}.{key}' if path else key
+            yield from _walk(node[key], child_path, parent, scope)
+
+
+def _read_head(
+    cls: Any,
+    node: Any,
+    path: str,
+    parent: Mapping[str, Any],
+    parent_cls: Any,
+    scope: str | None,
+) -> Iterator[HeadLoss | RefusedHead]:
+    """The classification loss of a module, if it is a head that has one."""
+    rule = head_rule(cls)
+    if rule is None:
+        if isinstance(node.get('loss_cls'), dict):
+            reason = 'its class is derived from no head that mmdet_ols knows'
+            remedy = "Derive it from one, or set its loss_cls to dict(type='OLSLoss', ...) by hand."
+            if cls is None:
+                reason = 'its type is not registered'
+                remedy = 'Import the module that registers it: custom_imports.'
+            yield RefusedHead(type_name(node), path, Refusal(reason, remedy))
+        return
+    context = Context(cls, node, parent, parent_cls, use_sigmoid=None)
+    if rule.ignores(context):
+        return
+    name = cls.__name__
+    try:
+        refusal = rule.refuses(context)
+        if refusal is None:
+            loss = _read_head_loss(rule, context, path, scope)
+            if loss is None:
+                return
+            refusal = rule.refuses(replace(context, use_sigmoid=loss.settings.use_sigmoid))
+            if refusal is None:
+                yield loss
+                return
+    except CannotReadError as error:
+        refusal = error.refusal
+    yield RefusedHead(name, path, refusal)
+
+
+def _read_head_loss(rule: Head, context: Context, path: str, scope: str | None) -> HeadLoss | None:
+    from mmengine.registry import MODELS
+
+    cls, node = context.cls, context.cfg
+    config = node[rule.loss] if rule.loss in node else constructor_default(cls, rule.loss)
+    if config is REQUIRED or config is None:
+        return None  # such as a head for re-identification that learns distances alone
+    loss_cls = registered_class(MODELS, config, scope)
+    if loss_cls is None:
+        raise CannotReadError(
+            f'its loss {type_name(config)} is not registered',
+            'Import the module that registers it: custom_imports.',
+        )
+    background = dict(always=True, never=False).get(rule.background)
+    settings = read_loss(loss_cls, config, _num_classes(rule, context), background)
+    if rule.reads_sigmoid and settings.use_sigmoid and not config.get('use_sigmoid'):
+        raise CannotReadError(
+            f'its {type_name(config)} takes sigmoid scores, but the head, which looks for '
+            '`use_sigmoid` in the config alone, makes a column for the background',
+            f'Name use_sigmoid=True in {rule.loss}.',
+        )
+    is_detr = cls.__name__ == 'DETRHead'
+    if isinstance(settings.class_weight, (int, float)) and not is_detr:
+        weights = as_list(settings.class_weight, settings.num_columns)
+        settings = replace(settings, class_weight=weights)
+    smoother = rule.smoother
+    smoothers = {smoother: node[smoother]} if smoother and smoother in node else {}
+    return HeadLoss(
+        head=cls.__name__,
+        path=path,
+        host=rule.host,
+        node=node,
+        key=rule.loss,
+        settings=settings,
+        loss_cls=loss_cls,
+        smoothers=smoothers,
+        is_detr=is_detr,
+    )
+
+
+def _num_classes(rule: Head, context: Context) -> int:
+    """The number of classes of a head, which may stand in the backbone or be a default."""
+    counts = []
+    for name in rule.classes:
+        count = context.cfg.get(name)
+        counts.append(constructor_default(context.cls, name) if count is None else count)
+    if counts == [None] and rule.host == 'mmpretrain':
+        counts = [_backbone_classes(context)]
+    if not all(isinstance(count, int) and count >= 0 for count in counts) or not sum(counts):
+        names = ' + '.join(rule.classes)
+        raise CannotReadError(
+            f'its number of classes is not known ({names} is {counts[0]!r})',
+            f'Set {rule.classes[0]} in the head, or in the backbone if that makes the scores.',
+        )
+    return sum(counts)
+
+
+def _backbone_classes(context: Context) -> Any:
+    """The classes of a backbone that makes the scores by itself, such as Inception v3."""
+    from mmengine.registry import MODELS
+
+    backbone = context.parent.get('backbone')
+    if not isinstance(backbone, dict):
+        return None
+    count = backbone.get('num_classes')
+    if count is None:
+        count = constructor_default(registered_class(MODELS, backbone), 'num_classes')
+    return count
