@@ -6,10 +6,11 @@ import argparse
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 
-from mmdet_ols.engine.run_config import read_config
+from mmdet_ols.engine.run_config import parse_options, read_config
 
 
 def add_config_options(
@@ -36,9 +37,26 @@ def add_config_options(
         help='where the data lie: replaces the root of every data set of the config',
     )
     if parsed:
-        parser.add_argument('--cfg-options', **_CFG_OPTIONS, action=DictAction)
+        parser.add_argument('--cfg-options', **_CFG_OPTIONS, action=_ParsedOptions, default={})
     else:
         parser.add_argument('--cfg-options', **_CFG_OPTIONS, action='extend', default=[])
+
+
+class _ParsedOptions(argparse.Action):
+    """Collect words `KEY=VALUE` in a dict."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        try:
+            parsed = parse_options(values)
+        except ValueError as error:
+            parser.error(str(error))
+        setattr(namespace, self.dest, {**getattr(namespace, self.dest), **parsed})
 
 
 _CFG_OPTIONS: dict = dict(

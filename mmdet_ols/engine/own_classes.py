@@ -35,7 +35,8 @@ def fill_in_classes(cfg: Config) -> None:
     if not cfg.pop(MARKER, False):
         return
     datasets = list(_datasets(cfg))
-    roots = sorted({_annotations_root(dataset, where) for where, dataset in datasets})
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
+        roots = sorted({_annotations_root(dataset, where) for where, dataset in datasets})
     if not roots:
         raise ValueError(f'{MARKER} needs a data set whose annotations name the classes.')
     classes = tuple(sorted({name for root in roots for name in voc_classes(root)}))
@@ -57,9 +58,7 @@ def _datasets(cfg: Config) -> Iterator[tuple[str, ConfigDict]]:
 
 def _annotations_root(dataset: ConfigDict, where: str) -> Path:
     """The folder that holds `Annotations`."""
-    with DefaultScope.overwrite_default_scope('mmdet'):
-        cls = registered_class(DATASETS, dataset)
-    if not is_a(cls, 'XMLDataset'):
+    if not is_a(registered_class(DATASETS, dataset), 'XMLDataset'):
         raise ValueError(
             f"{MARKER} needs XML annotations in VOC's layout (type='XMLDataset'), but got {where}: "
             'name the classes in metainfo=dict(classes=...) instead.'

@@ -61,21 +61,39 @@ def read_config(
     if data_root is not None:
         replace_data_root(cfg, data_root)
     fill_in_classes(cfg)
-    slug = ''
+    previous = cfg.get('applied_method')
     if method is not None:
-        from mmdet_ols.methods import apply_method, parse_method
+        from mmdet_ols.methods import apply_method
 
-        slug = f'_{parse_method(method).slug}'
         cfg = apply_method(cfg, method)
     if work_dir is not None:
         cfg.work_dir = str(work_dir)
-    elif cfg.get('work_dir') is None:
-        cfg.work_dir = str(Path('work_dirs', Path(path).stem + slug))
     elif 'work_dir' not in options:
-        cfg.work_dir = str(cfg.work_dir).rstrip('/') + slug
+        cfg.work_dir = _default_work_dir(cfg, path, previous)
     cfg.launcher = launcher
     write_out_defaults(cfg)
     return cfg
+
+
+def _default_work_dir(cfg: Config, path: str | Path, previous: str | None) -> str:
+    """The config's own work directory, or one named like the config, with the method in its name.
+
+    Args:
+        cfg: The config, to which a method may have been applied.
+        path: Of the config.
+        previous: The method that the config was made with before, if any, as in the config that a
+            run has dumped: its work directory has that name already.
+    """
+    work_dir = str(cfg.get('work_dir') or Path('work_dirs', Path(path).stem))
+    method = cfg.get('applied_method')
+    if method == previous:
+        return work_dir
+    from mmdet_ols.methods import parse_method
+
+    work_dir = work_dir.rstrip('/')
+    if previous:
+        work_dir = work_dir.removesuffix(f'_{parse_method(previous).slug}')
+    return f'{work_dir}_{parse_method(method).slug}'
 
 
 def parse_options(words: Sequence[str]) -> dict[str, Any]:
