@@ -15,8 +15,8 @@ ROOT = Path(__file__).parent
 class BuildWithConfigs(build_py):
     """Ship `configs` and `tools` in `mmdet_ols/.mim`, where MMEngine and MIM look for them.
 
-    They are copied into the build tree alone. An editable install needs no copy: there
-    `config_path` finds the checkout's own folder.
+    They are copied only into the build tree. An editable install needs no copy, since `config_path`
+    finds the folder of the checkout there.
     """
 
     def run(self) -> None:
@@ -46,6 +46,9 @@ setup(
     long_description_content_type='text/markdown',
     license='Apache-2.0',
     packages=find_packages(include=['mmdet_ols', 'mmdet_ols.*']),
+    # Outside the package, whose import takes seconds: `mmdet-ols --help` answers at once.
+    py_modules=['mmdet_ols_command'],
+    entry_points={'console_scripts': ['mmdet-ols = mmdet_ols_command:main']},
     package_data={'mmdet_ols.analysis.report': ['report.html'], 'mmdet_ols.core': ['*.cpp']},
     python_requires='>=3.9',
     install_requires=['torch>=2.1'],

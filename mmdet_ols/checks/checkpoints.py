@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -12,35 +15,54 @@ import torch
 from mmengine.utils import digit_version
 from torch import Tensor, nn
 
-# What `torch.load` obeys whoever calls it; here that is MMEngine too.
+# The variables that `torch.load` obeys whoever calls it, MMEngine included.
 DISTRUST, TRUST = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD', 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'
 TRUST_REMEDY = 'If you trust where the file comes from, pass --trust-checkpoint.'
 
 
-def only_safe_loading() -> None:
-    """From now on this process loads checkpoints as data alone: tensors and MMEngine's records.
+@contextmanager
+def loading_rules(trust: bool = False) -> Iterator[None]:
+    """Decide for a block of code what its checkpoints may hold, whoever loads them.
 
-    MMEngine's checkpoints hold logs (`HistoryBuffer`, NumPy arrays) that `torch.load` refuses by
-    default, so these are allowed by name, and nothing else. It also makes MMEngine releases that
-    know nothing of `weights_only` resume on torch 2.6 and later, and keeps those that fall back to
-    unsafe loading from doing so.
+    Without trust they are loaded as data only: tensors, plain containers and the records of
+    MMEngine. `torch.load` refuses those records by default (`HistoryBuffer`, NumPy arrays), so they
+    are allowed by name, and nothing else is. MMEngine's own loader obeys too: its releases that
+    know nothing of `weights_only` can then resume on torch 2.6 and later, and those that fall back
+    to unsafe loading no longer do. Processes started inside the block inherit its rule; afterwards
+    the rule that held before holds again.
+
+    Args:
+        trust: Whether to unpickle whatever a checkpoint holds, code included.
     """
-    os.environ.pop(TRUST, None)
-    os.environ[DISTRUST] = '1'
-    if digit_version(torch.__version__) >= digit_version('2.6'):
+    variables = {name: os.environ.pop(name, None) for name in (DISTRUST, TRUST)}
+    os.environ[TRUST if trust else DISTRUST] = '1'
+    # Older releases cannot be told of a function under another name: they load only tensors and
+    # plain containers, and refuse MMEngine's records.
+    can_allow = not trust and digit_version(torch.__version__) >= digit_version('2.6')
+    if can_allow:
+        # Not the context manager `safe_globals` of PyTorch, which on leaving also takes away what
+        # was allowed before.
+        allowed = torch.serialization.get_safe_globals()
         torch.serialization.add_safe_globals(_mmengine_globals())
-    # Older releases cannot be told of a function under another name: they load tensors and plain
-    # containers alone, and refuse MMEngine's records.
+    try:
+        yield
+    finally:
+        for name, value in variables.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+        if can_allow:
+            torch.serialization.clear_safe_globals()
+            torch.serialization.add_safe_globals(allowed)
 
 
-def trust_checkpoints() -> None:
-    """From now on this process unpickles whatever a checkpoint holds, code included."""
-    os.environ.pop(DISTRUST, None)
-    os.environ[TRUST] = '1'
+def load_checkpoint(path: str | Path, trust: bool | None = None) -> dict[str, Any]:
+    """Load a local checkpoint onto the CPU.
 
-
-def load_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Load a local checkpoint onto the CPU; as safely as the process was told to.
+    Args:
+        path: The file.
+        trust: Whether it may hold more than data, and so run code. By default the `loading_rules`
+            around the call decide, and outside of any it may not.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -48,8 +70,10 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f'There is no checkpoint file {path}.')
+    trust = TRUST in os.environ if trust is None else trust
     try:
-        checkpoint = torch.load(path, map_location='cpu', weights_only=TRUST not in os.environ)
+        with loading_rules(trust):
+            checkpoint = torch.load(path, map_location='cpu', weights_only=not trust)
     except (UnpicklingError, RuntimeError, EOFError) as error:
         refused = re.search(r'GLOBAL (.+?)( was not|$)', str(error), re.M)
         if refused:
@@ -58,7 +82,7 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
                 f'records of MMEngine, and could run code: {refused[1]}. {TRUST_REMEDY}'
             ) from error
         raise ValueError(
-            f'The checkpoint {path} cannot be read: it is no checkpoint of PyTorch, or was cut '
+            f'The checkpoint {path} cannot be read: it is not a checkpoint of PyTorch, or was cut '
             'short while it was written or copied. Use an earlier one, or copy it again.'
         ) from error
     if not isinstance(checkpoint, dict):
@@ -70,7 +94,7 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
 
 
 class Fit:
-    """How a checkpoint's state dict fits a model: the keys that will be left out, and why."""
+    """How a checkpoint's state dict fits a model: which keys will be left out, and why."""
 
     def __init__(self, model: nn.Module, checkpoint: dict[str, Any]) -> None:
         own = {key: value for key, value in model.state_dict().items() if isinstance(value, Tensor)}
@@ -104,11 +128,11 @@ class Fit:
 
 
 def check_fits(model: nn.Module, checkpoint: dict[str, Any], path: str | Path, use: str) -> Fit:
-    """Compare a checkpoint with the model before anything is lost.
+    """Compare a checkpoint with the model that it will be loaded into, before anything is lost.
 
     Args:
-        model: The model that it will be loaded into.
-        checkpoint: As `load_checkpoint` gives it.
+        model: The model.
+        checkpoint: As `load_checkpoint` returns it.
         path: Its file, for messages.
         use: 'resume', 'test' or 'start' (a new training, where other shapes are legal).
 
@@ -136,8 +160,9 @@ def _few(names: Any) -> str:
     return ', '.join(names[:8]) + (', ...' if len(names) > 8 else '')
 
 
+@cache
 def _mmengine_globals() -> list[Any]:
-    """What MMEngine's checkpoints hold beside tensors and plain containers."""
+    """What MMEngine's checkpoints hold besides tensors and plain containers."""
     import numpy as np
     from mmengine.logging import HistoryBuffer
     from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler

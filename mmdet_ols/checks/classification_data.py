@@ -1,4 +1,4 @@
-"""Looking at the data of a classifier before a training starts, and saying where to get them."""
+"""Checking the data of classifiers before a training starts, and saying where to get them."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ SOURCES = {
 
 
 def instructions(name: str, data_root: str) -> str:
-    """What to download for a data set, and where to put it; empty where that is not known.
+    """Say what to download for a data set, and where to put it; nothing if that is not known.
 
     Args:
         name: Of the data set's class.
@@ -97,8 +97,7 @@ def instructions(name: str, data_root: str) -> str:
     held = ', or '.join(', '.join(paths) for paths in layouts)
     return (
         f'Download {archives} from {page} and unpack, so that {_absolute(data_root)} holds {held}.'
-        f'{note} Another place is named by the environment variable DATA_ROOT (in the configs of '
-        'mmdet_ols) or by data_root=... of the data sets in --cfg-options.'
+        f'{note} If the data lie elsewhere, name their folder with --data-root.'
     )
 
 
@@ -108,7 +107,7 @@ def check_files(dataset: ConfigDict, name: str, where: str) -> None:
     Args:
         dataset: The config.
         name: Of its class, one of `SOURCES`.
-        where: How to call it in a message.
+        where: What to call it in a message.
 
     Raises:
         FileNotFoundError: It does not, or only a part of it.
@@ -126,12 +125,12 @@ def check_files(dataset: ConfigDict, name: str, where: str) -> None:
 
 
 def check_samples(dataset: ConfigDict, name: str, where: str, num_classes: int | None) -> None:
-    """Load a data set's list of samples once, by its own code, and look at it.
+    """Load a data set's list of samples once, by its own code, and check it.
 
     Args:
         dataset: The config.
         name: Of its class.
-        where: How to call it in a message.
+        where: What to call it in a message.
         num_classes: Of the classifier's head, if known.
 
     Raises:
@@ -139,7 +138,7 @@ def check_samples(dataset: ConfigDict, name: str, where: str, num_classes: int |
         ValueError: The list cannot be read, is empty, or does not suit the head.
     """
     root = dataset.get('data_root') or ''
-    remedy = instructions(name, root) or 'Mend the data, or name others in the config.'
+    remedy = instructions(name, root) or 'Correct the data, or name others in the config.'
     try:
         built = DATASETS.build(dict(deepcopy(dataset), pipeline=[], serialize_data=False))
         samples = [built.get_data_info(index) for index in range(len(built))]
@@ -192,7 +191,7 @@ def check_num_classes(classes: Sequence[str] | None, num_classes: int | None, wh
     Args:
         classes: The names that the data set knows, if any.
         num_classes: Of the head, if known.
-        where: How to call the data set in a message.
+        where: What to call the data set in a message.
 
     Raises:
         ValueError: They disagree.

@@ -45,7 +45,7 @@ def check_pretrained(cfg: Config) -> None:
             file = Path(torch.hub.get_dir(), 'checkpoints', Path(urlparse(source).path).name)
             fetch = not file.is_file()
         elif '://' in source:
-            continue  # a storage backend's own affair
+            continue  # left to the storage backend
         else:
             file = Path(source).expanduser()
         try:
@@ -55,13 +55,13 @@ def check_pretrained(cfg: Config) -> None:
                     torch.hub.download_url_to_file(source, str(file))
             load_checkpoint(file)
         except (OSError, HTTPException) as error:
-            by_hand = f' Fetch it from {source} by other means and save it as {file}.' * fetch
-            raise FileNotFoundError(
-                f'{where} are not there: {error}.{by_hand} {otherwise}'
-            ) from error
+            message = f'{where} are not there: {error}.'
+            if fetch:
+                message += f' Fetch it from {source} by other means and save it as {file}.'
+            raise FileNotFoundError(f'{message} {otherwise}') from error
         except ValueError as error:
             if fetch:
-                file.unlink()  # or the next start would take it for whole
+                file.unlink()  # or the next start would take it for complete
             raise ValueError(f'{where} cannot be used: {error} {otherwise}') from error
 
 

@@ -1,20 +1,54 @@
-"""Looking into the checkpoint that a run is going to load, before it starts."""
+"""Checking what a run is going to load, before it starts: the checkpoint and its folder."""
 
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 
+from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import Runner, find_latest_checkpoint
 from torch import nn
 
 from mmdet_ols.checks.checkpoints import check_fits, load_checkpoint
+from mmdet_ols.results.run_folder import training_folders
+
+
+def check_same_method(cfg: Config) -> None:
+    """Make sure that a run that is to be resumed was made with the method of this config.
+
+    Args:
+        cfg: The config. Nothing is checked unless its `resume` is set.
+
+    Raises:
+        ValueError: The run was made with another method.
+    """
+    if not cfg.get('resume') or os.environ.get('RANK', '0') != '0':
+        return  # the first process checks for all, before it overwrites the dumped config
+    folder = Path(cfg.load_from).parent if cfg.get('load_from') else Path(cfg.work_dir)
+    # As each start dumps it; a test overwrites the one in the folder itself.
+    dumped = [start / 'vis_data' / 'config.py' for start in training_folders(folder)]
+    dumped = [path for path in dumped if path.is_file()] or sorted(folder.glob('*.py'))
+    if not dumped:
+        return
+    before = Config.fromfile(dumped[-1], import_custom_modules=False).get('applied_method')
+    asked = cfg.get('applied_method')
+    if before != asked:
+        remedy = f'pass --method {before}' if before else 'leave --method out'
+        raise ValueError(
+            f'The run in {folder} was made {_method(before)} and cannot be resumed '
+            f'{_method(asked)}: {remedy}, or start a new run in another --work-dir.'
+        )
+
+
+def _method(name: str | None) -> str:
+    return f'with --method {name}' if name else 'without --method'
 
 
 def check_start(runner: Runner, trained: bool = False) -> None:
-    """Look into the checkpoint that a built Runner is going to load, before it starts.
+    """Check the checkpoint that a built Runner is going to load, before it starts.
 
     Args:
         runner: A built Runner, not yet started.
@@ -40,13 +74,13 @@ def check_start(runner: Runner, trained: bool = False) -> None:
         use = 'test' if trained else 'resume' if runner._resume else 'start'
         fit = check_fits(model, checkpoint, path, use)
         if str(fit):
-            print_log(f'{path} does not fill the whole model:\n{fit}', logger='current')
-    # From the config: asking the Runner would build the data sets and the whole training loop.
+            print_log(f'{path} and the model differ:\n{fit}', logger='current')
+    # From the config, since asking the Runner would build the data sets and the training loop.
     max_epochs = (runner.cfg.get('train_cfg') or {}).get('max_epochs')
     if runner._resume and max_epochs and checkpoint.get('meta', {}).get('epoch', 0) >= max_epochs:
         print_log(
             f'{path} has all {max_epochs} epochs behind it: nothing is left to train. To '
-            f'train anew, remove {runner.work_dir}; to go on, raise train_cfg.max_epochs.',
+            f'start again, remove {runner.work_dir}; to go on, raise train_cfg.max_epochs.',
             logger='current',
             level=logging.WARNING,
         )

@@ -15,7 +15,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from mmdet_ols.cli.options import clear_errors
+from mmdet_ols.checks.checkpoints import loading_rules
+from mmdet_ols.cli.options import user_errors
 from mmdet_ols.experiments.comparison import Comparison, Sweep, check_extras, write_comparison
 from mmdet_ols.experiments.display import RunDisplay
 from mmdet_ols.experiments.executor import LOG, run_all, terminating_is_interrupting
@@ -112,7 +113,7 @@ def main() -> None:
 
 def compare(args: argparse.Namespace) -> None:
     """Check, run and compare."""
-    with clear_errors():
+    with user_errors(), loading_rules(args.trust_checkpoint):
         check_extras()
         asked, sweep = asked_methods(args)
         methods = read_methods(asked, args.amp, args.trust_checkpoint)
@@ -154,7 +155,7 @@ def compare(args: argparse.Namespace) -> None:
     comparison = experiment.comparison(failed)
     if comparison.keys:
         show(comparison, display.console)
-        with clear_errors():
+        with user_errors():
             write_comparison(comparison, work_dir, how)
         print(f'Written: {work_dir / "comparison.md"}, with tables as CSV and pictures beside it')
     if failed:

@@ -1,4 +1,4 @@
-"""The options that several tools share, and their errors."""
+"""The options that several tools share, and the messages about wrong input."""
 
 from __future__ import annotations
 
@@ -6,46 +6,115 @@ import argparse
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
-from mmengine.config import DictAction
+from mmengine.config import Config
+
+from mmdet_ols.engine.run_config import parse_options, read_config
 
 
-def add_common_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options that MMDetection's users know, where training and testing share them."""
-    parser.add_argument('--work-dir', help='where logs and results go (work_dirs/CONFIG)')
+def add_config_options(
+    parser: argparse.ArgumentParser, method: bool = False, parsed: bool = True
+) -> None:
+    """Add what changes a config that is read: `--cfg-options`, `--data-root` and `--method`.
+
+    Args:
+        parser: Of the tool.
+        method: Whether the tool takes one `--method`.
+        parsed: Whether `cfg_options` becomes a dict, or stays a list of words `KEY=VALUE` to be
+            handed on to other commands. `read_config` takes both.
+    """
+    if method:
+        parser.add_argument(
+            '--method',
+            metavar='NAME[:OPTION=VALUE,...]',
+            help='train or test with this method, whatever the loss of the config, as in ols or '
+            'ols:alpha=0.3,start=zeros',
+        )
     parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='override entries of the config, as in optim_wrapper.optimizer.lr=1e-3',
+        '--data-root',
+        metavar='PATH',
+        help='where the data lie: replaces the root of every data set of the config',
     )
+    if parsed:
+        parser.add_argument('--cfg-options', **_CFG_OPTIONS, action=_ParsedOptions, default={})
+    else:
+        parser.add_argument('--cfg-options', **_CFG_OPTIONS, action='extend', default=[])
+
+
+class _ParsedOptions(argparse.Action):
+    """Collect words `KEY=VALUE` in a dict."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        try:
+            parsed = parse_options(values)
+        except ValueError as error:
+            parser.error(str(error))
+        setattr(namespace, self.dest, {**getattr(namespace, self.dest), **parsed})
+
+
+_CFG_OPTIONS: dict = dict(
+    nargs='+',
+    metavar='KEY=VALUE',
+    help='override entries of the config, as in optim_wrapper.optimizer.lr=1e-3',
+)
+
+
+def add_trust_option(parser: argparse.ArgumentParser) -> None:
+    """Add `--trust-checkpoint`, for `loading_rules(args.trust_checkpoint)`."""
     parser.add_argument(
         '--trust-checkpoint',
         action='store_true',
         help='load checkpoints that hold more than data; they can run code on this machine',
     )
+
+
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """Add what training and testing share; MMDetection's users know these options."""
+    parser.add_argument(
+        '--work-dir', help='where logs and results go (work_dirs/CONFIG, or CONFIG_METHOD)'
+    )
+    add_config_options(parser, method=True)
+    add_trust_option(parser)
     parser.add_argument(
         '--launcher',
         choices=['none', 'pytorch', 'slurm', 'mpi'],
         default='none',
-        help='who started the processes',
+        help='what started the processes',
     )
     parser.add_argument(  # older launchers pass it; newer ones set the environment variable
         '--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS
     )
 
 
+def config_of(args: argparse.Namespace) -> Config:
+    """Read the config that a command line with `add_run_options` names."""
+    return read_config(
+        args.config,
+        options=args.cfg_options,
+        method=args.method,
+        data_root=args.data_root,
+        work_dir=args.work_dir,
+        launcher=args.launcher,
+    )
+
+
 def pickle_file(path: str) -> str:
-    """Type of a command-line argument that must end in .pkl or .pickle."""
+    """Check a command-line argument that must end in .pkl or .pickle."""
     if not path.endswith(('.pkl', '.pickle')):
         raise argparse.ArgumentTypeError(f'the file must end in .pkl or .pickle, but got {path}')
     return path
 
 
 @contextmanager
-def clear_errors() -> Iterator[None]:
-    """Turn what is wrong with the input into a message and an exit code, without a traceback."""
+def user_errors() -> Iterator[None]:
+    """Report what is wrong with the user's input as a message and an exit code, not a traceback."""
     try:
         yield
     except (ValueError, OSError, ImportError) as error:

@@ -10,8 +10,8 @@ from mmengine.config import Config, DictAction
 from rich.console import Console
 
 from mmdet_ols.analysis.features import draw_embeddings, embed, read_features
-from mmdet_ols.checks.checkpoints import only_safe_loading, trust_checkpoints
-from mmdet_ols.cli.options import clear_errors
+from mmdet_ols.checks.checkpoints import loading_rules
+from mmdet_ols.cli.options import user_errors
 
 
 def parse_args() -> argparse.Namespace:
@@ -55,8 +55,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    with clear_errors():
-        (trust_checkpoints if args.trust_checkpoint else only_safe_loading)()
+    with user_errors(), loading_rules(args.trust_checkpoint):
         out = Path(args.out)
         out.parent.mkdir(parents=True, exist_ok=True)
         embeddings, features = [], []

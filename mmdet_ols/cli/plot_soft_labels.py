@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from mmdet_ols import analysis
-from mmdet_ols.checks.checkpoints import load_checkpoint, only_safe_loading, trust_checkpoints
-from mmdet_ols.cli.options import clear_errors
+from mmdet_ols.checks.checkpoints import load_checkpoint, loading_rules
+from mmdet_ols.cli.options import user_errors
 
 
 def parse_args() -> argparse.Namespace:
@@ -55,8 +55,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    with clear_errors():
-        (trust_checkpoints if args.trust_checkpoint else only_safe_loading)()
+    with user_errors(), loading_rules(args.trust_checkpoint):
         if args.checkpoint.endswith('.npy'):
             loss = Path(args.checkpoint).absolute().parent.name
             matrices, classes = {loss: torch.from_numpy(np.load(args.checkpoint))}, None

@@ -7,8 +7,8 @@ import argparse
 from mmengine.config import DictAction
 
 from mmdet_ols.analysis.report import PAGE, TABLE, write_report
-from mmdet_ols.checks.checkpoints import only_safe_loading, trust_checkpoints
-from mmdet_ols.cli.options import clear_errors
+from mmdet_ols.checks.checkpoints import loading_rules
+from mmdet_ols.cli.options import user_errors
 
 
 def parse_args() -> argparse.Namespace:
@@ -45,8 +45,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    with clear_errors():
-        (trust_checkpoints if args.trust_checkpoint else only_safe_loading)()
+    with user_errors(), loading_rules(args.trust_checkpoint):
         page = write_report(
             args.work_dir,
             args.out,

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import argparse
 
+from mmengine.config import Config
+
+from mmdet_ols.checks.checkpoints import loading_rules
 from mmdet_ols.checks.data import check_datasets, fetch_datasets
 from mmdet_ols.checks.start import check_start
-from mmdet_ols.cli.options import add_common_arguments, clear_errors, pickle_file
-from mmdet_ols.engine.launch import build_runner, leave_processes
-from mmdet_ols.engine.run_config import read_config, save_predictions, use_tta, use_visualization
+from mmdet_ols.cli.options import add_run_options, config_of, pickle_file, user_errors
+from mmdet_ols.engine.launch import build_runner, leave_processes, set_local_rank
+from mmdet_ols.engine.run_config import save_predictions, use_visualization
+from mmdet_ols.engine.tta import use_tta
 
 
 def parse_args() -> argparse.Namespace:
@@ -22,25 +26,32 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--tta', action='store_true', help="test-time augmentation: the config's, or flips"
     )
-    add_common_arguments(parser)
+    add_run_options(parser)
     return parser.parse_args()
 
 
 def test(args: argparse.Namespace) -> None:
-    with clear_errors():
-        cfg = read_config(args)
-        cfg.load_from, cfg.resume = args.checkpoint, False
-        if args.show or args.show_dir:
-            use_visualization(cfg, args.show, args.show_dir, args.wait_time)
-        if args.tta:
-            use_tta(cfg)
-        check_datasets(cfg, ('test',))
-        fetch_datasets(cfg, ('test',))
-        runner = build_runner(cfg)
-        check_start(runner, trained=True)
-        if args.out:
-            save_predictions(runner, args.out)
-    runner.test()
+    set_local_rank(args.local_rank)
+    with loading_rules(args.trust_checkpoint):
+        with user_errors():
+            runner = build_runner(checked_config(args))
+            check_start(runner, trained=True)
+            if args.out:
+                save_predictions(runner, args.out)
+        runner.test()
+
+
+def checked_config(args: argparse.Namespace) -> Config:
+    """Read the config of a command line and look at everything that could stop the test later."""
+    cfg = config_of(args)
+    cfg.load_from, cfg.resume = args.checkpoint, False
+    if args.show or args.show_dir:
+        use_visualization(cfg, args.show, args.show_dir, args.wait_time)
+    if args.tta:
+        use_tta(cfg)
+    check_datasets(cfg, ('test',))
+    fetch_datasets(cfg, ('test',))
+    return cfg
 
 
 def main() -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import argparse
 
+from mmengine.config import Config
+
+from mmdet_ols.checks.checkpoints import loading_rules
 from mmdet_ols.checks.data import check_datasets, fetch_datasets
 from mmdet_ols.checks.losses import check_losses
 from mmdet_ols.checks.pretrained import check_pretrained
-from mmdet_ols.checks.start import check_start
-from mmdet_ols.cli.options import add_common_arguments, clear_errors
-from mmdet_ols.engine.launch import build_runner, leave_processes
-from mmdet_ols.engine.run_config import read_config, use_amp, use_auto_scale_lr
+from mmdet_ols.checks.start import check_same_method, check_start
+from mmdet_ols.cli.options import add_run_options, config_of, user_errors
+from mmdet_ols.engine.launch import build_runner, leave_processes, set_local_rank
+from mmdet_ols.engine.run_config import use_amp, use_auto_scale_lr
 
 
 def parse_args() -> argparse.Namespace:
@@ -34,27 +37,35 @@ def parse_args() -> argparse.Namespace:
         action='store_true',
         help='objects of classes that the config does not name are an error, not a warning',
     )
-    add_common_arguments(parser)
+    add_run_options(parser)
     return parser.parse_args()
 
 
 def train(args: argparse.Namespace) -> None:
-    with clear_errors():
-        cfg = read_config(args)
-        if args.amp:
-            use_amp(cfg)
-        if args.auto_scale_lr:
-            use_auto_scale_lr(cfg)
-        if args.resume:
-            cfg.resume = True
-            cfg.load_from = None if args.resume == 'auto' else args.resume
-        check_losses(cfg)
-        check_datasets(cfg, ('train', 'val'), strict=args.strict_classes)
-        fetch_datasets(cfg, ('train', 'val'))
-        check_pretrained(cfg)
-        runner = build_runner(cfg)
-        check_start(runner)
-    runner.train()
+    set_local_rank(args.local_rank)
+    with loading_rules(args.trust_checkpoint):
+        with user_errors():
+            runner = build_runner(checked_config(args))
+            check_start(runner)
+        runner.train()
+
+
+def checked_config(args: argparse.Namespace) -> Config:
+    """Read the config of a command line and look at everything that could stop the run later."""
+    cfg = config_of(args)
+    if args.amp:
+        use_amp(cfg)
+    if args.auto_scale_lr:
+        use_auto_scale_lr(cfg)
+    if args.resume:
+        cfg.resume = True
+        cfg.load_from = None if args.resume == 'auto' else args.resume
+    check_same_method(cfg)
+    check_losses(cfg)
+    check_datasets(cfg, ('train', 'val'), strict=args.strict_classes)
+    fetch_datasets(cfg, ('train', 'val'))
+    check_pretrained(cfg)
+    return cfg
 
 
 def main() -> None:

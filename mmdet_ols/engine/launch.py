@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 from typing import Any
 
 import torch
@@ -14,6 +15,14 @@ from mmengine.runner import FlexibleRunner, Runner
 from torch import nn
 
 from mmdet_ols.config_tree import type_name
+
+
+def set_local_rank(rank: int) -> None:
+    """Tell MMEngine which process of this machine this one is, unless a launcher has.
+
+    Newer launchers set the environment variable, older ones pass `--local_rank`.
+    """
+    os.environ.setdefault('LOCAL_RANK', str(rank))
 
 
 def build_runner(cfg: Config) -> Runner | FlexibleRunner:
@@ -60,7 +69,7 @@ def leave_processes() -> None:
 
 
 def _use_cpu_processes(cfg: Config) -> None:
-    """MMEngine's launcher and its DDP wrapper expect CUDA; start gloo and say so to the wrapper."""
+    """Start gloo and tell the DDP wrapper, since both of MMEngine's expect CUDA."""
     wrapper: dict[str, Any] = dict(
         type='MMDistributedDataParallel',
         broadcast_buffers=False,
@@ -83,7 +92,7 @@ def _use_cpu_processes(cfg: Config) -> None:
 
 
 def _tell_ddp_of_unused_parameters(cfg: Config) -> None:
-    """Hand `find_unused_parameters` on to DDP: Runner reads it in the config, its strategy not."""
+    """Hand `find_unused_parameters` on to DDP, which Runner does itself and a strategy does not."""
     strategy = cfg.get('strategy') or {}
     if cfg.get('find_unused_parameters') and type_name(strategy) == 'DDPStrategy':
         wrapper = dict(type='MMDistributedDataParallel', find_unused_parameters=True)

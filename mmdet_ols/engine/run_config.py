@@ -4,40 +4,166 @@ from __future__ import annotations
 
 import argparse
 import os
-from copy import deepcopy
+import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config, DictAction
 from mmengine.device import get_device
 from mmengine.registry import METRICS
 from mmengine.runner import Runner
 
-from mmdet_ols.checks.checkpoints import only_safe_loading, trust_checkpoints
-from mmdet_ols.checks.data import listing
+from mmdet_ols.checks.folders import listing
 from mmdet_ols.engine.cpu_amp import CPUAmpOptimWrapper
+from mmdet_ols.engine.data_root import replace_data_root
+from mmdet_ols.engine.old_variables import OLD_VARIABLES
+from mmdet_ols.engine.own_classes import fill_in_classes
+
+#: What MMEngine takes where a data loader does not say; the hosts' own train.py fill in others.
+LOADER_DEFAULTS = dict(
+    collate_fn=dict(type='pseudo_collate'), persistent_workers=False, pin_memory=False
+)
 
 
-def read_config(args: argparse.Namespace) -> Config:
-    """Read the config of a command line, with its overrides, and set the loading of checkpoints."""
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    (trust_checkpoints if args.trust_checkpoint else only_safe_loading)()
-    try:
-        cfg = Config.fromfile(args.config)
-    except FileNotFoundError as error:
-        path = Path(os.path.normpath(error.filename or args.config))
-        if path.suffix != '.py' or path.exists():
-            raise  # something that the config reads, and says more about
-        # Mostly an environment variable that names no file of `_base_`.
-        raise FileNotFoundError(f'{path} does not exist: {listing(path, 20)}.') from error
-    cfg.launcher = args.launcher
-    if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
-    if args.work_dir:
-        cfg.work_dir = args.work_dir
-    elif cfg.get('work_dir') is None:
-        cfg.work_dir = str(Path('work_dirs', Path(args.config).stem))
+def read_config(
+    path: str | Path,
+    *,
+    options: Mapping[str, Any] | Sequence[str] | None = None,
+    method: str | None = None,
+    data_root: str | None = None,
+    work_dir: str | Path | None = None,
+    launcher: str = 'none',
+) -> Config:
+    """Read the config that a run uses: whole and plain, so that its dump trains the same.
+
+    Nothing but the result changes: no file, no environment variable, no setting of the process.
+
+    Args:
+        path: Of the config.
+        options: Entries to override, first of all; parsed, or as `KEY=VALUE`.
+        method: What to train with, such as 'ols' or 'ols:alpha=0.3'; applied last.
+        data_root: Where the data of all data sets lie.
+        work_dir: Where the run goes. By default that is the config's own `work_dir`, or else
+            `work_dirs/<name of the config>`, with the method added to its name.
+        launcher: Who starts the processes: 'none', 'pytorch', 'slurm' or 'mpi'.
+
+    Raises:
+        FileNotFoundError: The config does not exist; or there are no annotations to take the
+            classes from.
+        ValueError: An option cannot be used, or the config has no place for it.
+    """
+    cfg = _read_plain(path)
+    _warn_of_old_variables(cfg)
+    options = options if isinstance(options, Mapping) else parse_options(options or ())
+    cfg.merge_from_dict(dict(options))
+    if data_root is not None:
+        replace_data_root(cfg, data_root)
+    fill_in_classes(cfg)
+    previous = cfg.get('applied_method')
+    if method is not None:
+        from mmdet_ols.methods import apply_method
+
+        cfg = apply_method(cfg, method)
+    if work_dir is not None:
+        cfg.work_dir = str(work_dir)
+    elif 'work_dir' not in options:
+        cfg.work_dir = _default_work_dir(cfg, path, previous)
+    cfg.launcher = launcher
+    write_out_defaults(cfg)
     return cfg
+
+
+def _default_work_dir(cfg: Config, path: str | Path, previous: str | None) -> str:
+    """The config's own work directory, or one named like the config, with the method in its name.
+
+    Args:
+        cfg: The config, to which a method may have been applied.
+        path: Of the config.
+        previous: The method that the config was made with before, if any, as in the config that a
+            run has dumped: its work directory has that name already.
+    """
+    work_dir = str(cfg.get('work_dir') or Path('work_dirs', Path(path).stem))
+    method = cfg.get('applied_method')
+    if method == previous:
+        return work_dir
+    from mmdet_ols.methods import parse_method
+
+    work_dir = work_dir.rstrip('/')
+    if previous:
+        work_dir = work_dir.removesuffix(f'_{parse_method(previous).slug}')
+    return f'{work_dir}_{parse_method(method).slug}'
+
+
+def parse_options(words: Sequence[str]) -> dict[str, Any]:
+    """Parse entries of a config as a command line gives them: `KEY=VALUE`, as MMEngine does.
+
+    Raises:
+        ValueError: One is not of this form.
+    """
+    for word in words:
+        key, equals, _ = word.partition('=')
+        if not key or not equals:
+            raise ValueError(f'Entries of the config must be KEY=VALUE, but got {word!r}.')
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--options', nargs='+', action=DictAction, default={})
+    return parser.parse_args(['--options', *words] if words else []).options
+
+
+def write_out_defaults(cfg: Config) -> None:
+    """Write out what MMEngine would take anyway, but the hosts' own train.py would change.
+
+    MMPretrain's fills in `persistent_workers=True`, an error with `num_workers=0`, `pin_memory` and
+    another `collate_fn`.
+    """
+    for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        if isinstance(cfg.get(name), dict):
+            cfg[name] = {**LOADER_DEFAULTS, **cfg[name]}
+
+
+def import_in_config(cfg: Config, module: str) -> None:
+    """Let a config import a module, as its dump has to where it names what the module registers."""
+    imports = (cfg.get('custom_imports') or {}).get('imports') or []
+    imports = [imports] if isinstance(imports, str) else list(imports)
+    if module not in imports:
+        cfg.custom_imports = dict(cfg.get('custom_imports') or {}, imports=[*imports, module])
+
+
+def _read_plain(path: str | Path) -> Config:
+    """Read a config, whose types are names and not classes even if it is one of the new style."""
+    try:
+        cfg = Config.fromfile(path)
+    except FileNotFoundError as error:
+        missing = Path(os.path.normpath(error.filename or path))
+        if missing.suffix != '.py' or missing.exists():
+            raise  # something that the config reads, and says more about
+        raise FileNotFoundError(f'{missing} does not exist: {listing(missing, 20)}.') from error
+    return Config(
+        cfg.to_dict(),
+        cfg_text=cfg.text,
+        filename=cfg.filename,
+        env_variables=cfg.env_variables,
+    )
+
+
+def _warn_of_old_variables(cfg: Config) -> None:
+    """Warn of environment variables by which configs of ours were once chosen.
+
+    Only with configs of ours and those that import them: `DATA` is a common name.
+    """
+    imports = (cfg.get('custom_imports') or {}).get('imports') or []
+    imports = [imports] if isinstance(imports, str) else imports
+    if not any(name.partition('.')[0] == 'mmdet_ols' for name in imports):
+        return
+    for name, instead in OLD_VARIABLES.items():
+        # A config of the user's own may still read it.
+        if name in os.environ and name not in cfg.env_variables:
+            warnings.warn(
+                f'The environment variable {name} is set, but no longer read: use {instead} '
+                '(or unset it).',
+                stacklevel=3,
+            )
 
 
 def use_amp(cfg: Config) -> None:
@@ -58,6 +184,7 @@ def use_amp(cfg: Config) -> None:
     elif torch.ops.mkldnn._is_mkldnn_bf16_supported():
         cfg.optim_wrapper.type = CPUAmpOptimWrapper.__name__
         cfg.optim_wrapper.pop('loss_scale', None)
+        import_in_config(cfg, 'mmdet_ols')  # which registers it
     else:
         raise ValueError(
             '--amp needs a GPU or a processor with bfloat16 instructions (AVX512 or AMX), and this '
@@ -103,60 +230,3 @@ def save_predictions(runner: Runner, path: str) -> None:
     scope = runner.cfg.get('default_scope')
     kind = 'mmdet.DumpDetResults' if scope == 'mmdet' else 'DumpResults'
     runner.test_evaluator.metrics.append(METRICS.build(dict(type=kind, out_file_path=path)))
-
-
-def use_tta(cfg: Config) -> None:
-    """Test with the config's own test-time augmentation, or a plain one where it has none.
-
-    That is mirror images, and for detectors three sizes around the config's own.
-
-    Raises:
-        ValueError: The config has no model for it, and is for neither of the hosts.
-    """
-    defaults = {
-        'mmdet': dict(
-            type='DetTTAModel',
-            tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100),
-        ),
-        'mmpretrain': dict(type='AverageClsScoreTTA'),
-    }
-    scope = cfg.get('default_scope')
-    if 'tta_model' not in cfg:
-        if scope not in defaults:
-            raise ValueError(
-                f'--tta needs `tta_model` in a config whose default_scope is {scope!r}.'
-            )
-        cfg.tta_model = defaults[scope]
-    dataset = cfg.test_dataloader.dataset
-    while 'dataset' in dataset:
-        dataset = dataset.dataset
-    if 'tta_pipeline' not in cfg:
-        *steps, pack = deepcopy(dataset.pipeline)
-        # Annotations come after the flips: metrics compare with those of the original image.
-        load = [step for step in steps if step['type'].endswith('LoadAnnotations')]
-        steps = [step for step in steps if step not in load]
-        if scope == 'mmdet':
-            known = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')
-            pack['meta_keys'] = (*known, 'flip', 'flip_direction')
-        flips = [dict(type='RandomFlip', prob=prob) for prob in (1.0, 0.0)]
-        sizes = [step for step in steps if scope == 'mmdet' and step['type'].endswith('Resize')]
-        first = steps.index(sizes[0]) if sizes else len(steps)
-        transforms = [
-            *(_resized(step) if step in sizes else [step] for step in steps[first:]),
-            flips,
-            *([step] for step in load),
-            [pack],
-        ]
-        cfg.tta_pipeline = [*steps[:first], dict(type='TestTimeAug', transforms=transforms)]
-    dataset.pipeline = cfg.tta_pipeline
-    cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
-
-
-def _resized(step: ConfigDict) -> list[ConfigDict]:
-    """A resizing transform at three quarters of its size, at its size, and at five quarters."""
-    if not isinstance(step.get('scale'), (list, tuple)):
-        return [step]
-    return [
-        ConfigDict(step, scale=tuple(round(factor * side) for side in step['scale']))
-        for factor in (0.75, 1.0, 1.25)
-    ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import platform
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS, MODELS, DefaultScope
 from mmengine.utils import is_method_overridden
@@ -123,13 +122,7 @@ def read_methods(
                 raise ValueError(f'Options of {name} must be KEY=VALUE, but got {option!r}.')
             if key == 'randomness.seed':
                 raise ValueError(f'Name the seeds with --seeds, not with {option!r} ({name}).')
-        parser = argparse.ArgumentParser()
-        parser.add_argument('--cfg-options', nargs='+', action=DictAction)
-        arguments = parser.parse_args(['--cfg-options', *options] if options else [])
-        arguments.config, arguments.work_dir = path, None
-        arguments.launcher, arguments.local_rank = 'none', 0
-        arguments.trust_checkpoint = trust
-        cfg = read_config(arguments)
+        cfg = read_config(path, options=options)
         train_cfg = cfg.get('train_cfg') or {}
         if not (train_cfg.get('max_epochs') or train_cfg.get('max_iters')):
             raise ValueError(f'{path} needs train_cfg with max_epochs or max_iters.')

@@ -1,4 +1,4 @@
-"""Checkpoints: data alone is loaded, and what does not fit is said before it costs anything."""
+"""Checkpoints are loaded as data only, and what does not fit is reported before it costs time."""
 
 import os
 
@@ -12,18 +12,7 @@ from torch import nn
 
 from mmdet_ols import OLSLoss
 from mmdet_ols.checks import checkpoints as module
-from mmdet_ols.checks.checkpoints import load_checkpoint, only_safe_loading, trust_checkpoints
-
-
-@pytest.fixture(autouse=True)
-def _restore_process_settings():
-    """Both switches work on the whole process; put back what was there."""
-    environment, allowed = dict(os.environ), torch.serialization.get_safe_globals()
-    yield
-    os.environ.clear()
-    os.environ.update(environment)
-    torch.serialization.clear_safe_globals()
-    torch.serialization.add_safe_globals(allowed)
+from mmdet_ols.checks.checkpoints import load_checkpoint, loading_rules
 
 
 class Reduced:
@@ -56,7 +45,6 @@ def test_records_of_mmengine_load_as_data(tmp_path):
     torch.serialization.clear_safe_globals()  # of tests that ran before in this process
     with pytest.raises(Exception, match='HistoryBuffer'):
         torch.load(path, weights_only=True)
-    only_safe_loading()
     loaded = load_checkpoint(path)
     history, count = loaded['message_hub']['log_scalars']['train/loss'].data
     np.testing.assert_array_equal(history, [1.0, 2.5])
@@ -71,18 +59,61 @@ def test_code_in_a_checkpoint_is_not_run_unless_trusted(tmp_path, load):
     """MMEngine's own loader is held to it too: by itself it would fall back to running the code."""
     trace = tmp_path / 'was_here'
     path = str(save(tmp_path / 'hostile.pth', meta=Reduced(os.mkdir, str(trace))))
-    only_safe_loading()
-    with pytest.raises(Exception, match='mkdir'):
+    with loading_rules(trust=False), pytest.raises(Exception, match='mkdir'):
         load(path)
     assert not trace.exists()
-    trust_checkpoints()
-    load(path)
+    with loading_rules(trust=True):
+        load(path)
     assert trace.exists()
+
+
+def test_one_load_can_be_trusted_by_itself_and_none_is_by_default(tmp_path):
+    trace = tmp_path / 'was_here'
+    path = str(save(tmp_path / 'hostile.pth', meta=Reduced(os.mkdir, str(trace))))
+    with pytest.raises(ValueError, match='mkdir'):
+        load_checkpoint(path)
+    with loading_rules(trust=True), pytest.raises(ValueError, match='mkdir'):
+        load_checkpoint(path, trust=False)
+    assert not trace.exists()
+    with loading_rules(trust=False):
+        load_checkpoint(path, trust=True)
+    assert trace.exists()
+
+
+@pytest.mark.parametrize('before', [{}, {module.DISTRUST: '1'}, {module.TRUST: '1'}])
+def test_the_rules_leave_the_process_as_it_was(before, monkeypatch):
+    for name, value in before.items():
+        monkeypatch.setenv(name, value)
+    environment = dict(os.environ)
+    torch.serialization.add_safe_globals([HistoryBuffer])
+    allowed = {id(item) for item in torch.serialization.get_safe_globals()}
+
+    def state():
+        return dict(os.environ), {id(item) for item in torch.serialization.get_safe_globals()}
+
+    for trust in (False, True):
+        with pytest.raises(KeyError), loading_rules(trust):
+            assert (module.TRUST in os.environ, module.DISTRUST in os.environ) == (trust, not trust)
+            inside = state()
+            with loading_rules(not trust):
+                assert (module.TRUST in os.environ) != trust
+            assert state() == inside
+            raise KeyError
+        assert state() == (environment, allowed)
+    torch.serialization.clear_safe_globals()
+
+
+def test_records_load_after_mmengine_has_taken_its_own_permissions_back(tmp_path):
+    """Its loader allows them for one call, and then no longer, even where they were allowed."""
+    path = str(save(tmp_path / 'epoch_1.pth', **mmengine_records()))
+    with loading_rules():
+        for _ in range(2):
+            CheckpointLoader.load_checkpoint(path, map_location='cpu')
+            load_checkpoint(path)
 
 
 def test_refusal_names_file_reason_and_remedy(tmp_path):
     path = save(tmp_path / 'hostile.pth', meta=Reduced(os.mkdir, 'x'))
-    only_safe_loading()
     with pytest.raises(ValueError, match=r'hostile\.pth was not loaded.*mkdir.*--trust-checkpoint'):
         load_checkpoint(path)
 
@@ -90,9 +121,8 @@ def test_refusal_names_file_reason_and_remedy(tmp_path):
 @pytest.mark.parametrize(
     ('owner', 'name'), [(HistoryBuffer, '__init__'), (np.ndarray, 'tofile'), (np.dtype, 'type')]
 )
-def test_getattr_reaches_the_statistics_of_history_buffers_alone(tmp_path, owner, name):
+def test_getattr_reaches_only_the_statistics_of_history_buffers(tmp_path, owner, name):
     path = save(tmp_path / 'hostile.pth', meta=Reduced(getattr, owner, name))
-    only_safe_loading()
     with pytest.raises(ValueError, match='getattr'):
         load_checkpoint(path)
 
@@ -101,7 +131,6 @@ def test_damaged_and_missing_files(tmp_path):
     path = save(tmp_path / 'epoch_1.pth', **mmengine_records())
     short = tmp_path / 'short.pth'
     short.write_bytes(path.read_bytes()[:-200])
-    only_safe_loading()
     (tmp_path / 'empty.pth').write_bytes(b'')
     (tmp_path / 'pointer.pth').write_text('version https://git-lfs.github.com/spec/v1')
     for name in ('short', 'empty', 'pointer'):
@@ -120,7 +149,6 @@ def test_state_of_a_one_cycle_scheduler_loads(tmp_path, anneal):
     optimizer = torch.optim.SGD([nn.Parameter(torch.ones(1))], lr=0.1, momentum=0.9)
     scheduler = OneCycleLR(optimizer, eta_max=1.0, total_steps=9, anneal_strategy=anneal)
     path = save(tmp_path / 'epoch_1.pth', param_schedulers=[scheduler.state_dict()])
-    only_safe_loading()
     (loaded,) = load_checkpoint(path)['param_schedulers']
     assert loaded['anneal_func'](2.0, 4.0, 0.5) == pytest.approx(3.0)
 

@@ -44,7 +44,7 @@ def tool(name, *arguments, **kwargs):
 @pytest.fixture(scope='module')
 def demo(tmp_path_factory):
     """A small demo set, and the options that point the demo config to it."""
-    root = tmp_path_factory.mktemp('data') / 'demo'
+    root = tmp_path_factory.mktemp('data') / "a $demo's {data}, Größe 1"
     make_demo_voc(root, num_images=NUM_IMAGES)
     return root
 
@@ -52,10 +52,6 @@ def demo(tmp_path_factory):
 def options(root, **more):
     """Overrides for a run of seconds: small images, few workers; as a user would type them."""
     values = {
-        'val_dataloader.dataset.data_root': root,
-        'test_dataloader.dataset.data_root': root,
-        'train_dataloader.dataset.datasets.0.data_root': root,
-        'train_dataloader.dataset.datasets.1.data_root': root,
         'train_dataloader.batch_size': 4,
         'train_dataloader.num_workers': 0,
         'train_dataloader.persistent_workers': False,
@@ -68,7 +64,12 @@ def options(root, **more):
         'randomness.seed': 0,
         **more,
     }
-    return ['--cfg-options', *(f'{key}={value}' for key, value in values.items())]
+    return [
+        '--data-root',
+        root,
+        '--cfg-options',
+        *(f'{key}={value}' for key, value in values.items()),
+    ]
 
 
 @pytest.fixture(scope='module')
@@ -178,15 +179,16 @@ def test_plotting_names_the_classes_and_says_where_the_picture_lies(trained, tmp
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        (['train.py', 'configs/yolo_ols_voc.py'], r'data/VOCdevkit/ does not exist'),
+        (['train.py', 'configs/yolo_ols_voc.py'], r'data/VOCdevkit/ does not exist.*--data-root'),
         (['train.py', 'configs/yolo_ols_own.py'], r'expected this layout'),
+        (['train.py', 'configs/yolo_ols_voc.py', '--cfg-options', 'a'], r"KEY=VALUE, but got 'a'"),
         (['test.py', 'configs/yolo_hard_voc.py', 'absent.pth'], r'absent\.pth|does not exist'),
         (['plot_soft_labels.py', 'absent.pth'], r'no checkpoint file absent\.pth'),
     ],
 )
 def test_bad_input_is_a_message_not_a_traceback(arguments, message):
-    output = tool(*arguments, ok=False, DATA_ROOT='/nowhere')
-    assert re.search(rf'(?s)^error: .*{message}', output, re.M)
+    output = tool(*arguments, ok=False)
+    assert re.search(rf'(?s)^(.*: )?error: .*{message}', output, re.M)
     assert 'Traceback' not in output
 
 

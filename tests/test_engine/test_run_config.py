@@ -1,79 +1,169 @@
-"""What the command lines make of their options."""
+"""From a config file and the options of a command line to the config that is run."""
 
 import argparse
+import os
+import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
-from mmdet.registry import TRANSFORMS
-from mmdet.utils import register_all_modules
 from mmengine.config import Config
-from mmengine.dataset import Compose
-from PIL import Image
+from mmengine.runner import Runner
 
-from mmdet_ols import config_path
 from mmdet_ols.cli.options import pickle_file
 from mmdet_ols.engine import run_config
 from mmdet_ols.engine.cpu_amp import CPUAmpOptimWrapper
+from mmdet_ols.engine.run_config import parse_options, read_config
+
+CONFIG = """
+model = dict(type='A', head=dict(loss=dict(type='CE')))
+train_dataloader = dict(
+    batch_size=2, num_workers=0, dataset=dict(type='RepeatDataset', dataset=dict(data_root='old'))
+)
+test_dataloader = val_dataloader = None
+"""
 
 
-def test_default_augmentation_leaves_the_ground_truth_as_it_is(tmp_path):
-    """Metrics compare with the annotations of the first view, which is the mirrored one."""
-    register_all_modules()
-    Image.new('RGB', (200, 100)).save(tmp_path / 'image.png')
-    pipeline = [
-        dict(type='LoadImageFromFile'),
-        dict(type='LoadAnnotations', with_bbox=True),
-        dict(type='PackDetInputs', meta_keys=('img_id',)),
-    ]
-    dataset = dict(type='Repeat', dataset=dict(pipeline=pipeline))
-    cfg = Config(
-        dict(default_scope='mmdet', model=dict(type='A'), test_dataloader=dict(dataset=dataset))
+@pytest.fixture
+def config(tmp_path):
+    """A config file, and more lines for it."""
+
+    def write(*lines, name='detector.py'):
+        path = tmp_path / name
+        path.write_text('\n'.join([CONFIG, *lines]))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def methods(monkeypatch):
+    """A method that writes down what it was applied to, in place of all others."""
+
+    def apply_method(cfg, text):
+        cfg = Config(cfg.to_dict(), filename=cfg.filename)
+        cfg.model.head.loss.update(type='OLS', seen=cfg.train_dataloader.dataset.dataset.data_root)
+        cfg.applied_method = text
+        return cfg
+
+    def parse_method(text):
+        return SimpleNamespace(text=text, slug=text.replace(':', '_').replace('=', ''))
+
+    stub = SimpleNamespace(apply_method=apply_method, parse_method=parse_method)
+    monkeypatch.setitem(sys.modules, 'mmdet_ols.methods', stub)
+
+
+def test_reading_changes_nothing_but_its_result(config, methods, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = config()
+
+    def state():
+        allowed = {id(item) for item in torch.serialization.get_safe_globals()}
+        return dict(os.environ), allowed, torch.initial_seed(), sorted(tmp_path.rglob('*'))
+
+    before = state()
+    read_config(path, options=['a=1'], method='ols', data_root='new', launcher='pytorch')
+    assert state() == before
+
+
+def test_entries_come_first_then_the_data_root_and_the_method(config, methods):
+    options = {'model.head.loss.type': 'Mine', 'train_dataloader.dataset.dataset.data_root': 'b'}
+    cfg = read_config(config(), options=options, method='ols', data_root='c', launcher='slurm')
+    assert cfg.model.head.loss == dict(type='OLS', seen='c')
+    assert cfg.train_dataloader.dataset.dataset.data_root == 'c'
+    assert cfg.launcher == 'slurm' and cfg.applied_method == 'ols'
+    assert cfg.filename.endswith('detector.py')  # by whose name the run dumps it
+
+
+@pytest.mark.parametrize(
+    ('own', 'arguments', 'expected'),
+    [
+        ('', {}, 'work_dirs/detector'),
+        ('', dict(method='ols'), 'work_dirs/detector_ols'),
+        ('', dict(method='ols:alpha=0.3'), 'work_dirs/detector_ols_alpha0.3'),
+        ('work_dir = "runs/mine"', {}, 'runs/mine'),
+        ('work_dir = "runs/mine/"', dict(method='ols'), 'runs/mine_ols'),
+        ('work_dir = "runs/mine"', dict(method='ols', work_dir='here'), 'here'),
+        ('', dict(method='ols', options=['work_dir=there']), 'there'),
+        # A config that a run with a method has dumped.
+        ('work_dir = "a_ls"; applied_method = "ls"', {}, 'a_ls'),
+        ('work_dir = "a_ls"; applied_method = "ls"', dict(method='ls'), 'a_ls'),
+        ('work_dir = "a_ls"; applied_method = "ls"', dict(method='ols'), 'a_ols'),
+    ],
+)
+def test_the_work_directory_names_the_method(own, arguments, expected, config, methods):
+    assert read_config(config(own), **arguments).work_dir == expected
+
+
+def test_what_the_hosts_tools_would_fill_in_is_written_out(config):
+    cfg = read_config(config('val_dataloader = dict(num_workers=2, persistent_workers=True)'))
+    assert cfg.train_dataloader.persistent_workers is False
+    assert cfg.val_dataloader.persistent_workers is True
+    assert cfg.test_dataloader is None
+    loader = cfg.train_dataloader
+    assert (loader.pin_memory, loader.collate_fn) == (False, dict(type='pseudo_collate'))
+
+    # They are MMEngine's own.
+    def build(**more):
+        data = dict(dataset=[1, 2], batch_size=2, num_workers=0, sampler=torch.arange(2))
+        return Runner.build_dataloader(dict(data, **more))
+
+    plain = build()
+    written = build(**{key: loader[key] for key in run_config.LOADER_DEFAULTS})
+    assert plain.collate_fn.func is written.collate_fn.func
+    for name in ('pin_memory', 'persistent_workers'):
+        assert getattr(plain, name) == getattr(written, name)
+
+
+def test_classes_of_new_style_configs_become_names(tmp_path):
+    (tmp_path / 'base.py').write_text(
+        'from mmdet.evaluation import CocoMetric\n'
+        'val_evaluator = dict(type=CocoMetric, ann_file="a/b.json")\n'
+        'train_dataloader = dict(num_workers=0)\n'
     )
-    run_config.use_tta(cfg)
-    assert cfg.model.type == 'DetTTAModel' and cfg.model.module.type == 'A'
-    steps = Compose(
-        [TRANSFORMS.build(step) for step in cfg.test_dataloader.dataset.dataset.pipeline]
+    (tmp_path / 'new.py').write_text(
+        'from mmengine.config import read_base\nwith read_base():\n    from .base import *\n'
     )
-    box = [10.0, 10.0, 30.0, 30.0]
-    views = steps(
-        dict(
-            img_path=str(tmp_path / 'image.png'),
-            img_id=1,
-            instances=[dict(bbox=box, bbox_label=0, ignore_flag=0)],
-        )
-    )
-    assert [sample.flip for sample in views['data_samples']] == [True, False]
-    for sample in views['data_samples']:
-        torch.testing.assert_close(sample.gt_instances.bboxes.tensor, torch.tensor([box]))
+    cfg = read_config(tmp_path / 'new.py')
+    assert cfg.val_evaluator.type == 'mmdet.evaluation.CocoMetric'
+    cfg.dump(tmp_path / 'dumped.py')
+    dumped = Config.fromfile(tmp_path / 'dumped.py')
+    assert dumped.to_dict() == cfg.to_dict()
 
 
-def test_augmented_tests_of_a_config_without_its_own_take_three_sizes(tmp_path):
-    Image.new('RGB', (200, 100)).save(tmp_path / 'image.png')
-    cfg = Config.fromfile(config_path('heads/fcos_ols.py'))
-    assert 'tta_pipeline' not in cfg
-    run_config.use_tta(cfg)
-    steps = Compose([TRANSFORMS.build(step) for step in cfg.test_dataloader.dataset.pipeline])
-    box = [10.0, 10.0, 30.0, 30.0]
-    views = steps(
-        dict(
-            img_path=str(tmp_path / 'image.png'),
-            img_id=1,
-            instances=[dict(bbox=box, bbox_label=0, ignore_flag=0)],
-        )
-    )['data_samples']
-    # 1333 x 800 pixels at most: a factor of 6.665, and three and five quarters of it.
-    widths = sorted((sample.img_shape[1], sample.flip) for sample in views)
-    expected = [
-        (1000, False),
-        (1000, True),
-        (1333, False),
-        (1333, True),
-        (1666, False),
-        (1666, True),
-    ]
-    assert widths == expected
-    for sample in views:
-        torch.testing.assert_close(sample.gt_instances.bboxes.tensor, torch.tensor([box]))
+def test_a_config_that_does_not_exist(config):
+    path = config().with_name('detektor.py')
+    with pytest.raises(FileNotFoundError, match=r'detektor\.py does not exist: .*detector\.py'):
+        read_config(path)
+    path = config('_base_ = "absent.py"')
+    with pytest.raises(FileNotFoundError, match=r'absent\.py does not exist: .*detector\.py'):
+        read_config(path)
+
+
+def test_entries_are_parsed_as_mmengine_parses_them():
+    words = ['a.b=1e-3', 'c=[1,2]', 'd=x=y', 'e=None', 'f=text', 'g=1,2', 'a.b=2']
+    expected = {'a.b': 2, 'c': [1, 2], 'd': 'x=y', 'e': None, 'f': 'text', 'g': [1, 2]}
+    assert parse_options(words) == expected
+    assert parse_options([]) == {}
+    for word in ('alone', '=1'):
+        with pytest.raises(ValueError, match=f"must be KEY=VALUE, but got '{word}'"):
+            parse_options(['a=1', word])
+
+
+OURS = 'custom_imports = dict(imports=["mmdet_ols"])'
+
+
+def test_variables_that_are_no_longer_read_are_a_warning(config, monkeypatch):
+    monkeypatch.setenv('NOISE_RATE', '0.4')
+    with pytest.warns(UserWarning, match='NOISE_RATE is set, but no longer read: use .*noise'):
+        read_config(config(OURS))
+
+
+@pytest.mark.parametrize('lines', ['', f'{OURS}\nnoise_rate = "{{{{$NOISE_RATE:0}}}}"'])
+def test_no_warning_where_the_variable_is_not_ours(lines, config, monkeypatch, recwarn):
+    monkeypatch.setenv('NOISE_RATE', '0.4')
+    read_config(config(lines))
+    assert not [item for item in recwarn if 'NOISE_RATE' in str(item.message)]
 
 
 def test_mixed_precision_suits_the_machine(monkeypatch):
@@ -100,21 +190,3 @@ def test_options_that_the_config_cannot_serve():
         run_config.use_visualization(Config(dict(default_hooks={})), True, None, 1.0)
     with pytest.raises(argparse.ArgumentTypeError, match=r'\.pkl.*got out\.json'):
         pickle_file('out.json')
-
-
-@pytest.mark.parametrize(
-    ('variable', 'value', 'error', 'message'),
-    [
-        ('NETWORK', 'foo', FileNotFoundError, r'foo_cifar\.py does not exist.*resnet29_cifar\.py'),
-        ('NOISE_RATE', '2', ValueError, 'NOISE_RATE must be a share from 0 to 1, but is 2'),
-    ],
-)
-def test_a_variable_that_chooses_no_cell(variable, value, error, message, monkeypatch):
-    monkeypatch.setenv(variable, value)
-    monkeypatch.setenv('LOCAL_RANK', '0')  # which reading a config sets for good
-    args = argparse.Namespace(
-        config=config_path('cifar10/hard.py'), local_rank=0, trust_checkpoint=False,
-        launcher='none', cfg_options=None,
-    )  # fmt: skip
-    with pytest.raises(error, match=message):
-        run_config.read_config(args)

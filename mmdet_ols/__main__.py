@@ -1,0 +1,6 @@
+"""`python -m mmdet_ols`: the same as the command `mmdet-ols`."""
+
+from mmdet_ols_command import main
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,39 @@
+"""The losses of a config are compared with their heads and hooks before a training starts."""
+
+import pytest
+from mmengine.config import Config
+
+from mmdet_ols.checks.losses import check_losses
+
+
+def model_config(num_classes=3, hooks=None, **loss):
+    head = dict(
+        type='YOLOV3Head', num_classes=3, loss_cls=dict(type='OLSLoss', num_classes=num_classes)
+    )
+    return Config(dict(model=dict(bbox_head=[head]), default_hooks=hooks or {}))
+
+
+def test_loss_and_head_must_agree_about_the_classes():
+    with pytest.raises(
+        ValueError, match=r'OLSLoss.*\(YOLOV3Head\), but got 80 for 3: set num_classes=3'
+    ):
+        check_losses(model_config(80))
+
+
+def test_a_loss_without_hook_is_said_loudly(said):
+    check_losses(model_config(hooks=dict(timer=dict(type='IterTimerHook'))))
+    assert said[0] == 'YOLOV3Head: OLSLoss(num_classes=3)'
+    assert len(said) == 2 and 'no OLSHook' in said[1]
+    check_losses(model_config(hooks=dict(ols=dict(type='OLSHook'))))
+    assert said[2:] == said[:1]
+
+
+def test_a_hook_that_counts_epochs_in_an_iteration_based_loop(said):
+    cfg = model_config(hooks=dict(ols=dict(type='OLSHook', by_epoch=True)))
+    for loop in (dict(by_epoch=False), dict(type='IterBasedTrainLoop')):
+        cfg.train_cfg = dict(max_iters=9, **loop)
+        with pytest.raises(ValueError, match='`by_epoch` of OLSHook must not be True'):
+            check_losses(cfg)
+    for hook in (dict(type='OLSHook'), dict(type='OLSHook', by_epoch=False)):
+        cfg.default_hooks.ols = hook  # the hook asks the loop by itself
+        check_losses(cfg)

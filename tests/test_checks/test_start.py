@@ -1,0 +1,84 @@
+"""A run is resumed only with the method that it was made with."""
+
+import json
+import re
+
+import pytest
+from mmengine.config import Config
+
+from mmdet_ols.checks.start import check_same_method
+
+
+def config(method, **more):
+    return Config(dict(resume=True, **more, **(dict(applied_method=method) if method else {})))
+
+
+def run(folder, method, day=1, dumped='vis_data/config.py'):
+    """What a training leaves behind."""
+    start = folder / f'2024010{day}_120000'
+    (start / 'vis_data').mkdir(parents=True)
+    line = dict(iter=1, loss=1.0, step=1)
+    (start / 'vis_data' / f'{start.name}.json').write_text(json.dumps(line) + '\n')
+    config(method).dump(start / dumped)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ('before', 'asked', 'message'),
+    [
+        (
+            'ols',
+            'ls',
+            'with --method ols and cannot .* with --method ls: pass --method ols',
+        ),
+        (
+            'ols',
+            None,
+            'with --method ols and cannot .* without --method: pass --method ols',
+        ),
+        (
+            None,
+            'ols',
+            'without --method and cannot be resumed with --method ols: leave --method out',
+        ),
+        ('ols', 'ols:alpha=0.3', 'with --method ols and .* with --method ols:alpha=0.3'),
+        ('ols', 'ols', None),
+        (None, None, None),
+    ],
+)
+def test_another_method_is_refused(before, asked, message, tmp_path):
+    run(tmp_path / 'other', asked if message else 'none')
+    folder = run(run(tmp_path / 'run', 'an older start'), before, day=2)
+    config('of a later test').dump(folder / 'config.py')
+    (folder / 'epoch_1.pth').touch()
+    automatic = config(asked, work_dir=str(folder))
+    from_file = config(
+        asked, work_dir=str(tmp_path / 'other'), load_from=str(folder / 'epoch_1.pth')
+    )
+    for cfg in (automatic, from_file):
+        if message is None:
+            check_same_method(cfg)
+        else:
+            with pytest.raises(ValueError, match=f'{re.escape(str(folder))} was made {message}'):
+                check_same_method(cfg)
+
+
+def test_what_is_not_resumed_may_have_any_method(tmp_path):
+    folder = str(run(tmp_path / 'run', 'ols'))
+    cfg = config('ls', work_dir=folder)
+    cfg.resume = False
+    check_same_method(cfg)
+    check_same_method(config('ls', work_dir=str(tmp_path / 'empty')))
+
+
+def test_the_first_process_checks_for_all(tmp_path, monkeypatch):
+    """It overwrites the dumped config while the others may still be starting."""
+    folder = str(run(tmp_path / 'run', 'ols'))
+    monkeypatch.setenv('RANK', '1')
+    check_same_method(config('ls', work_dir=folder))
+
+
+def test_a_run_without_a_config_of_each_start(tmp_path):
+    folder = run(tmp_path / 'run', 'ols', dumped='../yolo.py')
+    with pytest.raises(ValueError, match='with --method ols'):
+        check_same_method(config('ls', work_dir=str(folder)))

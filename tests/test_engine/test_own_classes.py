@@ -1,0 +1,79 @@
+"""Configs that take their classes from annotations."""
+
+import pytest
+from mmengine.config import Config
+from toy_voc import make_voc, write_xml
+
+from mmdet_ols.engine.own_classes import fill_in_classes
+
+
+def dataset(root, **more):
+    return dict(
+        type='mmdet.XMLDataset', data_root=str(root), data_prefix=dict(sub_data_root=''), **more
+    )
+
+
+def config(train, val, model):
+    wrapped = dict(type='RepeatDataset', times=2, dataset=train)
+    loaders = dict(train_dataloader=dict(dataset=wrapped), val_dataloader=dict(dataset=val))
+    return Config(
+        dict(classes_from_annotations=True, default_scope='mmdet', model=model, **loaders)
+    )
+
+
+def yolo(**loss):
+    return dict(type='YOLOV3', bbox_head=dict(num_classes=80, loss_cls=dict(type='CE', **loss)))
+
+
+def test_data_sets_heads_and_losses_get_the_classes(tmp_path):
+    root = make_voc(tmp_path / 'own')
+    roi_head = dict(
+        bbox_head=[dict(num_classes=80), dict(num_classes=80, loss_cls=dict(num_classes=80))],
+        mask_head=dict(num_classes=80),
+    )
+    model = dict(
+        detector=dict(
+            backbone=dict(num_classes=1000),
+            rpn_head=dict(num_classes=1, loss_cls=dict(num_classes=1)),
+            roi_head=roi_head,
+        )
+    )
+    cfg = config(dataset(root), dataset(root, metainfo=dict(palette=[1])), model)
+    fill_in_classes(cfg)
+    names = ('cat', 'dog', 'fox')
+    assert cfg.train_dataloader.dataset.dataset.metainfo == dict(classes=names)
+    assert cfg.val_dataloader.dataset.metainfo == dict(classes=names, palette=[1])
+    heads = cfg.model.detector.roi_head
+    assert [head.num_classes for head in (*heads.bbox_head, heads.mask_head)] == [3, 3, 3]
+    assert heads.bbox_head[1].loss_cls.num_classes == 3
+    assert cfg.model.detector.rpn_head == dict(num_classes=1, loss_cls=dict(num_classes=1))
+    assert cfg.model.detector.backbone.num_classes == 1000
+    assert 'classes_from_annotations' not in cfg
+
+
+def test_classes_of_all_folders_count(tmp_path):
+    train, val = make_voc(tmp_path / 'a'), make_voc(tmp_path / 'b')
+    write_xml(val / 'Annotations/a.xml', ['ape'])
+    cfg = config(dataset(train), dataset(tmp_path), yolo())
+    cfg.val_dataloader.dataset.data_prefix.sub_data_root = 'b'
+    fill_in_classes(cfg)
+    assert cfg.val_dataloader.dataset.metainfo.classes == ('ape', 'cat', 'dog', 'fox')
+    assert cfg.model.bbox_head.num_classes == 4
+
+
+def test_without_the_marker_nothing_is_filled_in(tmp_path):
+    cfg = config(dataset(tmp_path / 'absent'), dataset(tmp_path / 'absent'), yolo())
+    cfg.classes_from_annotations = False
+    before = cfg.model.to_dict()
+    fill_in_classes(cfg)
+    assert cfg.model.to_dict() == before
+
+
+def test_what_cannot_be_filled_in_is_said(tmp_path):
+    root = make_voc(tmp_path / 'own')
+    with pytest.raises(FileNotFoundError, match='expected this layout'):
+        fill_in_classes(config(dataset(tmp_path), dataset(root), yolo()))
+    with pytest.raises(ValueError, match='train_dataloader, CocoDataset: name the classes'):
+        fill_in_classes(config(dict(type='CocoDataset'), dataset(root), yolo()))
+    with pytest.raises(ValueError, match='needs `num_classes` in the head'):
+        fill_in_classes(config(dataset(root), dataset(root), dict(bbox_head=dict(type='A'))))
