@@ -1,32 +1,76 @@
-"""Train and test configs with the same seeds, and compare what they reach in one table.
+"""Train and test methods or configs with the same seeds, and compare them in one table.
 
-Finished runs are kept and interrupted ones go on, so the same command can be given again.
+Finished runs are kept and interrupted ones resumed, so the same command can be given again.
 """
 
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
-from collections.abc import Sequence
-from datetime import date
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from mmdet_ols.checks.checkpoints import loading_rules
-from mmdet_ols.cli.options import user_errors
-from mmdet_ols.experiments.comparison import Comparison, Sweep, check_extras, write_comparison
+from mmdet_ols.cli.options import add_config_options, add_trust_option, user_errors
+from mmdet_ols.experiments.comparison import Comparison
 from mmdet_ols.experiments.display import RunDisplay
 from mmdet_ols.experiments.executor import LOG, run_all, terminating_is_interrupting
-from mmdet_ols.experiments.experiment import Experiment, Method, machine, read_methods, versions
+from mmdet_ols.experiments.experiment import Experiment
+from mmdet_ols.experiments.provenance import facts
+from mmdet_ols.experiments.rows import requested_rows
+from mmdet_ols.experiments.specification import Variant, read_variants
+from mmdet_ols.experiments.tables import class_table, main_table, notes, overview
+from mmdet_ols.experiments.writing import check_extras, write_comparison
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
+    _add_rows(parser)
+    parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2], help='(0 1 2)')
+    parser.add_argument('--jobs', type=int, default=1, help='how many runs at once (1)')
+    parser.add_argument(
+        '--work-dir', help="where all goes (compare_..., next to the first config's own work_dir)"
+    )
+    parser.add_argument(
+        '--allow',
+        nargs='+',
+        default=[],
+        metavar='KEY',
+        help='config entries in which the rows may differ besides their methods, as in '
+        'model.backbone',
+    )
+    parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
+    parser.add_argument('--tta', action='store_true', help='test with test-time augmentation')
+    parser.add_argument('--metric', help="the logged metric to put first (the hosts' main one)")
+    direction = parser.add_mutually_exclusive_group()
+    direction.add_argument(
+        '--lower-is-better',
+        action='store_true',
+        default=None,
+        help='of --metric, where nothing describes it',
+    )
+    direction.add_argument(
+        '--higher-is-better', action='store_false', dest='lower_is_better', default=None
+    )
+    add_trust_option(parser)
+    args = parser.parse_args()
+    _check(parser, args)
+    return args
+
+
+def _add_rows(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         'configs', nargs='*', metavar='CONFIG', help='the others are compared with the first'
+    )
+    parser.add_argument(
+        '--methods',
+        nargs='+',
+        default=[],
+        metavar='METHOD',
+        help='train each config with each of these methods, as in hard ls ols:alpha=0.3; without '
+        'it the configs are trained as they are',
     )
     parser.add_argument(
         '--variant',
@@ -40,65 +84,30 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--sweep',
         nargs='+',
-        metavar=('KEY', 'VALUE'),
-        help='train the last config with each of these values, and draw what it reaches over them; '
-        'as in hard.py ols.py --sweep model.head.loss.alpha 0.1 0.3 0.5',
-    )
-    parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2], help='(0 1 2)')
-    parser.add_argument('--jobs', type=int, default=1, help='how many runs at once (1)')
-    parser.add_argument(
-        '--work-dir',
-        help="where all goes (compare_NAME_NAME..., beside the first config's own work_dir)",
-    )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
         default=[],
-        metavar='KEY=VALUE',
-        help='override entries of all configs',
+        metavar=('OPTION', 'VALUE'),
+        help='train a method, or the last config, with each of these values, and draw what it '
+        'reaches over them; as in --methods hard ols --sweep ols:alpha 0.1 0.3 0.5, or hard.py '
+        'ols.py --sweep model.head.loss.alpha 0.1 0.3 0.5',
     )
-    parser.add_argument(
-        '--allow',
-        nargs='+',
-        default=[],
-        metavar='KEY',
-        help='entries in which the configs may differ beside their losses, as in model.backbone',
-    )
-    parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
-    parser.add_argument('--tta', action='store_true', help='test with test-time augmentation')
-    parser.add_argument('--metric', help="the logged metric to put first (the hosts' main one)")
-    parser.add_argument(
-        '--trust-checkpoint',
-        action='store_true',
-        help='load checkpoints that hold more than data; they can run code on this machine',
-    )
-    args = parser.parse_args()
+    add_config_options(parser, parsed=False)
+
+
+def _check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     if args.jobs < 1:
         parser.error(f'--jobs must be at least 1, but got {args.jobs}')
     if len(set(args.seeds)) < len(args.seeds):
         parser.error(f'--seeds must differ from each other, but got {args.seeds}')
     if not args.configs and not args.variant:
         parser.error('name at least one CONFIG or --variant')
+    if args.methods and not args.configs:
+        parser.error('--methods needs a CONFIG to apply the methods to')
     if any(len(words) < 2 for words in args.variant):
         parser.error('--variant takes NAME CONFIG [KEY=VALUE ...]')
-    if args.sweep and len(args.sweep) < 2:
-        parser.error(f'--sweep takes KEY VALUE [VALUE ...], but got {args.sweep}')
-    return args
-
-
-def asked_methods(
-    args: argparse.Namespace,
-) -> tuple[list[tuple[str, str, list[str]]], Sweep | None]:
-    """Name, path and options of each method that a command line asks for, and what it sweeps."""
-    asked = [(Path(path).stem, path, args.cfg_options) for path in args.configs]
-    asked += [(name, path, [*args.cfg_options, *own]) for name, path, *own in args.variant]
-    if not args.sweep:
-        return asked, None
-    key, *values = args.sweep
-    name, path, options = asked.pop()
-    names = {f'{key.rpartition(".")[2]}={value}': value for value in values}
-    asked += [(own, path, [*options, f'{key}={value}']) for own, value in names.items()]
-    return asked, Sweep(name, key, names)
+    if len(args.sweep) == 1:
+        parser.error(f'--sweep takes OPTION VALUE [VALUE ...], but got {args.sweep}')
+    if args.lower_is_better is not None and not args.metric:
+        parser.error('--lower-is-better and --higher-is-better describe a --metric: name it')
 
 
 def main() -> None:
@@ -114,40 +123,24 @@ def main() -> None:
 def compare(args: argparse.Namespace) -> None:
     """Check, run and compare."""
     with user_errors(), loading_rules(args.trust_checkpoint):
-        check_extras()
-        asked, sweep = asked_methods(args)
-        methods = read_methods(asked, args.amp, args.trust_checkpoint)
-        name = f'compare_{"_".join(method.name for method in methods)}'[:120]
-        # Configs that say where their runs go choose the folder by network and data.
-        beside = methods[0].cfg.get('work_dir') or Path('work_dirs', name)
-        work_dir = Path(args.work_dir or Path(beside).with_name(name))
-        experiment = Experiment(
-            methods,
-            args.seeds,
-            work_dir,
-            Path(__file__).resolve().parent,
-            args.allow,
-            args.tta,
-            args.metric,
-            train_options=['--amp'] * args.amp,
-            common_options=['--trust-checkpoint'] * args.trust_checkpoint,
-            sweep=sweep,
-        )
+        experiment, work_dir = plan(args)
         experiment.check()
     how = {
         'seeds': ' '.join(map(str, args.seeds)),
         'test': 'with test-time augmentation' if args.tta else 'plain',
     }
     display = RunDisplay(experiment, args.jobs)
+    # Those that the configs ask for, and that are set.
+    variables = {k: v for row in experiment.variants for k, v in row.cfg.env_variables.items()}
 
     def report(event: str, folder: Path, text: str) -> None:
         display.report(event, folder, text)
         try:
             if event == 'started':
-                experiment.record(folder, facts(args.jobs, methods))
+                experiment.record(folder, facts(_command_line(), args.jobs, variables))
             elif event == 'finished':  # so that nothing is lost
                 write_comparison(experiment.comparison({}), work_dir, how)
-        except OSError as error:  # a full disk, say: no reason to stop the others
+        except OSError as error:  # such as a full disk: no reason to stop the others
             display.console.print(f'warning: {error}', markup=False, soft_wrap=True)
 
     with display:
@@ -157,36 +150,68 @@ def compare(args: argparse.Namespace) -> None:
         show(comparison, display.console)
         with user_errors():
             write_comparison(comparison, work_dir, how)
-        print(f'Written: {work_dir / "comparison.md"}, with tables as CSV and pictures beside it')
+        print(f'Written: {work_dir / "comparison.md"}, with tables as CSV and pictures next to it')
     if failed:
         logs = ', '.join(str(folder / LOG) for folder in failed)
         sys.exit(f'error: {len(failed)} of {len(experiment.runs)} runs failed, see {logs}')
 
 
-def facts(jobs: int, methods: Sequence[Method]) -> dict[str, str]:
-    """What a run of these minutes is made with."""
-    # Those that the configs ask for, and that are set.
-    variables = {k: v for method in methods for k, v in method.cfg.env_variables.items()}
-    before = ''.join(f'{name}={shlex.quote(variables[name])} ' for name in sorted(variables))
-    return {
-        'command': f'`{before}python {shlex.join(sys.argv)}`',
-        'machine': machine(),
-        'runs at once': f'{jobs}' + ' (times are of runs that share it)' * (jobs > 1),
-        'versions': versions(),
-        'date': date.today().isoformat(),
-    }
+def plan(args: argparse.Namespace) -> tuple[Experiment, Path]:
+    """Resolve what a command line asks for, and say where it goes.
+
+    Raises:
+        ValueError: Something cannot be used, or cannot be compared.
+        ImportError: The result could not be written.
+    """
+    check_extras()
+    rows, sweep = requested_rows(
+        args.configs, args.methods, args.variant, args.cfg_options, args.sweep
+    )
+    variants = read_variants(rows, args.data_root, args.amp)
+    work_dir = Path(args.work_dir or _default_work_dir(args, variants))
+    experiment = Experiment(
+        variants,
+        args.seeds,
+        work_dir,
+        allowed=args.allow,
+        tta=args.tta,
+        metric=args.metric,
+        lower_is_better=args.lower_is_better,
+        trust=args.trust_checkpoint,
+        sweep=sweep,
+    )
+    return experiment, work_dir
+
+
+def _default_work_dir(args: argparse.Namespace, variants: list[Variant]) -> Path:
+    """Next to where the first config would go by itself."""
+    names = [variant.name for variant in variants]
+    if args.methods and len(args.configs) == 1:  # whose names do not name the config
+        names.insert(0, Path(args.configs[0]).stem)
+    name = f'compare_{"_".join(names)}'[:120]
+    return Path(variants[0].cfg.get('work_dir') or Path('work_dirs', name)).with_name(name)
+
+
+def _command_line() -> list[str]:
+    """The words that started this process, as a user would type them."""
+    program, *words = sys.argv
+    if program.startswith('mmdet-ols '):  # the package's own command
+        return [*program.split(), *words]
+    return ['python', program, *words]
 
 
 def show(comparison: Comparison, console: Console) -> None:
     """Print the tables and their notes."""
-    overview = [comparison.overview()] if len(comparison.metrics) > 1 else []
-    for header, rows in (*overview, comparison.table(), comparison.class_table()):
+    tables = [main_table(comparison), class_table(comparison)]
+    if len(comparison.metrics) > 1:
+        tables.insert(0, overview(comparison))
+    for header, rows in tables:
         if rows:
             table = Table(*header)
             for row in rows:
                 table.add_row(*row)
             console.print(table)
-    for note in comparison.notes():
+    for note in notes(comparison):
         console.print(note, markup=False)
 
 

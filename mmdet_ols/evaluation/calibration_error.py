@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import torch
 
+from mmdet_ols.evaluation.descriptions import MetricDescription
 from mmdet_ols.registry import BaseMetric, register_metric
 
 #: What is logged, by the norm over the bins.
@@ -43,6 +44,12 @@ class CalibrationError(BaseMetric):
     """
 
     default_prefix = 'calibration'
+    logged_metrics = tuple(
+        MetricDescription(
+            rf'(?P<group>.+)/{name}', f'{{group}} {name.upper()}', '%', lower_is_better=True
+        )
+        for name in NAMES.values()
+    )
 
     def __init__(
         self,

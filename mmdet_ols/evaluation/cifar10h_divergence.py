@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from mmdet_ols.evaluation.descriptions import MetricDescription
 from mmdet_ols.registry import BaseMetric, register_metric
 
 #: People's first choice is another class than the label in 0.79 % of the images.
@@ -45,6 +46,9 @@ class CIFAR10HDivergence(BaseMetric):
     """
 
     default_prefix = 'cifar10h'
+    logged_metrics = (
+        MetricDescription(r'cifar10h/kl', 'cifar10h KL', 'nats', lower_is_better=True),
+    )
 
     def __init__(
         self,

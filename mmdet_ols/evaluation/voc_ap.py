@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from mmdet_ols.evaluation.descriptions import MetricDescription
 from mmdet_ols.registry import BaseMetric, register_metric
+
+
+def _fraction(key: str, title: str, main: bool = False) -> MetricDescription:
+    return MetricDescription(key, title, '%', lower_is_better=False, scale=100, main=main)
 
 
 @register_metric
@@ -29,6 +34,12 @@ class VOCAPMetric(BaseMetric):
     """
 
     default_prefix = 'pascal_voc'
+    logged_metrics = (
+        _fraction(r'pascal_voc/mAP', 'mAP', main=True),
+        _fraction(r'pascal_voc/mAP_11points', 'mAP_11points', main=True),
+        _fraction(r'pascal_voc/AP/(?P<class_name>.+)', '{class_name}'),
+        _fraction(r'pascal_voc/AP_11points/(?P<name>.+)', '{name} at 11 points'),
+    )
 
     def __init__(
         self, iou_thr: float = 0.5, collect_device: str = 'cpu', prefix: str | None = None

@@ -11,9 +11,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from mmdet_ols.experiments.comparison import Comparison, Summary
+    from mmdet_ols.experiments.comparison import Comparison
+    from mmdet_ols.results.metrics import Metric
+    from mmdet_ols.results.statistics import Summary
 
-#: A sweep whose largest value is so many times its smallest has a logarithmic axis.
+#: The axis of a sweep is logarithmic if its largest value is at least this many times its smallest.
 LOG_RATIO = 30
 
 
@@ -21,48 +23,50 @@ def draw_comparison(comparison: Comparison, path: str | Path) -> None:
     """Draw every run, the means with their intervals, and the first metric over the epochs."""
     if not comparison.metrics:
         return
-    metric, names = comparison.metrics[0], comparison.names
+    metric = comparison.metrics[0]
     figure = _figure(11, 4.5)
     left, right = figure.subplots(1, 2)
-    by_name = [comparison.values(name, metric) for name in names]
-    for seed in comparison.seeds:  # the same seed in every method: what the paired interval is of
-        points = [(x, values[seed]) for x, values in enumerate(by_name) if seed in values]
-        left.plot(*zip(*points), color='0.8', linewidth=1, zorder=1)
-    for x, (name, color) in enumerate(_colors(names).items()):
-        values, own = by_name[x], comparison.summary(name, metric)
-        left.scatter([x] * len(values), list(values.values()), s=28, color=color, alpha=0.6)
-        if own.n:
-            half = own.high - own.mean if own.n > 1 else 0
-            left.errorbar(
-                x + 0.15, own.mean, yerr=half, fmt='D', color=color, capsize=4, markersize=6
-            )
-        paper = comparison.paper_cell(name, metric).split()
-        if paper:
-            left.plot(
-                x - 0.15, float(paper[0]), '*', color=color, markersize=13, markeredgecolor='black'
-            )
+    _draw_runs(left, comparison, metric)
+    for name, color in _colors(comparison.names).items():
         _draw_curve(right, comparison.curve(name, metric), color, name)
-    star = '; star: the paper' * any(comparison.paper_cell(name, metric) for name in names)
-    crowded = sum(map(len, names)) > 45
-    left.set_xticks(
-        range(len(names)),
-        names,
-        rotation=30 * crowded,
-        ha='right' if crowded else 'center',
-        rotation_mode='anchor',
-    )
-    left.set_xlim(-0.5, len(names) - 0.5)
-    left.set_ylabel(metric.label)
-    left.set_title(f'last epoch: each seed, mean and its 95 % interval{star}', fontsize=10)
     _label_epochs(right)
     right.set_ylabel(metric.label)
     right.set_title('validation: mean ± standard deviation', fontsize=10)
-    right.legend(frameon=False, fontsize=10 if len(names) < 8 else 8)
+    right.legend(frameon=False, fontsize=10 if len(comparison.names) < 8 else 8)
     figure.savefig(path)
 
 
+def _draw_runs(axes: Axes, comparison: Comparison, metric: Metric) -> None:
+    """Draw the last epoch: every seed, each row's mean with its interval, the paper's figures."""
+    names = comparison.names
+    by_name = [comparison.values(name, metric) for name in names]
+    for seed in comparison.seeds:  # lines join the pairs that the intervals are of
+        points = [(x, values[seed]) for x, values in enumerate(by_name) if seed in values]
+        axes.plot(*zip(*points), color='0.8', linewidth=1, zorder=1)
+    title = 'last epoch: each seed, mean and its 95 % interval'
+    for x, (name, color) in enumerate(_colors(names).items()):
+        values, own = by_name[x], comparison.summary(name, metric)
+        axes.scatter([x] * len(values), list(values.values()), s=28, color=color, alpha=0.6)
+        if own.n:
+            half = own.high - own.mean if own.n > 1 else 0
+            style: Any = dict(fmt='D', color=color, capsize=4, markersize=6)
+            axes.errorbar(x + 0.15, own.mean, yerr=half, **style)
+        paper = comparison.paper_figure(name, metric)
+        if paper:
+            style = dict(color=color, markersize=13, markeredgecolor='black')
+            axes.plot(x - 0.15, paper['value'], '*', **style)
+    if any(comparison.paper_figure(name, metric) for name in names):
+        title += '; star: the paper'
+    crowded = sum(map(len, names)) > 45
+    rotated: Any = dict(rotation=30, ha='right') if crowded else dict(rotation=0, ha='center')
+    axes.set_xticks(range(len(names)), names, rotation_mode='anchor', **rotated)
+    axes.set_xlim(-0.5, len(names) - 0.5)
+    axes.set_ylabel(metric.label)
+    axes.set_title(title, fontsize=10)
+
+
 def draw_curves(comparison: Comparison, path: str | Path) -> None:
-    """Draw all that was measured at several epochs: a panel a metric, a colour a method.
+    """Draw all that was measured at several epochs: a panel for each metric, a colour for each row.
 
     Lines are means over the seeds, bands standard deviations.
     """
@@ -88,7 +92,7 @@ def draw_curves(comparison: Comparison, path: str | Path) -> None:
 
 
 def draw_sweep(comparison: Comparison, path: str | Path) -> None:
-    """Draw the first metric over the values of the swept option; other methods are lines."""
+    """Draw the first metric over the values of the swept option; the other rows are lines."""
     sweep = comparison.sweep
     if sweep is None or not comparison.metrics:
         return
@@ -104,15 +108,13 @@ def draw_sweep(comparison: Comparison, path: str | Path) -> None:
             points.append((x, *comparison.summary(name, metric)[:2]))
     if points:
         at, means, sds = zip(*points)
-        axes.errorbar(
-            at, means, yerr=np.nan_to_num(sds), fmt='o-', color='C0', capsize=4, label=sweep.name
-        )
+        style: Any = dict(fmt='o-', color='C0', capsize=4, label=sweep.name)
+        axes.errorbar(at, means, yerr=np.nan_to_num(sds), **style)
     others = [name for name in comparison.names if name not in sweep.values]
     for number, name in enumerate(others, 1):
         summary = comparison.summary(name, metric)
         if summary.n:
-            sd = np.nan_to_num(summary.sd)
-            color = f'C{number}'
+            sd, color = np.nan_to_num(summary.sd), f'C{number}'
             axes.axhline(summary.mean, color=color, linestyle='--', label=name)
             axes.axhspan(summary.mean - sd, summary.mean + sd, color=color, alpha=0.12, linewidth=0)
     if log:
@@ -127,7 +129,7 @@ def draw_sweep(comparison: Comparison, path: str | Path) -> None:
 
 
 def places_of(values: list[str]) -> tuple[list[float], bool]:
-    """Where values stand on the axis, and whether it is logarithmic; words stand side by side."""
+    """Say where values stand on the axis, and whether it is logarithmic; words are side by side."""
     try:
         numbers = [float(value) for value in values]
     except ValueError:
@@ -138,11 +140,10 @@ def places_of(values: list[str]) -> tuple[list[float], bool]:
 def _draw_curve(axes: Axes, curve: dict[int, Summary], color: Any, label: str) -> None:
     means = [point.mean for point in curve.values()]
     sds = np.nan_to_num([point.sd for point in curve.values()])
-    axes.plot(list(curve), means, color=color, marker='.' * (len(curve) < 50), label=label)
-    axes.fill_between(
-        list(curve), np.subtract(means, sds), np.add(means, sds), color=color, alpha=0.15,
-        linewidth=0,
-    )  # fmt: skip
+    marker = '.' if len(curve) < 50 else ''
+    axes.plot(list(curve), means, color=color, marker=marker, label=label)
+    low, high = np.subtract(means, sds), np.add(means, sds)
+    axes.fill_between(list(curve), low, high, color=color, alpha=0.15, linewidth=0)
 
 
 def _label_epochs(axes: Axes) -> None:
@@ -153,7 +154,7 @@ def _label_epochs(axes: Axes) -> None:
 
 
 def _colors(names: list[str]) -> dict[str, Any]:
-    """A colour a method; of a scale where there are too many to be told apart otherwise."""
+    """Give each row a colour, from a scale where there are too many to tell apart otherwise."""
     from matplotlib import colormaps
 
     scale = np.linspace(0.05, 0.95, len(names))

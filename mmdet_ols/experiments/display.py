@@ -1,4 +1,4 @@
-"""Showing how far many trainings are: live in a terminal, as plain lines elsewhere."""
+"""Showing how far many trainings have come: live in a terminal, as plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from mmdet_ols.experiments.comparison import duration
 from mmdet_ols.experiments.experiment import Experiment
+from mmdet_ols.experiments.tables import duration
 from mmdet_ols.results.run_folder import Run
 
-#: Columns of what is printed where there is no terminal to fit it to.
+#: Width of what is printed where no terminal limits it.
 WIDTH_OF_LOGS = 160
 
 
 class RunDisplay:
-    """What runs, at which epoch, with which metric, and how long all will take.
+    """Shows what runs, at which epoch, with which metric, and how long all will take.
 
     Args:
         experiment: Whose runs to show.
@@ -30,7 +30,7 @@ class RunDisplay:
         self.live = Console().is_terminal
         self.console = Console() if self.live else Console(width=WIDTH_OF_LOGS)
         self.runs = {folder: experiment.read(folder) for folder in experiment.folders}
-        #: The runs that are not over, finished or failed.
+        #: The runs that were not finished at the start.
         self.open = [folder for folder, run in self.runs.items() if not run.final]
         self._still_open = set(self.open)
         self._begun: dict[Path, tuple[float, float]] = {}  # when, and epochs done by then
@@ -63,7 +63,7 @@ class RunDisplay:
         self._progress.stop()
 
     def report(self, event: str, folder: Path, text: str) -> None:
-        """Take an event of `run_all`."""
+        """Show an event of `run_all`."""
         before, run = self.runs[folder], self.experiment.read(folder)
         self.runs[folder] = run
         label, newest = self.experiment.label(folder), self.experiment.newest(run)
@@ -71,7 +71,7 @@ class RunDisplay:
             self._begun[folder] = (time.monotonic(), run.done)
             if folder not in self._bars:
                 self._bars[folder] = self._progress.add_task(label, total=run.length, text='')
-            self._print(f'{label} started' + f': {text}' * (not self.live))
+            self._print(f'{label} started' if self.live else f'{label} started: {text}')
         elif event == 'running':
             if len(run.validations) > len(before.validations) and not self.live:
                 at = f'{int(run.done)} of {run.length}'
@@ -87,7 +87,7 @@ class RunDisplay:
         self._update()
 
     def _print(self, text: str) -> None:
-        # One line each: a log is searched line by line.
+        # In one line, since logs are searched line by line.
         line = f'{time.strftime("%H:%M:%S")} {text}'
         self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
@@ -108,7 +108,7 @@ class RunDisplay:
         return run.done if folder in self._still_open else run.length
 
     def _time_left(self) -> str:
-        """From the pace of what is running; from what ran before, until that is known."""
+        """Estimate from the pace of what is running, or of what ran before until that is known."""
         seconds = epochs = 0.0
         for folder, (begun, done) in self._begun.items():
             if self.runs[folder].done > done:

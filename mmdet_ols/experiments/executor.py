@@ -1,4 +1,7 @@
-"""Many trainings as subprocesses: several at once, each with its share of the machine."""
+"""Executing many runs on this machine: several at once, each with its share of it.
+
+It knows folders and commands only; what a run is stands in its specification.
+"""
 
 from __future__ import annotations
 
@@ -31,73 +34,89 @@ def run_all(
     report: Callable[[str, Path, str], None] = lambda event, folder, text: None,
     poll: float = 1.0,
 ) -> dict[Path, str]:
-    """Run the commands of every folder, one after the other, and `jobs` folders at once.
+    """Run the commands of every folder, one after the other, for `jobs` folders at once.
 
     On KeyboardInterrupt all processes are ended, and the interrupt is passed on.
 
     Args:
-        folders: One a run, in the order in which to start them; they are made.
+        folders: One for each run, in the order in which to start them; absent ones are made.
         next_command: Gives the command that a run needs next, or None once it is finished; a
-            ValueError says why there is none. The same command twice in a row means that the first
-            has not done its work.
+            ValueError says why there is none. The same command twice in a row means that it did
+            not do its work the first time.
         jobs: How many processes run at once.
         report: Called with 'started', 'finished', 'failed' or 'running' (every `poll` seconds),
             the folder, and the command or what went wrong.
-        poll: Seconds between two looks.
+        poll: Seconds between two checks of the processes.
 
     Returns:
         What went wrong, by folder. One failed run does not stop the others.
     """
-    waiting, running = list(folders), list[_Process]()
-    failed: dict[Path, str] = {}
-    free = list(range(jobs))
-
-    def begin(folder: Path, slot: int, before: list[str] | None = None) -> None:
-        try:
-            command = next_command(folder)
-        except ValueError as error:
-            fail(folder, str(error))
-            free.append(slot)
-            return
-        if command is None:
-            report('finished', folder, '')
-        elif command == before:
-            fail(folder, f'it ended before its time and without an error: {" ".join(command)}')
-        else:
-            try:
-                popen = _start(folder, command, slot, jobs)
-            except BlockingIOError:
-                fail(folder, 'another process is running it')
-            else:
-                running.append(_Process(folder, command, slot, popen))
-                report('started', folder, ' '.join(command))
-                return
-        free.append(slot)
-
-    def fail(folder: Path, why: str) -> None:
-        failed[folder] = why
-        report('failed', folder, why)
-
+    execution = _Execution(next_command, jobs, report)
+    waiting = list(folders)
     try:
-        while waiting or running:
-            while waiting and free:
-                begin(waiting.pop(0), free.pop(0))
-            for process in list(running):
-                status = process.popen.poll()
-                if status is None:
-                    report('running', process.folder, '')
-                    continue
-                running.remove(process)
-                if status:
-                    fail(process.folder, f'exit status {status}\n{end_of_log(process.folder)}')
-                    free.append(process.slot)
-                else:
-                    begin(process.folder, process.slot, process.command)
-            if running:
+        while waiting or execution.running:
+            while waiting and execution.free:
+                execution.begin(waiting.pop(0), execution.free.pop(0))
+            execution.check()
+            if execution.running:
                 time.sleep(poll)
     finally:
-        _end([process.popen for process in running])
-    return failed
+        _end([process.popen for process in execution.running])
+    return execution.failed
+
+
+class _Execution:
+    """The processes of one `run_all`, and what went wrong with those that are over."""
+
+    def __init__(
+        self,
+        next_command: Callable[[Path], list[str] | None],
+        jobs: int,
+        report: Callable[[str, Path, str], None],
+    ) -> None:
+        self.next_command, self.jobs, self.report = next_command, jobs, report
+        self.running: list[_Process] = []
+        self.free = list(range(jobs))
+        self.failed: dict[Path, str] = {}
+
+    def begin(self, folder: Path, slot: int, before: list[str] | None = None) -> None:
+        """Start a folder's next command in a slot; free the slot if there is none."""
+        try:
+            command = self.next_command(folder)
+        except ValueError as error:
+            return self.fail(folder, slot, str(error))
+        if command is None:
+            self.free.append(slot)
+            return self.report('finished', folder, '')
+        if command == before:
+            why = f'it ended before its time and without an error: {" ".join(command)}'
+            return self.fail(folder, slot, why)
+        try:
+            popen = _start(folder, command, slot, self.jobs)
+        except BlockingIOError:
+            return self.fail(folder, slot, 'another process is running it')
+        self.running.append(_Process(folder, command, slot, popen))
+        self.report('started', folder, ' '.join(command))
+
+    def check(self) -> None:
+        """Go on with what has ended."""
+        for process in list(self.running):
+            status = process.popen.poll()
+            if status is None:
+                self.report('running', process.folder, '')
+                continue
+            self.running.remove(process)
+            if status:
+                why = f'exit status {status}\n{end_of_log(process.folder)}'
+                self.fail(process.folder, process.slot, why)
+            else:
+                self.begin(process.folder, process.slot, process.command)
+
+    def fail(self, folder: Path, slot: int, why: str) -> None:
+        """Note down why a run failed, and go on without it."""
+        self.failed[folder] = why
+        self.report('failed', folder, why)
+        self.free.append(slot)
 
 
 def end_of_log(folder: Path, lines: int = 15) -> str:
@@ -109,7 +128,7 @@ def end_of_log(folder: Path, lines: int = 15) -> str:
 
 @contextmanager
 def terminating_is_interrupting() -> Iterator[None]:
-    """Take an end from outside (`kill`, a closed terminal) for Ctrl-C, to end the children too."""
+    """Treat `kill` and a closed terminal like Ctrl-C, so that the children are ended too."""
 
     def interrupt(number: int, frame: object) -> None:
         raise KeyboardInterrupt
@@ -126,8 +145,8 @@ def terminating_is_interrupting() -> Iterator[None]:
 def _start(folder: Path, command: list[str], slot: int, jobs: int) -> subprocess.Popen:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / LOG).open('a') as log:
-        # The children hold the lock as long as they live, even where this process was killed:
-        # two trainings in one folder would overwrite each other's checkpoints.
+        # The children hold the lock as long as they live, even if this process is killed: two
+        # trainings in one folder would overwrite each other's checkpoints.
         fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
         log.write(f'\n$ {" ".join(command)}\n')
         log.flush()
@@ -137,14 +156,14 @@ def _start(folder: Path, command: list[str], slot: int, jobs: int) -> subprocess
             stdout=log,
             stderr=subprocess.STDOUT,
             env={**os.environ, **share_of_machine(slot, jobs)},
-            # A group of its own: Ctrl-C reaches this process alone, which ends the whole group,
-            # workers of the data loaders included.
+            # A group of its own: Ctrl-C reaches only this process, which then ends the whole
+            # group, including the workers of the data loaders.
             start_new_session=True,
         )
 
 
 def share_of_machine(slot: int, jobs: int) -> dict[str, str]:
-    """Environment variables that give one of `jobs` processes its cores and its GPU."""
+    """Choose environment variables that give one of `jobs` processes its cores and its GPU."""
     import torch
 
     share = {}
@@ -159,7 +178,7 @@ def share_of_machine(slot: int, jobs: int) -> dict[str, str]:
 
 
 def _end(processes: list[subprocess.Popen], grace: float = 10.0) -> None:
-    """End process groups, first by asking; impatient signals meanwhile leave nothing behind."""
+    """End process groups: ask first, kill later, and ignore impatient signals meanwhile."""
     ignored = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = {number: signal.signal(number, signal.SIG_IGN) for number in ignored}
     try:

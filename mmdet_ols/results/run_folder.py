@@ -1,4 +1,4 @@
-"""Reading the folder of a training: how far it is, what it reached, how long it took."""
+"""Reading the folder of a training: how far it got, what it reached and how long it took."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import json
 import re
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 TIMESTAMP = '%Y%m%d_%H%M%S'
-#: What MMEngine logs beside the metrics of a validation or a test.
+#: What MMEngine logs in addition to the metrics of a validation or a test.
 NO_METRICS = ('data_time', 'time', 'step')
-#: What OLSHook reports of its own loss, which other methods do not have.
+#: What OLSHook reports about its own loss, which other methods do not have.
 OWN_GROUP = 'ols/'
 
 
@@ -21,59 +22,67 @@ OWN_GROUP = 'ols/'
 class Run:
     """What a work directory says about its training.
 
-    A resumed training has one folder a start; they are read as one.
+    A resumed training has one folder for each start; they are read as one run.
     """
 
     folder: Path
-    #: How many epochs, or iterations in an iteration-based loop, it is to have.
+    #: How many epochs (iterations in an iteration-based loop) the training is to have.
     length: int
-    #: How many are behind it; a running epoch counts in part.
+    #: How many it has behind it; a running epoch counts in part.
     done: float = 0.0
     #: Metrics of the validations, by epoch or iteration.
     validations: dict[int, dict[str, float]] = field(default_factory=dict)
-    #: What hooks measured beside the validations, as the error on the training images; likewise.
+    #: What hooks measured outside the validations, such as the error on the training images.
     measured: dict[int, dict[str, float]] = field(default_factory=dict)
     #: Metrics of a separate test of the last checkpoint.
     tested: dict[str, float] | None = None
-    #: Wall time of all starts together, epochs that were lost and trained again included.
+    #: Wall time of all starts together, including epochs that were lost and trained again.
     seconds: float = 0.0
     last_checkpoint: Path | None = None
-
-    #: Whether the validation after the last epoch does not stand for the test.
+    #: Whether only a separate test counts as the result, not the validation after the last epoch.
     needs_test: bool = False
 
     @property
     def trained(self) -> bool:
-        """Whether the last epoch is behind it, with a checkpoint or a validation to prove it."""
+        """Whether the last epoch is done, with a checkpoint or a validation to prove it."""
         return self.length in self.validations or self.saved_at_end
 
     @property
     def saved_at_end(self) -> bool:
-        """Whether the last checkpoint is that of the last epoch, as its name says."""
+        """Whether the newest checkpoint is that of the last epoch, according to its name."""
         name = self.last_checkpoint.stem if self.last_checkpoint else ''
         return name.rpartition('_')[2] == str(self.length)
 
     @property
     def final(self) -> dict[str, float] | None:
-        """The metrics that count: of the test, or of the validation after the last epoch.
+        """The metrics that count: those of the test, or of the validation after the last epoch.
 
-        What hooks measured at the end of the last epoch is added.
+        What hooks measured at the end of the last epoch is added. None if the run is not finished.
         """
-        replaced = self.tested or self.needs_test
-        result = self.tested if replaced else self.validations.get(self.length)
-        return result and {**result, **self.measured.get(self.length, {})}
+        if self.tested or self.needs_test:
+            result = self.tested
+        else:
+            result = self.validations.get(self.length)
+        if not result:
+            return None
+        return {**result, **self.measured.get(self.length, {})}
 
     def over_time(self, key: str) -> dict[int, float]:
-        """A metric of the validations, or of what hooks measured, by epoch or iteration."""
+        """A metric from the validations or the hooks, by epoch or iteration."""
         both = sorted([*self.validations.items(), *self.measured.items()], key=itemgetter(0))
         return {epoch: values[key] for epoch, values in both if key in values}
 
-    def best(self, key: str, lower_is_better: bool = False) -> tuple[int, float] | None:
-        """The epoch with the best value of a metric, and the value; first if several."""
+    def best(self, key: str, lower_is_better: bool | None = False) -> tuple[int, float] | None:
+        """The first epoch with the best value of a metric, and the value.
+
+        Args:
+            key: As it was logged.
+            lower_is_better: Direction of the logged value; there is no best one where it is None.
+        """
         curve = self.over_time(key)
-        if not curve:
+        if not curve or lower_is_better is None:
             return None
-        return (min if lower_is_better else max)(curve.items(), key=lambda item: item[1])
+        return (min if lower_is_better else max)(curve.items(), key=itemgetter(1))
 
 
 def read_run(
@@ -84,14 +93,14 @@ def read_run(
     needs_test: bool = False,
     val_interval: int = 1,
 ) -> Run:
-    """Read what MMEngine wrote into a work directory; an absent one is a run not yet begun.
+    """Read what MMEngine wrote into a work directory; an absent one is a run that has not begun.
 
     Args:
         folder: The work directory of the training.
         length: Epochs (or iterations) that the training is to have.
         by_epoch: Whether its loop counts epochs or iterations.
-        test_folder: Work directory of a separate test. A test older than the last training counts
-            for nothing.
+        test_folder: Work directory of a separate test. A test older than the last training does
+            not count.
         needs_test: Whether only the test counts as the result.
         val_interval: Iterations between two validations; see `read_lines`.
     """
@@ -102,7 +111,7 @@ def read_run(
     for line in read_lines(folder, length, by_epoch, val_interval):
         if 'iter' in line:
             last = line.get(unit, last)
-            run.done = last - by_epoch
+            run.done = last - 1 if by_epoch else last
         else:
             run.done = max(line['step'], last)
             run.validations[int(run.done)] = _metrics(line)
@@ -117,7 +126,7 @@ def read_run(
     run.seconds = sum(_seconds(start) for start in starts)
     pointer = run.folder / 'last_checkpoint'
     if pointer.is_file():
-        # By its name alone, for folders that were moved.
+        # Only its name counts, since folders are moved.
         run.last_checkpoint = run.folder / Path(pointer.read_text().strip()).name
     if test_folder is not None and starts:
         for test in _timestamps(test_folder):
@@ -134,7 +143,7 @@ def read_lines(
     val_interval: int = 1,
     name: str | None = None,
 ) -> list[dict[str, Any]]:
-    """What a training logged, in order; of what a resumed run did again, the later one alone.
+    """Read what a training logged, in order; what was lost and done again counts once.
 
     Args:
         folder: The work directory of the training.
@@ -142,8 +151,8 @@ def read_lines(
         by_epoch: Whether its loop counts epochs or iterations.
         val_interval: Iterations between two validations. Unless told otherwise, MMEngine writes
             step 0 for all of an iteration-based loop; they get the next multiple of this.
-        name: The file: `scalars.json` holds what every hook logged, `<start>.json`, the default,
-            the lines of training and the validations alone.
+        name: The file. `scalars.json` holds what every hook logged; the default, `<start>.json`,
+            only the lines of training and validations.
     """
     unit = 'epoch' if by_epoch else 'step'
     merged: list[dict[str, Any]] = []
@@ -152,7 +161,7 @@ def read_lines(
         first = next((line.get(unit) for line in lines if 'iter' in line), None)
         resumed = None if by_epoch else _resumed_at(start)
         if resumed is not None:
-            first = resumed + 1  # the first line comes later, or never
+            first = resumed + 1  # its first line comes later, or never
         if first is not None:
             again = (i for i, line in enumerate(merged) if line.get(unit, 0) >= first)
             del merged[next(again, len(merged)) :]
@@ -169,9 +178,10 @@ def read_lines(
 
 
 def training_folders(folder: str | Path) -> list[Path]:
-    """The folders of the starts of a training that trained or validated, oldest first.
+    """List the starts of a training that trained or validated, oldest first.
 
-    A short resumed run may log validations alone. A test logs none, and leaves its result beside.
+    A short resumed run may log nothing but validations; a start that only tested leaves the result
+    of the test in its folder.
     """
     return [
         start
@@ -193,24 +203,24 @@ def _timestamps(folder: str | Path) -> list[Path]:
     )
 
 
-#: The scalars read so far, by file, with its size then: a display asks every second.
-_read: dict[Path, tuple[int, list[dict[str, Any]]]] = {}
-
-
-def _scalars(start: Path, name: str | None = None) -> list[dict[str, Any]]:
+def _scalars(start: Path, name: str | None = None) -> tuple[dict[str, Any], ...]:
     path = start / 'vis_data' / (name or f'{start.name}.json')
     if not path.is_file():
-        return []
-    size = path.stat().st_size
-    if _read.get(path, (-1,))[0] != size:
-        lines = []
-        for line in path.read_text().splitlines():
-            try:
-                lines.append(json.loads(line))
-            except json.JSONDecodeError:
-                continue  # being written, or cut short by the end of the process
-        _read[path] = size, lines
-    return _read[path][1]
+        return ()
+    status = path.stat()
+    return _parsed(path, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=256)  # a display of running trainings asks every second
+def _parsed(path: Path, size: int, changed: int) -> tuple[dict[str, Any], ...]:
+    """The lines of a file of this size and time."""
+    lines = []
+    for line in path.read_text().splitlines():
+        try:
+            lines.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue  # being written, or cut short by the end of the process
+    return tuple(lines)
 
 
 def _metrics(line: dict[str, Any]) -> dict[str, float]:
@@ -231,20 +241,20 @@ def _log_tail(start: Path, size: int = 65536) -> str:
 
 
 def _resumed_at(start: Path) -> int | None:
-    """The iteration of the checkpoint that a start went on from, if its log tells of one."""
+    """The iteration of the checkpoint that a start resumed from, if its log mentions one."""
     path = start / f'{start.name}.log'
     if not path.is_file():
         return None
     with path.open('rb') as file:
         head = file.read(2**18).decode(errors='replace')  # it follows the config
-    found = re.search(r'resumed epoch: \d+, iter: (\d+)', head)
-    return int(found[1]) if found else None
+    match = re.search(r'resumed epoch: \d+, iter: (\d+)', head)
+    return int(match[1]) if match else None
 
 
 def _seconds(start: Path) -> float:
-    """From the start, which names the folder, to the last line of the log.
+    """The time from the start, which names the folder, to the last line of the log.
 
-    Times of files would say something else after copying.
+    The files' own times do not survive copying.
     """
     stamps = re.findall(r'^(\d{4}/\d\d/\d\d \d\d:\d\d:\d\d) - ', _log_tail(start), re.M)
     if not stamps:
@@ -254,7 +264,7 @@ def _seconds(start: Path) -> float:
 
 
 def _epochs_in_log(start: Path) -> float:
-    """Epochs behind the last training line, with the part of the running one."""
+    """How many epochs the last line of training is at, with the part of the running one."""
     lines = re.findall(r'Epoch\(train\)\s+\[(\d+)\]\[\s*(\d+)/(\d+)\]', _log_tail(start))
     if not lines:
         return 0.0

@@ -249,12 +249,12 @@ def test_table_lists_suspects_worst_first_and_then_what_was_not_found(run):
 
 def test_errors_are_best_where_they_are_lowest(tmp_path):
     lines = [step(1, 1, loss=1.0)]
-    lines += [{'val/error': value, 'step': epoch} for epoch, value in ((1, 0.25), (2, 0.5))]
+    lines += [{'calibration/ece': value, 'step': epoch} for epoch, value in ((1, 0.25), (2, 0.5))]
     start(tmp_path, '20260101_000000', lines)
     text = Reader(write_report(tmp_path).read_text()).text
-    assert text[text.index('Best val/error, epoch 1') + 1] == '0.250'
+    assert text[text.index('Best calibration/ece, epoch 1') + 1] == '0.250'
     row = text.index('Metric')
-    assert text[row : row + 6] == ['Metric', 'Last', 'Best', 'val/error', '0.5', '0.25']
+    assert text[row : row + 6] == ['Metric', 'Last', 'Best', 'calibration/ece', '0.5', '0.25']
 
 
 def test_few_suspects_are_followed_by_the_nearest(run):

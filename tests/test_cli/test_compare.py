@@ -1,9 +1,8 @@
-"""`tools/compare.py` as a user runs it: small, interrupted, gone on with, and with a failure."""
+"""`tools/compare.py` as a user runs it: small, interrupted, resumed, and with a failure."""
 
 from __future__ import annotations
 
 import csv
-import importlib.util
 import json
 import os
 import re
@@ -15,14 +14,25 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import toy_methods
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from PIL import Image
 
+from mmdet_ols.cli import compare as tool
 from mmdet_ols.datasets.demo_voc import make_demo_voc
-from mmdet_ols.experiments.comparison import Sweep
 from mmdet_ols.experiments.executor import LOG
-from mmdet_ols.experiments.experiment import Experiment, read_methods
+from mmdet_ols.experiments.experiment import Experiment
+from mmdet_ols.experiments.specification import Request, read_variants
+
+
+@pytest.fixture(autouse=True)
+def known_methods(monkeypatch):
+    try:
+        import mmdet_ols.methods  # noqa: F401
+    except ImportError:
+        monkeypatch.setitem(sys.modules, 'mmdet_ols.methods', toy_methods)
+
 
 ROOT = Path(__file__).parents[2]
 DEMO = 'configs/yolo_ols_demo.py'
@@ -114,7 +124,7 @@ def test_interrupted_and_given_again_it_ends_with_the_table(demo_options, tmp_pa
     assert not (tmp_path / 'comparison.md').exists()
 
     output = finish(start(*command))
-    assert re.search(r'yolo_ols_demo seed 0 started: .*train\.py .*--resume', output)
+    assert re.search(r'yolo_ols_demo seed 0 started: .*-m mmdet_ols\.cli\.train .*--resume', output)
     assert re.search(r'hard seed 1 finished: mAP [\d.]+ in .* left', output)
     assert starts(first) == 2 and starts(tmp_path / 'hard' / 'seed_1') == 1
     table = rows(tmp_path)
@@ -200,8 +210,8 @@ def test_classification_with_test_time_augmentation_and_a_run_that_fails(classif
     assert [row['state'] for row in table] == ['finished', 'finished', 'failed']
     for row in table[:2]:
         run = tmp_path / row['config'] / 'seed_3'
-        commands, tested = (run / LOG).read_text().rpartition('test.py')[::2]
-        assert commands.count('train.py') >= 1 and '--tta' in tested
+        commands, tested = (run / LOG).read_text().rpartition('mmdet_ols.cli.test')[::2]
+        assert commands.count('mmdet_ols.cli.train') >= 1 and '--tta' in tested
         top1, top5 = re.findall(r'Epoch\(test\).*top1: ([\d.]+) .*top5: ([\d.]+)', tested)[-1]
         assert float(row['accuracy/top1']) == pytest.approx(float(top1), abs=5e-5)
         errors = re.findall(rf'\| (top-. error).* \| {row["config"]} \| ([\d.]+) \|',
@@ -212,24 +222,28 @@ def test_classification_with_test_time_augmentation_and_a_run_that_fails(classif
         ]
 
 
+def variants(*asked, **kwargs):
+    rows = [Request(name, path, None, tuple(options)) for name, path, options in asked]
+    return read_variants(rows, **kwargs)
+
+
 def experiment(work_dir, *asked, **kwargs):
-    methods = read_methods(asked)
-    return Experiment(methods, [0, 1], work_dir, ROOT / 'tools', **kwargs)
+    return Experiment(variants(*asked), [0, 1], work_dir, **kwargs)
 
 
 def test_a_run_is_trained_resumed_and_tested_with_the_options_asked_for(classifiers, tmp_path):
     ce, ols = map(str, classifiers)
-    ours = experiment(
-        tmp_path, ('ce', ce, ['train_cfg.max_epochs=4']), ('mine', ols, ['train_cfg.max_epochs=4']),
-        tta=True, train_options=['--amp'], common_options=['--trust-checkpoint'],
-    )  # fmt: skip
+    options = ['train_cfg.max_epochs=4']
+    rows = variants(('ce', ce, options), ('mine', ols, options), amp=True)
+    ours = Experiment(rows, [0, 1], tmp_path, tta=True, trust=True)
     assert [ours.label(folder) for folder in ours.folders] == [
         'ce seed 0', 'mine seed 0', 'ce seed 1', 'mine seed 1',
     ]  # fmt: skip
     folder = ours.folders[3]
     assert folder == tmp_path / 'mine' / 'seed_1'
     end = ['--trust-checkpoint', '--cfg-options', 'train_cfg.max_epochs=4', 'randomness.seed=1']
-    train = [sys.executable, str(ROOT / 'tools/train.py'), ols, '--work-dir', str(folder), '--amp']
+    python = [sys.executable, '-m']
+    train = [*python, 'mmdet_ols.cli.train', ols, '--work-dir', str(folder), '--amp']
     assert ours.next_command(folder) == [*train, *end]
     folder.mkdir(parents=True)
     (folder / 'last_checkpoint').write_text('epoch_3.pth')
@@ -239,7 +253,7 @@ def test_a_run_is_trained_resumed_and_tested_with_the_options_asked_for(classifi
     (folder / 'last_checkpoint').write_text('epoch_4.pth')
     (folder / 'epoch_4.pth').touch()
     assert ours.next_command(folder) == [
-        sys.executable, str(ROOT / 'tools/test.py'), ols, str(folder / 'epoch_4.pth'),
+        *python, 'mmdet_ols.cli.test', ols, str(folder / 'epoch_4.pth'),
         '--work-dir', str(folder / 'test_tta'), '--tta', *end,
     ]  # fmt: skip
 
@@ -269,7 +283,7 @@ def test_what_may_differ_between_methods_may_not_differ_from_what_a_run_was_made
     start = before.folders[0] / '20260101_000000' / 'vis_data'
     start.mkdir(parents=True)
     (start / '20260101_000000.json').write_text(json.dumps({'epoch': 1, 'iter': 1, 'step': 1}))
-    cfg = before.methods[0].cfg
+    cfg = before.variants[0].cfg
     cfg.merge_from_dict({'randomness.seed': 0})
     cfg.dump(start / 'config.py')
     before.check()
@@ -292,10 +306,10 @@ def test_the_papers_figure_is_of_the_papers_config(tmp_path, options, shown):
         f'_base_ = {str(ROOT / "configs/yolo_hard_voc.py")!r}\n'
         "paper_result = dict(table='X', metric='pascal_voc/mAP', value=81.6)\n"
     )
-    (method,) = read_methods([('paper', str(tmp_path / 'paper.py'), options)])
-    assert bool(method.paper_result) == shown
-    ours = Experiment([method], [0], tmp_path, ROOT / 'tools')
-    paper = {'paper': method.cfg.paper_result} if shown else {}
+    (row,) = variants(('paper', str(tmp_path / 'paper.py'), options))
+    assert bool(row.paper_figures) == shown
+    ours = Experiment([row], [0], tmp_path)
+    paper = {'paper': row.cfg.paper_result} if shown else {}
     assert ours.comparison({}).paper == {name: [figure] for name, figure in paper.items()}
 
 
@@ -311,8 +325,8 @@ def test_the_papers_figure_is_of_the_papers_config(tmp_path, options, shown):
 )
 def test_a_hook_that_measures_in_tests_alone_makes_a_test_necessary(classifiers, hook, needed):
     options = f'default_hooks.ols.type={hook}'.split()
-    (method,) = read_methods([('ols', str(classifiers[1]), options)])
-    assert method.validates_on_the_test_set and method.validates_as_it_tests != needed
+    (row,) = variants(('ols', str(classifiers[1]), options))
+    assert row.validates_on_the_test_set and row.validates_as_it_tests != needed
 
 
 def test_each_start_of_a_run_is_recorded(classifiers, tmp_path):
@@ -329,34 +343,14 @@ def test_each_start_of_a_run_is_recorded(classifiers, tmp_path):
 
 
 @pytest.fixture
-def tool(classifiers, tmp_path, monkeypatch):
-    """`tools/compare.py` in this process, about to compare one config that is not really run."""
-    spec = importlib.util.spec_from_file_location('compare_tool', ROOT / 'mmdet_ols/cli/compare.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+def command(classifiers, tmp_path, monkeypatch):
+    """A command line that compares one config, which is not really run."""
     words = ['compare.py', str(classifiers[0]), '--seeds', '0', '--work-dir', str(tmp_path)]
     monkeypatch.setattr(sys, 'argv', words)
-    return module
+    return words
 
 
-def test_a_sweep_is_of_the_last_config(tool, monkeypatch):
-    words = 'compare.py hard.py --variant ols b.py x.y=2 --cfg-options z=1 --sweep x.interval 12 96'
-    monkeypatch.setattr(sys, 'argv', words.split())
-    names = {'interval=12': '12', 'interval=96': '96'}
-    assert tool.asked_methods(tool.parse_args()) == (
-        [
-            ('hard', 'hard.py', ['z=1']),
-            ('interval=12', 'b.py', ['z=1', 'x.y=2', 'x.interval=12']),
-            ('interval=96', 'b.py', ['z=1', 'x.y=2', 'x.interval=96']),
-        ],
-        Sweep('ols', 'x.interval', names),
-    )
-    monkeypatch.setattr(sys, 'argv', ['compare.py', 'a.py', '--sweep', 'x.interval'])
-    with pytest.raises(SystemExit):
-        tool.parse_args()
-
-
-def test_an_interrupt_of_the_checks_ends_shortly(tool, monkeypatch, capsys):
+def test_an_interrupt_of_the_checks_ends_shortly(command, monkeypatch, capsys):
     def check(self):
         os.kill(os.getpid(), signal.SIGTERM)
 
@@ -366,7 +360,7 @@ def test_an_interrupt_of_the_checks_ends_shortly(tool, monkeypatch, capsys):
     assert end.value.code == 130 and 'The same command goes on' in capsys.readouterr().err
 
 
-def test_what_cannot_be_written_stops_no_run(tool, tmp_path, monkeypatch, capsys):
+def test_what_cannot_be_written_stops_no_run(command, tmp_path, monkeypatch, capsys):
     def run_all(folders, next_command, jobs, report):
         report('started', folders[0], '')  # its folder is not there
         folders[0].mkdir(parents=True)
@@ -389,18 +383,30 @@ def test_what_cannot_be_written_stops_no_run(tool, tmp_path, monkeypatch, capsys
 
 
 def test_the_command_is_recorded_with_the_variables_that_the_configs_read(
-    tool, classifiers, tmp_path, monkeypatch
+    classifiers, tmp_path, monkeypatch
 ):
+    paths = []
     for name, variable in (('a', 'EPOCHS'), ('b', 'BATCHES')):
         text = f"_base_ = {str(classifiers[0])!r}\nnumber = int('{{{{${variable}:1}}}}')\n"
-        (tmp_path / f'{name}.py').write_text(text)
+        paths.append(tmp_path / f'{name}.py')
+        paths[-1].write_text(text)
     monkeypatch.setenv('EPOCHS', '3')
     monkeypatch.setenv('OTHER', '4')
-    methods = read_methods([(name, str(tmp_path / f'{name}.py'), []) for name in 'ab'])
-    assert tool.facts(1, methods)['command'].startswith('`EPOCHS=3 python compare.py')
+    words = ['compare.py', *map(str, paths), '--seeds', '0', '--work-dir', str(tmp_path)]
+    monkeypatch.setattr(sys, 'argv', words)
+
+    def run_all(folders, next_command, jobs, report):
+        folders[0].mkdir(parents=True)
+        report('started', folders[0], '')
+        return {}
+
+    monkeypatch.setattr(tool, 'run_all', run_all)
+    tool.main()
+    made = json.loads((tmp_path / 'a' / 'seed_0' / 'compare.jsonl').read_text())
+    assert made['command'].startswith('`EPOCHS=3 python compare.py')
 
 
-def test_nothing_starts_if_the_result_could_not_be_written(tool, monkeypatch):
+def test_nothing_starts_if_the_result_could_not_be_written(command, monkeypatch):
     monkeypatch.setattr(tool, 'run_all', None)
     monkeypatch.setitem(sys.modules, 'matplotlib.figure', None)
     with pytest.raises(SystemExit, match='plot'):
@@ -417,7 +423,7 @@ def test_nothing_starts_if_the_result_could_not_be_written(tool, monkeypatch):
         ([('ce', 'ce.py', ['train_cfg=None'])], 'max_epochs or max_iters'),
         ([('ce', 'ce.py', []), ('slow', 'ols.py', ['optim_wrapper.optimizer.lr=0.1'])],
          r'slow cannot be compared with ce(?s:.*)lr: 0\.01 \(ce\), 0\.1 \(slow\)'),
-        ([('ce', 'ce.py', []), ('ols', 'ols.py', ['model.head.loss.alhpa=0.3'])],
+        ([('ols', 'ols.py', ['model.head.loss.alhpa=0.3'])],
          'ols: the model cannot be built: .*alhpa'),
         ([('ce', 'ce.py', []), ('ols', 'ols.py', ['model.head.loss.num_classes=7'])],
          'ols: `num_classes` of OLSLoss'),

@@ -34,7 +34,7 @@ from mmdet_ols.analysis.soft_labels import (
 )
 from mmdet_ols.checks.checkpoints import load_checkpoint
 from mmdet_ols.config_tree import ols_hooks
-from mmdet_ols.experiments.comparison import class_of_key, headline_metrics, metric_of
+from mmdet_ols.results.metrics import class_of_key, headline_metrics, metric_of
 from mmdet_ols.results.run_folder import Run, read_lines, read_run, training_folders
 
 if TYPE_CHECKING:
@@ -282,7 +282,7 @@ def _main_metric(keys: Iterable[str]) -> str | None:
 def _lower_is_better(key: str) -> bool:
     """Of the value as it was logged: an accuracy is better higher."""
     metric = metric_of(key)
-    return metric.lower_is_better and metric.scale > 0
+    return bool(metric.logged_lower_is_better)
 
 
 def _best(key: str, points: Sequence[tuple]) -> float:

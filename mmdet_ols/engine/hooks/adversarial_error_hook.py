@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from mmdet_ols.evaluation.descriptions import MetricDescription
 from mmdet_ols.evaluation.passes import labels_of, placed_batches, undisturbed
 from mmdet_ols.registry import Hook, register_hook
 
@@ -186,6 +187,14 @@ class AdversarialErrorHook(Hook):
     # Before RuntimeInfoHook (VERY_HIGH), which hands the metrics to the log, and before EMAHook
     # (NORMAL), which takes the averaged weights out again.
     priority = 'HIGHEST'
+    logged_metrics = tuple(
+        MetricDescription(rf'{key}/top(?P<k>[15])_error', title, '%', lower_is_better=True)
+        for key, title in (
+            ('fgsm', 'FGSM top-{k} error'),
+            ('pgd', 'PGD top-{k} error'),
+            ('(?P<attack>[^/]+)', '{attack} top-{k} error'),
+        )
+    )
 
     def __init__(
         self,

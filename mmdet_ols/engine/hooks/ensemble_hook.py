@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mmdet_ols.evaluation.descriptions import MetricDescription
 from mmdet_ols.evaluation.passes import labels_of, placed_batches, undisturbed
 from mmdet_ols.registry import Hook, register_hook
 
@@ -38,6 +39,14 @@ class EnsembleHook(Hook):
     """
 
     priority = 'HIGHEST'  # before RuntimeInfoHook (VERY_HIGH), which hands the metrics to the log
+    logged_metrics = (
+        MetricDescription(
+            r'ensemble/top1_error_(?P<size>\d+)',
+            'ensemble top-1 error {size}',
+            '%',
+            lower_is_better=True,
+        ),
+    )
 
     def __init__(
         self,

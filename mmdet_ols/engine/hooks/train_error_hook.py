@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
+from mmdet_ols.evaluation.descriptions import MetricDescription
 from mmdet_ols.evaluation.passes import labels_of, placed_batches, undisturbed
 from mmdet_ols.registry import Hook, register_hook
 
@@ -39,6 +40,14 @@ class TrainErrorHook(Hook):
     """
 
     priority = 'LOW'
+    logged_metrics = (
+        MetricDescription(r'train/top1_error', 'train top-1 error', '%', lower_is_better=True),
+        MetricDescription(r'train/clean_error', 'train clean error', '%', lower_is_better=True),
+        # A high error on wrong labels is good: the noise was not memorised.
+        MetricDescription(
+            r'train/wrong_label_error', 'train wrong label error', '%', lower_is_better=False
+        ),
+    )
 
     def __init__(
         self,

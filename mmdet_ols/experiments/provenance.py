@@ -1,0 +1,97 @@
+"""What a result was made with: command, machine and versions, recorded at every start of a run."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import shlex
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import date
+from pathlib import Path
+
+import torch
+
+from mmdet_ols.experiments.specification import RunSpec
+
+#: How each start of a run was made, one line of JSON each, in this file of its folder.
+RECORD = 'compare.jsonl'
+#: Under this name a record holds the run's specification; everything else in it is text.
+SPECIFICATION = 'run'
+
+
+def facts(command: Sequence[str], jobs: int, variables: Mapping[str, str]) -> dict[str, str]:
+    """What a run that starts now is made with.
+
+    Args:
+        command: The words of the command line.
+        jobs: How many runs go on at once.
+        variables: The environment variables that the configs read, with their values.
+    """
+    before = ''.join(f'{name}={shlex.quote(variables[name])} ' for name in sorted(variables))
+    shared = ' (the times are of runs that share the machine)' if jobs > 1 else ''
+    return {
+        'command': f'`{before}{shlex.join(command)}`',
+        'machine': machine(),
+        'runs at once': f'{jobs}{shared}',
+        'versions': versions(),
+        'date': date.today().isoformat(),
+    }
+
+
+def record_start(folder: Path, facts: Mapping[str, str], spec: RunSpec) -> None:
+    """Note down how a start of a run was made."""
+    with (folder / RECORD).open('a', encoding='utf-8') as file:
+        file.write(json.dumps({**facts, SPECIFICATION: asdict(spec)}) + '\n')
+
+
+def read_records(folder: Path) -> list[dict[str, str]]:
+    """Read the facts of every start of a run."""
+    path, records = folder / RECORD, []
+    for line in path.read_text(encoding='utf-8').splitlines() if path.is_file() else []:
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError:
+            continue  # cut short by the end of the process
+        record.pop(SPECIFICATION, None)
+        records.append(record)
+    return records
+
+
+def machine() -> str:
+    """The GPUs of this machine, or its processor."""
+    if torch.cuda.is_available():
+        names = Counter(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
+        return ', '.join(f'{count} x {name}' for name, count in names.items())
+    cpuinfo = Path('/proc/cpuinfo')
+    text = cpuinfo.read_text() if cpuinfo.is_file() else ''
+    models = re.findall(r'^model name\s*: (.+)', text, re.M)
+    cores = len(os.sched_getaffinity(0))  # that this process may use
+    return f'{models[0] if models else platform.processor()}, {cores} cores'
+
+
+def versions() -> str:
+    """The versions of everything that has a say in the result, with our own git commit if any."""
+    import mmcv
+    import mmengine
+
+    import mmdet_ols
+
+    hosts = [sys.modules[name] for name in ('mmdet', 'mmpretrain') if name in sys.modules]
+    root = str(Path(mmdet_ols.__file__).parents[1])
+    git = ['git', '-C', root, 'describe', '--always', '--dirty', '--exclude=*']
+    try:
+        done = subprocess.run(git, capture_output=True, text=True)
+        commit = f' (git {done.stdout.strip()})' if done.returncode == 0 else ''
+    except OSError:
+        commit = ''
+    named = [
+        f'{module.__name__} {module.__version__}' for module in (torch, mmengine, mmcv, *hosts)
+    ]
+    ours = f'mmdet_ols {mmdet_ols.__version__}{commit}'
+    return ', '.join([f'Python {platform.python_version()}', *named, ours])

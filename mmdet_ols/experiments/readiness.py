@@ -1,0 +1,83 @@
+"""Finding what would stop a run before hours are spent on the others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from copy import deepcopy
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS, MODELS, DefaultScope
+from mmengine.utils import is_method_overridden
+
+from mmdet_ols.checks.data import check_datasets, fetch_datasets
+from mmdet_ols.checks.losses import check_losses
+from mmdet_ols.checks.pretrained import check_pretrained
+
+
+def check_ready(configs: Iterable[tuple[str, Config]]) -> None:
+    """Make sure that runs can start: hooks, losses, model, data and pretrained weights.
+
+    Args:
+        configs: Resolved configs, each with the name to give in errors.
+
+    Raises:
+        ValueError: A model cannot be built, or a data set is wrong.
+    """
+    checked_data: list[Any] = []
+    for name, cfg in configs:
+        try:
+            _check_scalars(cfg)
+            hooks_of_tests(cfg)
+            check_losses(cfg)
+            _check_model(cfg)
+            data = [cfg.get(f'{split}_dataloader') for split in ('train', 'val', 'test')]
+            if data not in checked_data:  # mostly the same for all
+                checked_data.append(data)
+                check_datasets(cfg)
+                fetch_datasets(cfg)  # once here, rather than in several runs at a time
+            check_pretrained(cfg)
+        except (ValueError, TypeError, OSError, ImportError) as error:
+            raise ValueError(f'{name}: {error}') from error
+
+
+def hooks_of_tests(cfg: Config) -> list[str]:
+    """List the hooks that do something in tests which they do not do in validations.
+
+    Raises:
+        ValueError: A hook is not known.
+    """
+    hooks = [*(cfg.get('default_hooks') or {}).values(), *(cfg.get('custom_hooks') or [])]
+    only_in_tests = []
+    with HOOKS.switch_scope_and_registry(cfg.get('default_scope')) as registry:
+        for hook in filter(None, hooks):
+            name = hook['type']
+            kind = registry.get(name) if isinstance(name, str) else name
+            if kind is None:
+                raise ValueError(f'No hook is registered as {name!r}: correct its `type`.')
+            # Not every hook can be built without a Runner, but most need not be for this.
+            own = is_method_overridden('get_triggered_stages', Hook, kind)
+            stages = kind.get_triggered_stages(registry.build(hook) if own else kind)
+            if any('test' in s and s.replace('test', 'val') not in stages for s in stages):
+                only_in_tests.append(str(name))
+    return only_in_tests
+
+
+def _check_scalars(cfg: Config) -> None:
+    """Results are read from the files of LocalVisBackend, MMEngine's default."""
+    backends = (cfg.get('visualizer') or {}).get('vis_backends')
+    if backends and not any('LocalVisBackend' in str(backend.get('type')) for backend in backends):
+        raise ValueError(
+            "visualizer.vis_backends must hold dict(type='LocalVisBackend'), whose files hold the "
+            f'results, but got {backends}.'
+        )
+
+
+def _check_model(cfg: Config) -> None:
+    """Build the model once: a misspelt argument shows here, not when its turn has come."""
+    try:
+        with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
+            MODELS.build(deepcopy(cfg.model))
+    except Exception as error:  # whatever a model's code raises
+        raise ValueError(f'the model cannot be built: {error}') from error
