@@ -365,10 +365,8 @@ def footer(rows: list[Row]) -> str:
 
 
 def write_docs(markdown: str, folder: Path = ROOT) -> None:
-    """Put all tables into docs/speed.md, and the first one with the last line into README.md."""
-    first, *_, last = markdown.strip().split('\n\n')
+    """Put the tables into docs/speed.md."""
     write_between_marks(markdown, folder / 'docs/speed.md')
-    write_between_marks(f'{first}\n\n{last}', folder / 'README.md')
 
 
 def write_between_marks(markdown: str, path: Path) -> None:
@@ -416,7 +414,7 @@ def parse_args(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--write-docs',
         action='store_true',
-        help='put the tables into docs/speed.md, and the first one into README.md',
+        help='put the tables into docs/speed.md',
     )
     options = parser.parse_args(arguments)
     if options.device == 'cuda' and not torch.cuda.is_available():
