@@ -1,9 +1,9 @@
-# Everything runs in .venv, without activating it; PYTHON names the Python 3.11 that makes it.
+# Everything runs in .venv, which need not be activated; PYTHON names the Python 3.11 that creates it.
 PYTHON ?= python3.11
 PY := .venv/bin/python
 DEMO := configs/yolo_ols_demo.py
 DEMO_DIR := work_dirs/yolo_ols_demo
-# More arguments for pytest, as in `make test ARGS='-k hook'`
+# Further arguments for pytest, as in `make test ARGS='-k hook'`
 ARGS ?=
 # The documentation has a small environment of its own: no torch, no hosts.
 DOCS := .venv-docs
