@@ -15,13 +15,18 @@ torch.set_num_threads(max(1, (os.cpu_count() or 1) // _WORKERS))
 #: What `make test-fast` leaves out: files and folders below `tests` that train networks, start
 #: processes, build packages or compile. Single slow tests of other files are marked where they are.
 SLOW = (
+    'test_analysis/test_annotations.py',
     'test_benchmarks.py',
     'test_classification_configs.py',
     'test_cli/',
+    'test_configs.py',
     'test_dist/',
     'test_distributed_training.py',
+    'test_engine/test_hooks/test_adversarial_error_hook.py',
+    'test_experiments/test_executor.py',
     'test_heads.py',
     'test_losses/test_digits.py',
+    'test_models/',
     'test_packaging.py',
 )
 

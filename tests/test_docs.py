@@ -172,6 +172,15 @@ def test_the_reference_has_every_loss_and_option(name):
     assert not missing
 
 
+def test_the_reference_has_every_method_and_option():
+    from mmdet_ols.methods import METHODS
+
+    rows = dict(re.findall(r'^\| `(\w+)` \|(.*)$', TEXTS['docs/methods.md'], re.MULTILINE))
+    assert rows.keys() == METHODS.keys()
+    for name, method in METHODS.items():
+        assert [option for option in method.options if f'`{option}`' not in rows[name]] == []
+
+
 def test_the_reference_has_every_option_of_the_hook():
     page = TEXTS['docs/losses.md'].partition('## OLSHook')[2]
     options = inspect.signature(hooks.OLSHook).parameters
