@@ -1,30 +1,37 @@
-# Everything runs in .venv, without activating it; PYTHON names the Python 3.11 that makes it.
+# Everything runs in .venv, which need not be activated; PYTHON names the Python 3.11 that creates it.
 PYTHON ?= python3.11
 PY := .venv/bin/python
 DEMO := configs/yolo_ols_demo.py
 DEMO_DIR := work_dirs/yolo_ols_demo
-# More arguments for pytest, as in `make test ARGS='-k hook'`
+# Further arguments for pytest, as in `make test ARGS='-k hook'`
 ARGS ?=
+# The documentation has a small environment of its own: no torch, no hosts.
+DOCS := .venv-docs
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format clean
+.PHONY: help python setup demo test test-fast check format docs clean
 
 help:  ## Print the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s  %s\n", $$1, $$2}' Makefile
 
-setup:  ## Make .venv, or bring it up to date (the first time takes minutes, mostly to compile mmcv)
+python:
 	@$(PYTHON) -c '' || { echo "error: cannot run '$(PYTHON)'. Remedy: install Python 3.11, or name one: make PYTHON=/path/to/python3.11"; exit 1; }
+
+setup: python  ## Make .venv, or bring it up to date (the first time takes about 12 minutes, mostly to compile mmcv)
 	@$(PYTHON) tools/setup_env.py
 
-demo: setup  ## Train a small detector with OLS on made-up data, and report what it learned
+demo: setup  ## Train a small detector with OLS on drawn images, and report what it learned
 	$(PY) tools/make_demo_data.py
 	$(PY) tools/train.py $(DEMO) --resume
 	$(PY) tools/test.py $(DEMO) "$$(cat $(DEMO_DIR)/last_checkpoint)"
 	$(PY) tools/plot_soft_labels.py "$$(cat $(DEMO_DIR)/last_checkpoint)" --groups apple,peach,plum car,van,bus cat,dog,fox
 	$(PY) tools/report.py $(DEMO_DIR)
 
-test: setup  ## Run the tests and the doctests
+test: setup  ## Run all tests (up to 8 minutes on 2 cores)
 	$(PY) -m pytest $(ARGS)
+
+test-fast: setup  ## Run the tests that are not marked as slow (up to 2 minutes)
+	$(PY) -m pytest -m 'not slow' $(ARGS)
 
 check: setup  ## Check style, format and types
 	$(PY) -m ruff check
@@ -35,5 +42,15 @@ format: setup  ## Fix style and format
 	$(PY) -m ruff check --fix
 	$(PY) -m ruff format
 
-clean:  ## Remove .venv, builds and caches; data, work_dirs and the wheel cache stay
-	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+docs: $(DOCS)/installed  ## Build the documentation's site into site/
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict
+	@echo 'Open site/index.html, or for the search as well: python3 -m http.server --directory site'
+
+# The stamp is newer than the lock only if all of the lock was installed.
+$(DOCS)/installed: requirements/docs.txt | python
+	$(PYTHON) -m venv --clear $(DOCS)
+	$(DOCS)/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --requirement $<
+	touch $@
+
+clean:  ## Remove environments, builds and caches; data, work_dirs and the wheel cache stay
+	rm -rf .venv $(DOCS) site build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -64,6 +64,8 @@ setup(
         'plot': ['Jinja2', 'matplotlib', 'Pillow', 'scipy'],
         'measure': ['scikit-learn', 'torchmetrics'],
         'demo': ['numpy', 'Pillow', 'rich'],
+        # `make docs` installs these at the versions of requirements/docs.txt.
+        'docs': ['latex2mathml', 'mkdocs', 'mkdocs-material', 'mkdocstrings[python]', 'ruff'],
         'dev': ['mypy', 'pytest', 'pytest-timeout', 'pytest-xdist', 'ruff', 'scikit-learn'],
     },
     cmdclass={'build_py': BuildWithConfigs},

@@ -1,7 +1,8 @@
 #!/usr/bin/env python
-"""Images per second of InMemoryDataset beside MMPretrain's pipeline, which treats one at a time.
+"""Compare the images per second of InMemoryDataset and of MMPretrain's pipeline.
 
-Both load CIFAR-10, crop and flip at random, and end with MMPretrain's data preprocessor.
+The latter handles one image at a time. Both load CIFAR-10, crop and flip at random, and end with
+MMPretrain's data preprocessor.
 
     python benchmarks/data_pipeline.py                      random images
     python benchmarks/data_pipeline.py --data data/cifar10  the real ones
@@ -40,7 +41,7 @@ PREPROCESSOR = dict(
 
 @DATASETS.register_module()
 class UncheckedCIFAR10(CIFAR10):
-    """CIFAR-10's files with any contents."""
+    """CIFAR-10's files, whatever they contain."""
 
     train_list = [[name, None] for name, _ in CIFAR10.train_list]
     test_list: list[Any] = []
@@ -54,11 +55,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--data',
         metavar='FOLDER',
-        help='where `cifar-10-batches-py` lies, or one folder of images a class (random images)',
+        help='where `cifar-10-batches-py` lies, or one folder of images for each class (default: '
+        'random images)',
     )
-    parser.add_argument('--images', type=int, default=10000, help='number of them (10000)')
+    parser.add_argument('--images', type=int, default=10000, help='number of images (10000)')
     parser.add_argument('--batch-size', type=int, default=128, help='(128)')
-    parser.add_argument('--repeats', type=int, default=5, help='epochs that are timed (5)')
+    parser.add_argument('--repeats', type=int, default=5, help='number of epochs to time (5)')
     return parser.parse_args()
 
 
@@ -74,7 +76,7 @@ def make_cifar10(root: str, count: int) -> None:
 
 
 def data_set(folder: str, count: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Config of the data set without a pipeline, and what loads its images."""
+    """Return the data set's config without a pipeline, and the transforms that load its images."""
     if Path(folder, CIFAR10.base_folder).is_dir():
         cfg = dict(type='UncheckedCIFAR10', data_root=folder, download=False, indices=count)
         return cfg, []
@@ -85,7 +87,7 @@ def data_set(folder: str, count: int) -> tuple[dict[str, Any], list[dict[str, An
 
 
 def candidates(dataset: dict[str, Any], load: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """By name: what differs between the data loaders, and the device of the preprocessor."""
+    """Return by name what differs between the data loaders."""
     pack = [dict(type='PackInputs')]
     augment = [
         dict(type='RandomCrop', crop_size=32, padding=4),
@@ -105,7 +107,7 @@ def candidates(dataset: dict[str, Any], load: list[dict[str, Any]]) -> dict[str,
         )
         for workers in (0, 2)
     }
-    for device in ['cpu'] + ['cuda'] * torch.cuda.is_available():
+    for device in ('cpu', 'cuda') if torch.cuda.is_available() else ('cpu',):
         found[f'InMemoryDataset, {device}'] = dict(
             dataset=dict(
                 type='InMemoryDataset',
@@ -122,7 +124,7 @@ def candidates(dataset: dict[str, Any], load: list[dict[str, Any]]) -> dict[str,
 def epoch(
     loader: torch.utils.data.DataLoader, preprocessor: torch.nn.Module
 ) -> tuple[float, float]:
-    """Seconds of one pass over the data, on the clock and of this process's CPU time."""
+    """Return the seconds of one pass over the data: wall-clock time and this process's CPU time."""
     start, cpu_start = time.perf_counter(), time.process_time()
     for batch in loader:
         preprocessor(batch, training=True)
@@ -133,7 +135,7 @@ def epoch(
 
 def main() -> None:
     args = parse_args()
-    # The transforms that read and resize images are found in MMPretrain's scope.
+    # The transforms that read and resize images are registered in MMPretrain's scope.
     register_all_modules(init_default_scope=True)
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     preprocessor = MODELS.build(PREPROCESSOR).to(device)
@@ -153,9 +155,9 @@ def main() -> None:
             for name, settings in candidates(dataset, load).items()
         }
         for loader in loaders.values():
-            epoch(loader, preprocessor)  # starts the workers, warms the caches
+            epoch(loader, preprocessor)  # starts the workers and warms the caches
         seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in loaders}
-        # In turns, so that whatever else the machine does falls on all alike.
+        # In turns, so that other load on the machine affects all alike.
         for _ in track(range(args.repeats), 'Timing', transient=True):
             for name, loader in loaders.items():
                 seconds[name].append(epoch(loader, preprocessor))
@@ -168,14 +170,14 @@ def main() -> None:
         times, cpu_times = zip(*epochs)
         medians[name] = count / statistics.median(times)
         spread = f'{count / max(times):,.0f} to {count / min(times):,.0f}'
-        # Worker processes have a CPU time of their own.
-        alone = loaders[name].num_workers == 0
-        by_cpu = f'{count / statistics.median(cpu_times):,.0f}' if alone else ''
+        # The CPU time of worker processes is not counted here.
+        without_workers = loaders[name].num_workers == 0
+        by_cpu = f'{count / statistics.median(cpu_times):,.0f}' if without_workers else ''
         print(f'| {name:31} | {medians[name]:6,.0f} | {spread:>18} | {by_cpu:>14} |')
     best = max(value for name, value in medians.items() if name.startswith('one'))
     for name, value in medians.items():
         if not name.startswith('one'):
-            print(f'{name}: {value / best:.1f} times the faster one that takes images one by one')
+            print(f'{name}: {value / best:.1f} times the faster way with one image at a time')
     gpu = f', {torch.cuda.get_device_name()}' if torch.cuda.is_available() else ''
     print(
         f'{count} images, batches of {args.batch_size}, {args.repeats} epochs each; '

@@ -1,4 +1,4 @@
-"""What loss_speed.py times: batches as heads send them, and whoever may be the loss."""
+"""What loss_speed.py times: batches as heads send them, and the losses that compete."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mmdet_ols import OLSLoss, OLSSparseLoss
 
 SMOOTHED = 'PyTorch cross_entropy(label_smoothing=0.1)'
 MMDET = 'MMDetection CrossEntropyLoss'
-#: OLSLoss in all its forms, and their settings.
+#: The implementations of OLSLoss, and their settings.
 FORMS: dict[str, dict[str, Any]] = {
     'OLSLoss()': {},
     "OLSLoss(implementation='plain')": dict(implementation='plain'),
@@ -32,7 +32,7 @@ Criterion = Callable[..., Tensor]
 
 @dataclass(frozen=True)
 class Size:
-    """Shape of a batch of logits, and of which kind of head they are."""
+    """The shape of a batch of logits, and the kind of head that they come from."""
 
     rows: tuple[int, ...]
     num_classes: int
@@ -40,11 +40,11 @@ class Size:
 
     @classmethod
     def parse(cls, text: str) -> Size:
-        """'256x1000' (softmax), '512x1203+1' (with background), '8x10647x20' (sigmoid)."""
+        """Parse '256x1000' (softmax), '512x1203+1' (with background) or '8x10647x20' (sigmoid)."""
         shape, plus, more = text.partition('+')
         numbers = [int(part) if part.isdecimal() else 0 for part in shape.split('x')]
-        as_rule = len(numbers) == 2 and more == '1' if plus else len(numbers) in (2, 3)
-        if not as_rule or 0 in numbers:
+        valid = len(numbers) == 2 and more == '1' if plus else len(numbers) in (2, 3)
+        if not valid or 0 in numbers:
             raise ValueError(
                 "A size is ROWSxCLASSES ('256x1000'), with a background column ROWSxCLASSES+1 "
                 "('512x1203+1'), with sigmoid scores IMAGESxANCHORSxCLASSES ('8x10647x20'), "
@@ -59,7 +59,7 @@ class Size:
 
 @dataclass
 class Batch:
-    """What a head hands to its loss."""
+    """What a head passes to its loss."""
 
     logits: Tensor
     label: Tensor
@@ -69,13 +69,13 @@ class Batch:
 def make_batch(
     size: Size, dtype: torch.dtype, device: str, seed: int, right_share: float = 0.5
 ) -> Batch:
-    """Random logits, a share of which has its class right; labels are the same for each seed."""
+    """Draw logits, a share of which is classified correctly; the seed decides the labels."""
     draws = torch.Generator().manual_seed(seed)
     count = torch.Size(size.rows).numel()
     columns = size.num_classes + size.background
     index = torch.randint(size.num_classes, (count,), generator=draws)
     chance = torch.rand(count, generator=draws)
-    if size.background:  # three quarters of the proposals that a detector samples
+    if size.background:  # three quarters of the proposals that a detector samples are background
         index[torch.rand(count, generator=draws) < 0.75] = size.num_classes
     positive = torch.rand(count, generator=draws) < (0.01 if size.sigmoid else 1.0)
 
@@ -99,17 +99,17 @@ def make_batch(
 
 
 def bytes_to_move(size: Size, batch: Batch) -> int:
-    """What a training step of OLS has to read and to write at the least."""
+    """Count the bytes that a training step of OLS must read and write at least."""
     row = 4 * batch.logits.shape[-1]  # of a float32 matrix
     moved = batch.logits.nbytes  # the gradient
     logits, label = batch.logits.detach().flatten(0, -2), batch.label
-    if size.sigmoid:  # only who is positive needs more than a gradient of 0
+    if size.sigmoid:  # only positive samples need more than a gradient of 0
         weight = batch.options['weight'].flatten()
         logits, label = logits[weight > 0], label.flatten(0, -2)[weight > 0]
         moved += weight.nbytes + label.nbytes
         label = label.argmax(1)
     moved += logits.nbytes
-    # The background's row is known, and it collects nothing.
+    # The background's row is known and collects nothing.
     foreground = label < size.num_classes
     correct = foreground & (logits.argmax(1) == label)
     moved += row * label[foreground].unique().numel()
@@ -120,12 +120,12 @@ def bytes_to_move(size: Size, batch: Batch) -> int:
 
 
 class AuthorsProcedure(nn.Module):
-    """The paper's Algorithm 1 as it is written: each sample of a batch is added by itself.
+    """The paper's Algorithm 1 as it is written: the samples of a batch are added one by one.
 
     Args:
         soft_labels: (C, C); column y is the soft label of class y, as in the paper. A transposed
-            view keeps the numbers of a class side by side, as the authors' code does.
-        sums: As `soft_labels`, for those of the next period.
+            view keeps the numbers of a class next to each other, as the authors' code does.
+        sums: Like `soft_labels`, for those of the next period.
         alpha: Share of the hard label.
     """
 
@@ -152,7 +152,7 @@ class AuthorsProcedure(nn.Module):
     @torch.no_grad()
     def update_soft_labels(self) -> None:
         total = self.sums.sum(0)
-        # A class without a correct sample, which the paper leaves open, keeps what it has.
+        # A class without a correct sample keeps its soft label; the paper leaves this case open.
         self.soft_labels.copy_(torch.where(total > 0, self.sums / total, self.soft_labels))  # Eq. 6
         self.sums.zero_()
 
@@ -224,7 +224,7 @@ def losses(size: Size, state: OLSLoss) -> dict[str, Callable[[], Criterion]]:
         found['OLSSparseLoss(top_m=100)'] = lambda: make_ols(size, OLSSparseLoss, top_m=100).to(
             state.soft_labels.device
         )
-    if not size.background:  # of which the paper says nothing
+    if not size.background:  # the paper does not mention a background
         found["authors' procedure, by columns (paper)"] = lambda: AuthorsProcedure(
             state.soft_labels.T.contiguous(), torch.zeros_like(state.prob_sum)
         )
@@ -239,7 +239,7 @@ def losses(size: Size, state: OLSLoss) -> dict[str, Callable[[], Criterion]]:
 
 @dataclass
 class Candidate:
-    """A loss, as steps to time."""
+    """A loss, as the steps to time."""
 
     step: Step
     state_bytes: int
@@ -254,7 +254,7 @@ class Group:
     dtype: str
     candidates: dict[str, Candidate]
     parts: tuple[str, ...] = ('forward', 'backward')
-    #: What the losses are computed from, and the least that has to move; 0 if not known.
+    #: What the losses are computed from, and how much must be moved at least; 0 if not known.
     logits: list[Tensor] = field(default_factory=list)
     bytes_to_move: int = 0
     notes: list[str] = field(default_factory=list)
@@ -265,19 +265,19 @@ def forward_backward(
     compute: Callable[[Criterion], tuple[Tensor, Sequence[Tensor]]],
     watch: Stopwatch,
 ) -> Candidate:
-    """Time a loss and its gradient.
+    """Make the candidate that computes a loss and its gradient.
 
     Args:
         criterion: The loss.
-        compute: Calls it; gives its value, and the tensors that need a gradient.
-        watch: Of the device.
+        compute: Calls it, and returns its value and the tensors that need a gradient.
+        watch: The clock of the device.
     """
 
     def step() -> tuple[Any, ...]:
         start = watch.now()
         loss, inputs = compute(criterion)
         middle = watch.now()
-        # As a layer behind the logits takes it: without a copy into `.grad`.
+        # As the layer before the loss receives it: without a copy into `.grad`.
         torch.autograd.grad(loss, inputs)
         return start, middle, watch.now()
 
@@ -295,7 +295,7 @@ def is_skipped(name: str, skip: Sequence[str]) -> bool:
 
 
 def loss_group(text: str, dtype: torch.dtype, device: str, skip: Sequence[str]) -> Group:
-    """All losses on batches of one size."""
+    """Make the candidates for batches of one size."""
     size, watch = Size.parse(text), Stopwatch(device)
     batch = make_batch(size, dtype, device, seed=0)
     lesson = make_batch(size, dtype, device, seed=0, right_share=1.0)
@@ -345,7 +345,7 @@ def loss_group(text: str, dtype: torch.dtype, device: str, skip: Sequence[str]) 
 
 
 def ols_forms(device: str, skip: Sequence[str], **settings: Any) -> dict[str, Any]:
-    """OLSLoss in all its forms."""
+    """Make OLSLoss in all its implementations."""
     return {
         name: OLSLoss(**settings, **form).to(device)
         for name, form in FORMS.items()
@@ -354,7 +354,7 @@ def ols_forms(device: str, skip: Sequence[str], **settings: Any) -> dict[str, An
 
 
 def yolo_configs() -> tuple[Any, dict[str, Any]]:
-    """Model of the config with hard labels, and the settings of the OLS config's loss."""
+    """Return the model of the hard-label config, and the settings of the OLS config's loss."""
     from mmdet.utils import register_all_modules
     from mmengine.config import Config
 
@@ -365,7 +365,7 @@ def yolo_configs() -> tuple[Any, dict[str, Any]]:
 
 
 def head_group(device: str, skip: Sequence[str]) -> Group:
-    """All losses of the YOLO config's head: 8 images of 416 pixels with three boxes each."""
+    """Make the candidates for the YOLO config's head, on 8 images of 416 pixels, 3 boxes each."""
     from mmdet.registry import MODELS
     from mmengine.structures import InstanceData
 
@@ -407,7 +407,7 @@ def head_group(device: str, skip: Sequence[str]) -> Group:
 
 
 def network_group(case: str, device: str, skip: Sequence[str]) -> Group:
-    """Training steps of one network, whose loss is exchanged between them."""
+    """Make the candidates for training steps of one network, whose loss is exchanged."""
     torch.manual_seed(0)
     network, losses, compute = (resnet if case == 'resnet50' else yolo)(device, skip)
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-4, momentum=0.9)
@@ -434,12 +434,12 @@ def network_group(case: str, device: str, skip: Sequence[str]) -> Group:
     )
 
 
-#: A network, its losses by name, and the loss of a batch with one of them.
+#: A network, its losses by name, and a function that computes a batch's loss with one of them.
 Network = tuple[nn.Module, dict[str, Any], Callable[[Criterion], Tensor]]
 
 
 def resnet(device: str, skip: Sequence[str]) -> Network:
-    """ResNet-50 on 8 images of 224 pixels, 1,000 classes."""
+    """Make a ResNet-50 that sees 8 images of 224 pixels with 1,000 classes."""
     from torchvision.models import resnet50
 
     network = resnet50().to(device)
@@ -451,13 +451,13 @@ def resnet(device: str, skip: Sequence[str]) -> Network:
 
 
 def yolo(device: str, skip: Sequence[str]) -> Network:
-    """The YOLO config's detector on 4 images of 416 pixels with three boxes each."""
+    """Make the YOLO config's detector, which sees 4 images of 416 pixels with 3 boxes each."""
     from mmdet.registry import MODELS
     from mmdet.testing import demo_mm_inputs
 
     model, settings = yolo_configs()
     model.backbone.init_cfg = None  # random weights: nothing to download
-    model.data_preprocessor.batch_augments = None  # which would change the size
+    model.data_preprocessor.batch_augments = None  # they would change the size
     network = MODELS.build(model).train().to(device)
     head = network.bbox_head
     inputs = demo_mm_inputs(

@@ -1,35 +1,35 @@
 #!/usr/bin/env python
-"""What OLS costs beside the losses whose place it takes: time and memory, as ratios in one run.
+"""Measure what OLS costs compared with the losses that it replaces: time and memory, as ratios.
 
     python benchmarks/loss_speed.py                   CPU, one thread: seven minutes, 13 GB
     python benchmarks/loss_speed.py --device cuda     a GPU, and larger batches
     python benchmarks/loss_speed.py --whole-step --seconds 300    training steps of networks, too
     python benchmarks/loss_speed.py --from-csv benchmarks/loss_speed*.csv --write-docs    tables
 
-All losses of a size take turns in one process, in another order each time, on the same data: random
-logits, of which half have their class right as in the midst of training (the rest by chance), and
-soft labels that OLS has learned from such logits, so that each has a peak and a long tail. A loss
-that is slow sits turns out; a ratio compares the turns in which both took part. The reference,
-`1 =` in the tables, is PyTorch's label smoothing, under sigmoid and in the YOLO head MMDetection's
-cross entropy, and in a whole step the hard labels.
+All losses of a size take turns in one process, in a new order each time, on the same data: random
+logits, half of which are classified correctly on purpose, as in the middle of a training (the rest
+by chance), and soft labels that OLS has learned from such logits, so that each has a peak and a
+long tail. A slow loss pauses for some turns; a ratio compares the turns in which both took part.
+The reference, `1 =` in the tables, is PyTorch's label smoothing; for sigmoid scores and in the YOLO
+head it is MMDetection's cross entropy, and for whole steps hard labels.
 
-One batch is computed again and again, so that what fits into the caches stays there: PyTorch's
-losses have nothing but the logits and what they make, OLS its soft labels and sums as well. In a
-training the network takes the caches between two losses. `cold caches` does the same: 128 MiB are
-written before each step, and the logits read, as they would just have been made.
+One batch is computed again and again, so what fits into the caches stays there: PyTorch's losses
+need only the logits and what they compute from them, while OLS also needs its soft labels and sums.
+In a training the network fills the caches between two losses. `cold caches` imitates that: 128 MiB
+are written before each step, and the logits are read, since the network has just computed them.
 
-bfloat16 logits go to each loss as they are, without autocast: PyTorch's own then computes in
+bfloat16 logits go to each loss as they are, without autocast: PyTorch's own loss then computes in
 bfloat16, OLSLoss in float32. The prediction maps of `yolo_head` are random numbers.
 
-Peak memory is what forward and backward hold at most at a time of PyTorch's memory, the logits'
-gradient included, in sizes of the logits: 1 is that gradient alone. (The resident size grows by as
-much if malloc is told to map each tensor by itself. What the fused form keeps elsewhere, three rows
-and some indices, is not in it.) The state has a column of its own.
+Peak memory is the most that forward and backward hold of PyTorch's memory at any one time,
+including the gradient of the logits. It is given in sizes of the logits: 1 is that gradient only.
+(The resident size grows by as much if malloc is told to map each tensor by itself. What the fused
+form keeps elsewhere, three rows and some indices, is not included.) The state has its own column.
 
-The floor is the time in which memory could move what every implementation must read and write:
-logits, their gradient, the soft labels of the batch's classes, and the sums of those that were
-right. Its bandwidth is that of copies of 256 MiB, measured after each size. Batches that fit into
-the caches may be faster.
+The floor is the time that memory needs to move what every implementation must read and write:
+logits, their gradient, the soft labels of the batch's classes, and the sums of the correctly
+classified samples. Its bandwidth is that of copies of 256 MiB, measured after each size. Batches
+that fit into the caches may be faster.
 """
 
 from __future__ import annotations
@@ -68,8 +68,8 @@ GPU_SIZES = ('4096x1000', '1024x21841')
 PARTS_OF_TRAINING = ('yolo_head', 'first_call')
 WHOLE_STEPS = ('resnet50', 'yolo')
 DTYPES = (torch.float32, torch.bfloat16)
-#: Fewest and most turns of a candidate, and the shortest that is timed (in seconds, by several
-#: calls: the first of them find the caches full of the last candidate's data).
+#: Fewest and most turns of a candidate, and the least seconds of a turn. A turn has several calls,
+#: because the first of them find the caches full of the previous candidate's data.
 LEAST_ROUNDS, MOST_ROUNDS, LEAST_SECONDS = 5, 100, 20e-3
 
 BOTH = 'forward + backward'
@@ -91,7 +91,7 @@ Row = dict[str, Any]
 
 
 def time_group(group: Group, device: str, seconds: float, say: Callable[[str], None]) -> list[Row]:
-    """Every part of every candidate, the roll-overs, and the floor."""
+    """Time every part of every candidate, the roll-overs and the floor."""
     watch = Stopwatch(device)
     reference = next(iter(group.candidates))
     rows: list[Row] = []
@@ -157,7 +157,7 @@ def time_group(group: Group, device: str, seconds: float, say: Callable[[str], N
 def sampler(
     step: Step, calls: int, watch: Stopwatch, before: Callable[[], object] = lambda: None
 ) -> Callable[[], tuple[float, ...]]:
-    """Time a number of calls, and not what is done before each."""
+    """Return a function that times some calls, without what is done before each of them."""
 
     def prepared() -> tuple[Any, ...]:
         before()
@@ -167,7 +167,7 @@ def sampler(
 
 
 def cache_eviction(logits: list[Tensor], device: str) -> Callable[[], None]:
-    """What empties the caches but for the logits, as a network does between two losses."""
+    """Return a function that evicts all but the logits from the caches, as a network does."""
     junk = torch.zeros(2**25, device=device)
 
     def evict() -> None:
@@ -179,11 +179,11 @@ def cache_eviction(logits: list[Tensor], device: str) -> Callable[[], None]:
 
 
 def select(samples: Samples, place: slice) -> dict[int, float]:
-    """Seconds of some parts together, by round."""
+    """Add up the seconds of some parts, by round."""
     return {number: sum(seconds[place]) for number, seconds in samples.items()}
 
 
-#: A process of its own, since it has imported, compiled and cached nothing yet.
+#: It runs in a process of its own, which has imported, compiled and cached nothing yet.
 FIRST_CALL = """
 import sys, time, torch
 from mmdet_ols import OLSLoss
@@ -200,7 +200,7 @@ print(time.perf_counter() - start)
 
 
 def first_call(implementation: str, device: str) -> tuple[float, ...]:
-    """Seconds to make a loss and train one step with it, where nothing was compiled before."""
+    """Time making a loss and training one step with it, where nothing was compiled before."""
     with tempfile.TemporaryDirectory() as empty:
         caches = ('XDG_CACHE_HOME', 'TORCHINDUCTOR_CACHE_DIR', 'TRITON_CACHE_DIR')
         arguments = (implementation, device, str(torch.get_num_threads()))
@@ -241,8 +241,8 @@ def time_case(
     case: str, dtype: torch.dtype, options: argparse.Namespace, say: Callable[[str], None]
 ) -> list[Row]:
     device, skip = options.device, options.skip
-    gc.collect()  # the matrices of 21,841 classes before there are new ones
-    torch._dynamo.reset()  # a function that was compiled for eight shapes stays uncompiled after
+    gc.collect()  # frees the matrices of 21,841 classes before there are new ones
+    torch._dynamo.reset()  # a function compiled for eight shapes is not compiled for further ones
     say('making data')
     try:
         if case == 'first_call':
@@ -262,7 +262,7 @@ def time_case(
 
 
 def measure(options: argparse.Namespace) -> list[Row]:
-    """Time all cases, and write each one's rows to the CSV as soon as they are there."""
+    """Time all cases, and write the rows of each to the CSV as soon as they are known."""
     others = (*PARTS_OF_TRAINING, *WHOLE_STEPS)
     cases = [
         (case, dtype)
@@ -274,7 +274,7 @@ def measure(options: argparse.Namespace) -> list[Row]:
     made = circumstances(options.device)
     rows: list[Row] = []
     columns = TextColumn('{task.description}'), BarColumn(), TimeElapsedColumn()
-    # The tables alone go to the standard output.
+    # Only the tables go to the standard output.
     bar = Progress(*columns, console=Console(stderr=True), transient=True)
     with options.out.open('w', newline='') as file, bar:
         writer = csv.DictWriter(file, COLUMNS)
@@ -297,8 +297,8 @@ def measure(options: argparse.Namespace) -> list[Row]:
 
 
 def tables(rows: list[Row]) -> str:
-    """Markdown of the rows, one machine after the other."""
-    # As if read from a file: everything is text, and what is missing is ''.
+    """Turn the rows into Markdown tables, one machine after the other."""
+    # As if read from a file: everything is text, and missing values are ''.
     rows = [{column: str(row.get(column, '')) for column in COLUMNS} for row in rows]
     lines: list[str] = []
     for made_on in dict.fromkeys((row['machine'], row['threads']) for row in rows):
@@ -321,7 +321,7 @@ def tables(rows: list[Row]) -> str:
 
 
 def pivot(rows: list[Row], title: str, cell: Callable[[Row], str]) -> list[str]:
-    """A table with a line for each candidate and a column for each case; none without rows."""
+    """Make a table with a line for each candidate and a column for each case."""
     if not rows:
         return []
     cases = list(dict.fromkeys(row['case'] for row in rows))
@@ -340,7 +340,8 @@ def ratio_cell(row: Row) -> str:
             for unit, size in (('s', 1e6), ('ms', 1e3), ('µs', 0))
             if microseconds >= size
         )
-        return '1 = ' * bool(row['ratio']) + f'{microseconds / (size or 1):.3g} {unit}'
+        reference = '1 = ' if row['ratio'] else ''
+        return f'{reference}{microseconds / (size or 1):.3g} {unit}'
     text = f'{float(row["ratio"]):.2f}'
     if row['ratio_q1']:
         text += f' ({float(row["ratio_q1"]):.2f} to {float(row["ratio_q3"]):.2f})'
@@ -349,15 +350,16 @@ def ratio_cell(row: Row) -> str:
 
 def memory_cell(row: Row) -> str:
     text, state = f'{float(row["peak_in_logits"]):.1f}', float(row['state_mib'])
-    return text + f', {state:,.1f} MiB' * (state > 0)
+    return f'{text}, {state:,.1f} MiB' if state > 0 else text
 
 
 def footer(rows: list[Row]) -> str:
     last = rows[-1]
     turns = [int(row['n']) for row in rows if row['candidate'] != FLOOR]
     versions = ', '.join(f'{name} {last[name]}' for name in ('torch', 'mmdet', 'mmpretrain'))
+    threads = '1 thread' if last['threads'] == '1' else f'{last["threads"]} threads'
     return (
-        f'*{last["machine"]}, {last["threads"]} thread{"s" * (last["threads"] != "1")}; Python '
+        f'*{last["machine"]}, {threads}; Python '
         f'{last["python"]}, {versions}; commit {last["commit"]}, {last["date"]}. Ratios of medians '
         f'of {min(turns)} to {max(turns)} turns, in brackets the quartiles of the ratios in each '
         'turn.*'
@@ -365,10 +367,8 @@ def footer(rows: list[Row]) -> str:
 
 
 def write_docs(markdown: str, folder: Path = ROOT) -> None:
-    """Put all tables into docs/speed.md, and the first one with the last line into README.md."""
-    first, *_, last = markdown.strip().split('\n\n')
+    """Put the tables into docs/speed.md."""
     write_between_marks(markdown, folder / 'docs/speed.md')
-    write_between_marks(f'{first}\n\n{last}', folder / 'README.md')
 
 
 def write_between_marks(markdown: str, path: Path) -> None:
@@ -416,7 +416,7 @@ def parse_args(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--write-docs',
         action='store_true',
-        help='put the tables into docs/speed.md, and the first one into README.md',
+        help='put the tables into docs/speed.md',
     )
     options = parser.parse_args(arguments)
     if options.device == 'cuda' and not torch.cuda.is_available():

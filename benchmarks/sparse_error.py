@@ -1,21 +1,21 @@
 #!/usr/bin/env python
-"""How far the soft labels of OLSSparseLoss are from the dense ones, and what they take.
+"""Measure how far the soft labels of OLSSparseLoss are from the dense ones, and what they cost.
 
     python benchmarks/sparse_error.py                      handwritten digits, and made-up streams
-    python benchmarks/sparse_error.py --data data/cifar10  images instead: one folder a class
+    python benchmarks/sparse_error.py --data data/cifar10  images instead, one folder for each class
 
-Each stream of predictions goes through the dense state and through sparse ones of all sizes side by
-side, over three periods. After each period, every row that was taught is compared:
+Each stream of predictions goes through the dense state and, at the same time, through sparse states
+of all sizes, over three periods. After each period, every row that was taught is compared:
 
 - distance: total variation between the sparse row and the dense one, in [0, 1]. It is the share of
   the soft label that lies on other columns. Mean, standard deviation and maximum over the rows.
-- least: the same, had one kept the m largest entries of the dense row. The distance cannot be
-  smaller; what it is more is what the sketch costs, which has to find them while they come.
-- loss: mean absolute difference of the losses of samples (alpha = 0.5) that were not learned from,
+- least: the same for the m largest entries of the dense row. The distance cannot be smaller; the
+  difference is the price of the sketch, which has to find these entries while they come in.
+- loss: mean absolute difference of the losses (alpha = 0.5) of samples that were not learned from,
   as a share of the mean dense loss.
 
-The real stream is a training of a small network with the dense loss. In the made-up ones a class is
-taken for the others by Zipf's law (exponent 1.2), in an order of its own, its samples scatter
+The real stream is a training of a small network with the dense loss. In the made-up streams a class
+is taken for the others by Zipf's law (exponent 1.2), in an order of its own; its samples scatter
 around that by a factor of e^1.5, and between two periods a tenth of the order's spread changes.
 """
 
@@ -68,7 +68,7 @@ class MadeUp:
         self.samples = samples
 
     def batches(self, dense: DenseRows) -> Iterator[Batch]:
-        """One period."""
+        """Yield the batches of one period."""
         rank = self.place.argsort(1).argsort(1).add(1).float()
         shares = rank.pow_(-1.2)
         shares.scatter_(1, self.classes[:, None], 0)
@@ -85,7 +85,7 @@ class MadeUp:
 
 
 class Training:
-    """Predictions of a small network while it is trained with the dense loss."""
+    """The predictions of a small network while it is trained with the dense loss."""
 
     def __init__(self, data: Path | None) -> None:
         images, self.label, self.name = read_folders(data) if data else read_digits()
@@ -108,7 +108,7 @@ class Training:
         self.training = others.nonzero().squeeze(1)
 
     def batches(self, dense: DenseRows) -> Iterator[Batch]:
-        """One period, which is two epochs."""
+        """Yield the batches of one period, which is two epochs."""
         for _ in range(2):
             order = self.training[torch.randperm(len(self.training))]
             for chosen in order.split(128):
@@ -132,7 +132,7 @@ def read_digits() -> tuple[Tensor, Tensor, str]:
 
 
 def read_folders(data: Path) -> tuple[Tensor, Tensor, str]:
-    """At most 500 images of each class."""
+    """Read at most 500 images of each class."""
     import numpy as np
     from PIL import Image
 
@@ -154,7 +154,7 @@ def read_folders(data: Path) -> tuple[Tensor, Tensor, str]:
 
 
 class DenseRows:
-    """Eq. 5 and 6 for the rows of some classes, since all of 21,841 would take 3.8 GB."""
+    """Eq. 5 and 6 for the rows of some classes, because all 21,841 would take 3.8 GB."""
 
     def __init__(self, classes: Tensor, num_classes: int) -> None:
         self.rows = torch.full((len(classes), num_classes), 1 / num_classes)
@@ -167,7 +167,7 @@ class DenseRows:
         self.sums.index_add_(0, self.place[label[right]], scores[right].softmax(1))
 
     def roll_over(self) -> Tensor:
-        """Returns which rows (n,) were taught."""
+        """Roll over, and return which rows (n,) were taught."""
         total = self.sums.sum(1, keepdim=True)
         self.rows = torch.where(total > 0, self.sums / total, self.rows)
         self.sums.zero_()
@@ -179,7 +179,11 @@ class DenseRows:
 
 
 def follow(stream: MadeUp | Training, advance: Callable[[], None]) -> list[Row]:
-    """Teach the dense rows and all sparse states the same predictions; a row a size and period."""
+    """Teach the dense rows and all sparse states the same predictions.
+
+    Returns:
+        A row of results for each size and period.
+    """
     size = stream.num_classes
     dense = DenseRows(stream.classes, size)
     sparse = {m: OLSSparseLoss(size, top_m=m) for m in sorted({min(m, size) for m in ENTRIES})}
@@ -203,7 +207,7 @@ def follow(stream: MadeUp | Training, advance: Callable[[], None]) -> list[Row]:
 def compare(
     dense: DenseRows, sparse: OLSSparseLoss, taught: Tensor, scores: Tensor, label: Tensor
 ) -> Row:
-    """The rows of the classes `taught`, and the losses of samples."""
+    """Compare the rows of the classes `taught`, and the losses of samples."""
     expected = dense.rows[dense.place[taught]]
     found = sparse.mixed_targets(taught, 0.0, taught >= 0, torch.float32)
     distance = 0.5 * (found - expected).abs().sum(1)
@@ -229,11 +233,11 @@ def compare(
 
 
 def time_steps(text: str, seconds: float) -> list[Row]:
-    """Forward and backward of the forms in turns, and their roll-overs."""
+    """Time forward and backward of the losses in turns, and their roll-overs."""
     size, watch = Size.parse(text), Stopwatch('cpu')
     batch = make_batch(size, torch.float32, 'cpu', 0)
     plain = OLSLoss(size.num_classes, implementation='plain')
-    fused = copy.copy(plain)  # of the same matrices, which take 3.8 GB
+    fused = copy.copy(plain)  # shares the matrices, which take 3.8 GB
     fused.implementation = 'auto'
     criteria: dict[str, Any] = {
         'PyTorch cross_entropy(label_smoothing=0.1)': smoothed_cross_entropy,
@@ -318,16 +322,18 @@ def parse_args(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('--data', type=Path, metavar='FOLDER', help='one folder of images a class')
+    parser.add_argument(
+        '--data', type=Path, metavar='FOLDER', help='one folder of images for each class'
+    )
     parser.add_argument(
         '--seconds',
         type=float,
         default=20.0,
-        help='in which the forms take turns; 0: no timing (20)',
+        help='for how long the losses take turns; 0 times nothing (20)',
     )
     parser.add_argument(
         '--out', type=Path, default=ROOT / 'benchmarks/sparse_error.csv',
-        help='(benchmarks/sparse_error.csv); the table goes beside it as .md',
+        help='(benchmarks/sparse_error.csv); the table is written next to it as .md',
     )  # fmt: skip
     return parser.parse_args(arguments)
 

@@ -1,4 +1,4 @@
-"""What a trustworthy comparison needs: turns, spread, memory, bandwidth, and where it was made."""
+"""What a trustworthy comparison needs: turns, spread, memory, bandwidth and provenance."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from torch.profiler import ProfilerActivity, profile
 
 ROOT = Path(__file__).parents[1]
 
-#: Runs what is timed once, and returns the moments at its start, between its parts and at its end.
+#: Runs once what is timed, and returns the moments at its start, between its parts and at its end.
 Step = Callable[[], tuple[Any, ...]]
 #: Round -> seconds of each part.
 Samples = dict[int, tuple[float, ...]]
 
 
 class Stopwatch:
-    """Moments in the time of a device: seconds on a CPU, events on a GPU."""
+    """The clock of a device: seconds on a CPU, events on a GPU."""
 
     def __init__(self, device: str) -> None:
         self.on_gpu = device != 'cpu'
@@ -41,7 +41,7 @@ class Stopwatch:
         return event
 
     def seconds(self, step: Step, calls: int) -> tuple[float, ...]:
-        """Mean seconds of each part of a step over several calls."""
+        """Return the mean seconds of each part of a step over several calls."""
         calls_moments = [step() for _ in range(calls)]
         if self.on_gpu:
             torch.cuda.synchronize()
@@ -53,36 +53,37 @@ class Stopwatch:
         return tuple(sum(times) / calls for times in zip(*parts))
 
     def calls_for(self, step: Step, least: float) -> int:
-        """Warm a step up; return how many calls of it take `least` seconds."""
-        self.seconds(step, 3)  # compiles what is to be compiled
+        """Warm a step up, and return how many calls of it take `least` seconds."""
+        self.seconds(step, 3)  # compiles whatever has to be compiled
         return math.ceil(least / sum(self.seconds(step, 1)))
 
 
 def keep_freed_memory() -> None:
     """Stop glibc's malloc from giving memory back to the kernel whenever a tensor is freed.
 
-    Otherwise page faults are most of what is measured, and which loss has them depends on what
+    Otherwise most of what is measured is page faults, and which loss has them depends on what
     happens to lie above its tensors. PyTorch's own cross entropy takes 2201 instead of 380 us at
     256 x 1,000 in a fresh process, where each tensor is mapped anew, and 36 instead of 13 ms at
-    256 x 21,841, where the end of the heap is cut off in every step.
+    256 x 21,841, where the end of the heap is returned in every step.
     """
     trim_threshold, mmap_threshold = -1, -3
     if platform.libc_ver()[0] == 'glibc':
         libc = ctypes.CDLL(None)
-        libc.mallopt(mmap_threshold, 2**25)  # the most that it takes: 32 MiB
+        libc.mallopt(mmap_threshold, 2**25)  # the largest value that it accepts: 32 MiB
         libc.mallopt(trim_threshold, 2**31 - 1)
 
 
 def interleave(
     samplers: dict[str, Callable[[], tuple[float, ...]]], seconds: float, rounds: int, least: int
 ) -> dict[str, Samples]:
-    """Let all take turns, so that whatever else the machine does falls on all alike.
+    """Let all samplers take turns, so that other load on the machine affects all alike.
 
     Args:
         samplers: By name; each returns the seconds of its parts.
-        seconds: Ends the rounds, once there were `least`.
-        rounds: The most there may be.
-        least: The fewest. After these who is slow sits out until the others have caught up.
+        seconds: After so long no new round starts, provided that there were `least`.
+        rounds: The largest number of rounds.
+        least: The smallest number of rounds. After these, a slow sampler pauses until the others
+            have caught up.
     """
     found: dict[str, Samples] = {name: {} for name in samplers}
     spent = dict.fromkeys(samplers, 0.0)
@@ -90,7 +91,7 @@ def interleave(
     for number in range(rounds):
         if number >= least and sum(spent.values()) > seconds:
             break
-        # In another order each time: who comes after a slow one finds the caches full of its data.
+        # In a new order each time: after a large one, the caches are full of its data.
         for name in order.sample(list(samplers), len(samplers)):
             if number >= least and spent[name] > 3 * sum(spent.values()) / len(spent):
                 continue
@@ -103,12 +104,12 @@ def interleave(
 def summary(
     times: dict[int, float], reference: dict[int, float] | None = None
 ) -> dict[str, float | int]:
-    """Columns of a row: the spread over the rounds, and the ratio to a reference.
+    """Make the columns of a row: the spread over the rounds, and the ratio to a reference.
 
     Args:
         times: Round -> seconds.
-        reference: The same of what it is compared with. Only rounds count in which both took part:
-            the machine may have been another in the others.
+        reference: The same for the reference. Only rounds in which both took part count, because
+            the machine may have been busier or idler in the others.
     """
     row: dict[str, float | int] = dict(n=len(times))
     values = list(times.values())
@@ -134,11 +135,11 @@ def _quartiles(values: list[float]) -> list[float]:
 
 
 def peak_memory(step: Step, device: str) -> int:
-    """Bytes that a step holds at most at any one time, beyond what was there before it.
+    """Return the most bytes that a step holds at any one time, beyond what existed before it.
 
     On a CPU it is the running sum of what PyTorch's allocator hands out and takes back, which its
-    profiler records. The resident size of the process would be coarser: it depends on what malloc
-    has kept from before.
+    profiler records. The resident size of the process would be less exact, since it depends on what
+    malloc has kept from before.
     """
     if device != 'cpu':
         torch.cuda.synchronize()
@@ -163,8 +164,8 @@ def peak_memory(step: Step, device: str) -> int:
 
 
 def seconds_per_byte(stopwatch: Stopwatch, device: str, copies: int = 7) -> list[float]:
-    """What it takes to read or write a byte of memory, from copies of 256 MiB."""
-    source = torch.ones(2**26, device=device)  # of zeros, the kernel would keep a single page
+    """Measure how long it takes to read or write a byte of memory, by copies of 256 MiB."""
+    source = torch.ones(2**26, device=device)  # for zeros, the kernel would keep a single page
     target = torch.ones_like(source)
 
     def step() -> tuple[Any, ...]:
@@ -177,7 +178,7 @@ def seconds_per_byte(stopwatch: Stopwatch, device: str, copies: int = 7) -> list
 
 
 def circumstances(device: str) -> dict[str, Any]:
-    """Columns that say on what machine, with what versions and of which commit a row was made."""
+    """Make the columns that say with which machine, versions and commit a row was measured."""
     return dict(
         device=device,
         machine=torch.cuda.get_device_name() if device != 'cpu' else _cpu_name(),
@@ -210,6 +211,7 @@ def _commit() -> str:
         done = subprocess.run(['git', *arguments], cwd=ROOT, capture_output=True, text=True)
         return done.stdout.strip() if done.returncode == 0 else ''
 
-    # Only what a timing depends on makes it dirty, not the tables that are written from it.
+    # Only files that a timing depends on make it dirty, not the tables that are written from it.
     changed = git('status', '--porcelain', '--', 'mmdet_ols', 'configs', 'benchmarks/*.py')
-    return (git('rev-parse', '--short', 'HEAD') or 'unknown') + '-dirty' * bool(changed)
+    commit = git('rev-parse', '--short', 'HEAD') or 'unknown'
+    return f'{commit}-dirty' if changed else commit

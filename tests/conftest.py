@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +11,31 @@ import torch
 # Several test processes share the cores.
 _WORKERS = int(os.environ.get('PYTEST_XDIST_WORKER_COUNT', 1))
 torch.set_num_threads(max(1, (os.cpu_count() or 1) // _WORKERS))
+
+#: What `make test-fast` leaves out: files and folders below `tests` that train networks, start
+#: processes, build packages or compile. Single slow tests of other files are marked where they are.
+SLOW = (
+    'test_analysis/test_annotations.py',
+    'test_benchmarks.py',
+    'test_classification_configs.py',
+    'test_cli/',
+    'test_configs.py',
+    'test_dist/',
+    'test_distributed_training.py',
+    'test_engine/test_hooks/test_adversarial_error_hook.py',
+    'test_experiments/test_executor.py',
+    'test_heads.py',
+    'test_losses/test_digits.py',
+    'test_models/',
+    'test_packaging.py',
+)
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        path = item.path.relative_to(Path(__file__).parent).as_posix()
+        if path.startswith(SLOW):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(autouse=True)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Make the checkout's `.venv`, or bring it up to date; needs the standard library alone."""
+"""Make the checkout's `.venv`, or bring it up to date; needs only the standard library."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ LOCK = ROOT / 'requirements' / 'lock.txt'
 VENV = ROOT / '.venv'
 PYTHON = VENV / 'bin' / 'python'
 LOG = VENV / 'setup.log'
-# What the environment was made from, and for what mmcv's ops were compiled: 'cpu' or 'cuda'.
+# Says what the environment was made from, and for what mmcv's operators were compiled: 'cpu' or
+# 'cuda'.
 STAMP = VENV / 'setup-stamp'
 CACHE = Path(
     os.environ.get('MMDET_OLS_CACHE')
@@ -31,7 +32,7 @@ DISK_GB = 8
 PIP = (str(PYTHON), '-m', 'pip', '--disable-pip-version-check', '--no-input')
 PIP_PROGRESS = r'(Collecting|Downloading|Building wheel for) [^\s;]+|Installing collected packages'
 
-# opencv-python-headless gives the same cv2 without the system's libGL.
+# opencv-python-headless provides the same cv2 and does not need the system's libGL.
 TOLERATED = re.compile(r'requires opencv-python, which is not installed')
 SELF_TEST = """
 import cv2, mmdet, mmpretrain, torch, torchvision
@@ -42,14 +43,14 @@ kept = torchvision.ops.nms(boxes, scores, 0.5).tolist(), nms(boxes, scores, 0.5)
 if kept != ([0, 2], [0, 2]):
     raise SystemExit(f'torchvision and mmcv kept the boxes {kept}, which should be [0, 2]')
 if torch.cuda.is_available() and get_compiling_cuda_version() == 'not available':
-    print('Note: mmcv is compiled for the CPU only, and detectors on a GPU need its CUDA operators.'
+    print('Note: mmcv is compiled only for the CPU, but detectors on a GPU need its CUDA operators.'
           f' With the CUDA toolkit {torch.version.cuda} installed, run: FORCE_CUDA=1 make setup')
 """
 
 
 def main() -> None:
-    """Do what is left to do; see the steps below."""
-    # Held until this process and its children have ended: no second set-up works beside them.
+    """Make or update the environment in five steps, or return at once if it is up to date."""
+    # Held until this process and its children have ended, so that no second set-up interferes.
     lock = open(__file__, 'a')  # noqa: SIM115
     os.set_inheritable(lock.fileno(), True)
     try:
@@ -99,15 +100,15 @@ def main() -> None:
 
 
 def step(number: int, title: str) -> None:
-    """Say what happens next."""
+    """Print which step starts."""
     print(f'[{number}/5] {title}', flush=True)
 
 
 def check_machine(new: bool) -> None:
-    """Exit with the remedy where something is missing that a set-up needs.
+    """Exit with the remedy if this machine lacks something that a set-up needs.
 
     Args:
-        new: Whether `.venv` is to be made from nothing, which takes disk space.
+        new: Whether `.venv` is made from scratch, which takes disk space.
     """
     if sys.version_info[:2] != (3, 11):
         sys.exit(
@@ -119,7 +120,7 @@ def check_machine(new: bool) -> None:
         from ensurepip import version  # noqa: F401
     except ImportError as error:
         sys.exit(
-            f'error: {sys.executable} cannot make virtual environments ({error}).'
+            f'error: {sys.executable} cannot create virtual environments ({error}).'
             ' Remedy: install its venv module (Debian, Ubuntu: apt install python3.11-venv)'
         )
     header = Path(sysconfig.get_path('include'), 'Python.h')
@@ -128,7 +129,7 @@ def check_machine(new: bool) -> None:
             f'error: mmcv is compiled here, and {header} is missing. Remedy: install the headers of'
             ' Python 3.11 (Debian, Ubuntu: apt install python3.11-dev; Fedora: python3.11-devel)'
         )
-    # torch's extension builder calls $CXX, or else c++.
+    # torch's extension builder calls $CXX, or c++ if that is not set.
     if not os.environ.get('CXX'):
         os.environ['CXX'] = next(filter(shutil.which, ('c++', 'g++', 'clang++')), 'c++')
     with tempfile.TemporaryDirectory() as folder:
@@ -142,20 +143,20 @@ def check_machine(new: bool) -> None:
             sys.exit(
                 f'error: the C++ compiler does not compile C++17: {shlex.join(command)}\n'
                 f'{getattr(error, "stderr", "") or error}\n'
-                'Remedy: install one (Debian, Ubuntu: apt install g++), or name it: CXX=...'
+                'Remedy: install g++ (Debian, Ubuntu: apt install g++), or name another: CXX=...'
             )
     free_gb = shutil.disk_usage(ROOT).free / 1e9
     if new and free_gb < DISK_GB:
         sys.exit(
-            f'error: .venv takes up to {DISK_GB} GB while it is made, and {ROOT} has'
-            f' {free_gb:.1f} GB free. Remedy: free some space, or clone onto another disk'
+            f'error: .venv takes up to {DISK_GB} GB while it is made, but {ROOT} has only'
+            f' {free_gb:.1f} GB free. Remedy: free some space, or clone to another disk'
         )
 
 
 def venv_works() -> bool:
-    """Whether `.venv` has a Python 3.11 that runs, and all of pip."""
+    """Return whether `.venv` has a Python 3.11 that runs and a complete pip."""
     test = (
-        # A package's RECORD, the list of its files, is written last.
+        # RECORD, the list of a package's files, is written last.
         'import importlib.metadata as m, sys;'
         "sys.exit(sys.version_info[:2] != (3, 11) or not m.files('pip'))"
     )
@@ -166,9 +167,9 @@ def venv_works() -> bool:
 
 
 def forget_half_installed() -> None:
-    """Remove what a killed pip leaves, so that the next one installs those packages again.
+    """Remove what an interrupted pip left, so that the next one installs those packages again.
 
-    pip takes a package for installed once its `dist-info` is there, but writes RECORD last.
+    pip considers a package installed once its `dist-info` exists, but writes RECORD last.
     """
     for site_packages in VENV.glob('lib/python*/site-packages'):
         for info in site_packages.glob('*.dist-info'):
@@ -179,11 +180,11 @@ def forget_half_installed() -> None:
 
 
 def mmcv_wheel(requirement: str, ops: str) -> Path:
-    """Find the compiled mmcv in the user's cache, or compile it into there.
+    """Return the compiled mmcv from the user's cache; compile it first if it is not there.
 
     Args:
-        requirement: The pinned requirement; its package has no wheel to download.
-        ops: 'cpu' or 'cuda': what its operators are compiled for.
+        requirement: The pinned requirement. There is no wheel of this package to download.
+        ops: What its operators are compiled for, 'cpu' or 'cuda'.
     """
     query = 'import torch; print(torch.__version__)'
     torch = subprocess.run([PYTHON, '-c', query], check=True, capture_output=True, text=True)
@@ -197,21 +198,21 @@ def mmcv_wheel(requirement: str, ops: str) -> Path:
     env = {**os.environ, 'MMCV_WITH_OPS': '1', 'FORCE_CUDA': str(int(ops == 'cuda'))}
     cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
     env.setdefault('MAX_JOBS', str(cores))
-    # ninja and the compilers are asked for by name.
+    # ninja and the compilers are called by name.
     env['PATH'] = f'{PYTHON.parent}{os.pathsep}{env["PATH"]}'
-    # No debug symbols, which nobody reads and which make the compiler slower and the wheel bigger.
+    # Nobody reads debug symbols, and they make the compiler slower and the wheel bigger.
     env['CFLAGS'] = f'{env.get("CFLAGS", "")} -g0'
     if ops == 'cpu':
-        # mmcv compiles for CUDA wherever torch sees a GPU, and fails there without the toolkit.
+        # mmcv compiles for CUDA wherever torch sees a GPU, and fails without the toolkit.
         env['CUDA_VISIBLE_DEVICES'] = ''
     print(
         f'      compile it: about 10 minutes on 2 cores (MAX_JOBS={env["MAX_JOBS"]}), once for all'
-        f' checkouts: the wheel is kept in {folder}',
+        f' checkouts, since the wheel is kept in {folder}',
         flush=True,
     )
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as build:
-        # Without pip's own cache, which does not know for which torch a wheel was compiled.
+        # pip's own cache does not know for which torch a wheel was compiled.
         run(
             *(*PIP, 'wheel', '--no-deps', '--no-build-isolation', '--no-cache-dir', '--verbose'),
             *('--wheel-dir', build, requirement),
@@ -219,36 +220,36 @@ def mmcv_wheel(requirement: str, ops: str) -> Path:
             env=env,
         )
         (wheel,) = Path(build).glob('*.whl')
-        # A wheel is in the cache whole or not at all.
+        # Moved as one: a wheel in the cache is always whole.
         return wheel.rename(folder / wheel.name)
 
 
 def check_environment() -> None:
-    """Try the compiled packages, and ask pip whether the pinned versions fit each other."""
+    """Try the compiled packages, and ask pip whether the pinned versions are compatible."""
     result = subprocess.run([PYTHON, '-c', SELF_TEST], capture_output=True, text=True)
     if result.returncode:
         sys.exit(
             f'{result.stderr}\nerror: the new environment does not work, see above. Remedy: make'
-            f' clean setup; if that does not help, remove {CACHE}, to compile mmcv again'
+            f' clean setup; if that does not help, remove {CACHE} so that mmcv is compiled again'
         )
     print(result.stdout, end='')
     result = subprocess.run([*PIP, 'check'], capture_output=True, text=True)
     complaints = [line for line in result.stdout.splitlines() if not TOLERATED.search(line)]
     if result.returncode and complaints:
         sys.exit(
-            'error: pip check finds packages that do not fit each other:\n'
+            'error: pip check finds packages that are not compatible:\n'
             + '\n'.join(complaints)
-            + '\nRemedy: make clean setup; if they are still there, correct requirements/lock.txt'
+            + '\nRemedy: make clean setup; if that does not help, correct requirements/lock.txt'
         )
 
 
 def run(*command: str, shows: str = '$^', env: dict[str, str] | None = None) -> None:
-    """Run a command, log what it prints, and show how far it is.
+    """Run a command, log what it prints, and show its progress.
 
     Args:
         command: The program and its arguments.
-        shows: The part of its output that tells how far it is, as a regular expression.
-        env: Its environment.
+        shows: A regular expression for the part of its output that tells the progress.
+        env: The environment of the command.
     """
     start = shown = time.monotonic()
     line_end = ''
@@ -267,7 +268,7 @@ def run(*command: str, shows: str = '$^', env: dict[str, str] | None = None) -> 
             log.write(line)
             match = re.search(shows, line)
             now = time.monotonic()
-            # One line that changes in a terminal, a line now and then elsewhere.
+            # In a terminal one line that changes, elsewhere a new line now and then.
             if match and (sys.stdout.isatty() or now - shown > 15):
                 shown = now
                 minutes, seconds = divmod(int(now - start), 60)
@@ -283,8 +284,8 @@ def run(*command: str, shows: str = '$^', env: dict[str, str] | None = None) -> 
         tail = LOG.read_text().splitlines()[-30:]
         sys.exit(
             '\n'.join(tail)
-            + f'\nerror: {shlex.join(command[:5])} ... failed; all it printed is in {LOG}.'
-            ' Remedy: see above, then run the same command again: it goes on from here'
+            + f'\nerror: {shlex.join(command[:5])} ... failed; its whole output is in {LOG}.'
+            ' Remedy: see above, then run the same command again; it continues from here'
         )
 
 
@@ -293,4 +294,4 @@ if __name__ == '__main__':
     try:
         main()
     except KeyboardInterrupt:
-        sys.exit('\nInterrupted: the same command goes on from here')
+        sys.exit('\nInterrupted: the same command continues from here')

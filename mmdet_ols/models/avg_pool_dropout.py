@@ -1,4 +1,4 @@
-"""What some classifiers have between their last map and the linear layer."""
+"""A neck for classifiers that drop features before their linear layer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Multi-scale training: every few iterations another size, the same for a whole batch."""
+"""Multi-scale training: a new image size every few iterations, the same for a whole batch."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ class BatchRandomScale(nn.Module):
     The training process draws the size, so that it can change every few iterations; transforms
     in data loader workers can only draw one per image. MMDetection's `BatchSyncRandomResize` is
     for square batches and stretches others; here one factor scales both sides, and the batch is
-    padded to whole strides. The size depends on the iteration and the run's seed alone: all
-    processes agree without a word (unless `randomness.diff_rank_seed` gives each its own seed), and
-    a resumed run goes on as if it had not been interrupted.
+    padded to whole strides. The size depends only on the iteration and the run's seed, so all
+    processes agree without communicating (unless `randomness.diff_rank_seed` gives each its own
+    seed), and a resumed run continues as if it had not been interrupted.
 
     Args:
-        sizes: Lengths of the batch's longer side to draw from, in pixels; each is as likely as
-            any other. Load the images at the largest one.
-        interval: Number of iterations that a size is kept.
-        size_divisor: Both sides of a batch are padded to multiples of it, at the right and the
-            bottom; the detector's largest stride.
+        sizes: Lengths of the batch's longer side to draw from, in pixels, all equally likely.
+            Load the images at the largest one.
+        interval: For how many iterations a size is kept.
+        size_divisor: The detector's largest stride. Both sides of a batch are padded to multiples
+            of it, at the right and at the bottom.
         pad_value: What to pad with: the preprocessor's `pad_value`.
 
     Raises:
@@ -68,7 +68,7 @@ class BatchRandomScale(nn.Module):
         return self.sizes[generator.integers(len(self.sizes))]
 
     def forward(self, inputs: Tensor, data_samples: list[Any]) -> tuple[Tensor, list[Any]]:
-        """Scale the images, their boxes and what is recorded about their shapes.
+        """Scale the images, their boxes and the shapes recorded in their data samples.
 
         Args:
             inputs: Normalised, padded images of shape (N, C, H, W).
@@ -78,7 +78,7 @@ class BatchRandomScale(nn.Module):
             The images and the data samples.
 
         Raises:
-            ValueError: There are masks or segmentation maps, which are not scaled.
+            ValueError: A sample has masks or segmentation maps, which cannot be scaled here.
         """
         height, width = inputs.shape[-2:]
         factor = self.current_size() / max(height, width)
@@ -86,7 +86,11 @@ class BatchRandomScale(nn.Module):
         inputs = self._scale(inputs, factor, shape)
         for sample in data_samples:
             if 'gt_sem_seg' in sample or 'masks' in sample.gt_instances:
-                raise ValueError('BatchRandomScale scales images and boxes, but no masks or maps.')
+                raise ValueError(
+                    '`data_samples` hold masks or segmentation maps, but BatchRandomScale can '
+                    'scale only images and boxes. Remedy: remove it from `batch_augments` of the '
+                    'data preprocessor.'
+                )
             image = tuple(round(side * factor) for side in sample.img_shape)
             sample.set_metainfo(
                 dict(
@@ -111,8 +115,8 @@ class BatchRandomScale(nn.Module):
     def _scale(self, inputs: Tensor, factor: float, shape: tuple[int, int]) -> Tensor:
         height, width = inputs.shape[-2:]
         if factor != 1:
-            # Padded before they are scaled: asked for a size rather than for a factor, torch
-            # would stretch the images a little to fill whole pixels.
+            # Pad before scaling: if torch is given a size rather than a factor, it stretches the
+            # images slightly to fill whole pixels.
             before = [math.ceil(side / factor) + 1 for side in shape]
             inputs = F.pad(
                 inputs, (0, before[1] - width, 0, before[0] - height), value=self.pad_value

@@ -1,4 +1,4 @@
-"""Residual networks for images of 32x32 pixels: three stages, the last with maps of 8x8."""
+"""Residual networks for images of 32x32 pixels, with three stages and a last map of 8x8."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _conv_bn(
 
 
 class _ResidualBlock(nn.Module):
-    """Convolutions with batch norm, a shortcut around them, and a ReLU after their sum."""
+    """Convolutions with batch norm and a shortcut around them; a ReLU follows their sum."""
 
     def __init__(self, in_channels: int, layers: Layers, stride: int, groups: int) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class _ResidualBlock(nn.Module):
 
 
 class _CIFARBackbone(BaseModule):
-    """A stem at full resolution, and three stages of as many blocks each.
+    """A stem at full resolution, and three stages with the same number of blocks.
 
     Args:
         depth: Number of layers with weights on the longest path, the classifier included.
@@ -79,7 +79,7 @@ class _CIFARBackbone(BaseModule):
             )
         if not out_indices or not set(out_indices) <= set(range(len(stages))):
             raise ValueError(
-                f'`out_indices` must be of the stages {list(range(len(stages)))}, '
+                f'`out_indices` must be one or more of the stages {list(range(len(stages)))}, '
                 f'but got {out_indices!r}.'
             )
         self.out_indices = tuple(out_indices)
@@ -95,7 +95,7 @@ class _CIFARBackbone(BaseModule):
             self.stages.append(stage)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """The maps of the stages in `out_indices`, for images of shape (N, 3, H, W)."""
+        """Return the maps of the stages in `out_indices` for images of shape (N, 3, H, W)."""
         x = self.stem(x)
         maps = []
         for index, stage in enumerate(self.stages):
@@ -111,10 +111,10 @@ class CIFARResNet(_CIFARBackbone):
 
     For MMPretrain's `ImageClassifier` with `GlobalAveragePooling` and a head of 256 input channels
     (`4 * 4 * base_channels`), or of 64 with basic blocks. The paper names ResNet-29, 56, 74 and
-    110 and not their block. Bottlenecks are the default because only they can be 29 layers deep,
-    and because the authors' program uses them unless told otherwise; whether they did for 56, 74
-    and 110 is not known. Shortcuts between different shapes are 1x1 convolutions, as there, where
-    the first of these networks (https://arxiv.org/abs/1512.03385, section 4.2) had none.
+    110 but not their block. Bottlenecks are the default because only they can be 29 layers deep,
+    and because the authors' program uses them unless told otherwise; whether it was told otherwise
+    for 56, 74 and 110 is not known. Shortcuts between different shapes are 1x1 convolutions, as in
+    that program; the original networks (https://arxiv.org/abs/1512.03385, section 4.2) had none.
 
     Args:
         depth: Number of layers: 9n + 2 with bottlenecks, 6n + 2 with basic blocks.
@@ -122,8 +122,8 @@ class CIFARResNet(_CIFARBackbone):
             (two 3x3 convolutions).
         base_channels: Channels of the stem and of the first stage's 3x3 convolutions.
         out_indices: Stages to return the maps of, 0 to 2.
-        init_cfg: MMEngine's configuration of the initial weights; without it, convolutions are
-            drawn as He et al. do (https://arxiv.org/abs/1502.01852, by their output channels).
+        init_cfg: MMEngine's configuration of the initial weights; without it, convolutions start
+            as He et al. draw them (https://arxiv.org/abs/1502.01852, by their output channels).
 
     Raises:
         ValueError: No network has this depth, or the block or a stage does not exist.
@@ -154,9 +154,9 @@ class CIFARResNet(_CIFARBackbone):
 class CIFARResNeXt(_CIFARBackbone):
     """The ResNeXt of three stages for CIFAR; its last map has 1024 channels (29-2x64d, 29-32x4d).
 
-    Unlike the first of these networks (https://arxiv.org/abs/1611.05431) it begins with a 1x1
-    convolution, and its blocks widen their 3x3 convolutions twice, not four times: what the
-    authors of online label smoothing trained. As there, weights start as PyTorch draws them.
+    Unlike the original (https://arxiv.org/abs/1611.05431) it begins with a 1x1 convolution, and
+    its blocks widen their 3x3 convolutions by two, not by four: this is what the authors of online
+    label smoothing trained. As in their code, weights start as PyTorch draws them.
 
     Args:
         depth: Number of layers, 9n + 2.

@@ -1,4 +1,4 @@
-"""Self-attention networks, which weigh a pixel's neighbours by its content."""
+"""Self-attention networks, which weight a pixel's neighbours by their content."""
 
 from __future__ import annotations
 
@@ -16,22 +16,25 @@ _BLOCKS = {10: (2, 1, 2, 4, 1), 15: (3, 2, 3, 5, 2), 19: (3, 3, 4, 6, 3)}
 
 
 def _neighbours(x: Tensor, size: int) -> Tensor:
-    """The `size` x `size` pixels around each, (N, C, size * size, H * W); borders reflect."""
+    """Return the `size` x `size` pixels around each pixel, as (N, C, size * size, H * W).
+
+    The borders are reflected.
+    """
     windows = F.unfold(F.pad(x, [size // 2] * 4, mode='reflect'), size)
     return windows.unflatten(1, (x.shape[1], size * size))
 
 
 class SelfAttention(nn.Module):
-    """A weighted sum of each pixel's neighbours, with weights made from the pixels.
+    """A weighted sum of each pixel's neighbours, with weights computed from the pixels.
 
     Args:
         in_channels: Number of input channels.
-        relation_channels: Channels of the maps that the weights are made from.
+        relation_channels: Channels of the maps that the weights are computed from.
         out_channels: Number of output channels.
         size: Side of the neighbourhood in pixels, odd.
-        form: 'pairwise': a neighbour's weight comes from its difference to the pixel, in content
-            and position, and the weights sum to one; 'patchwise': all weights of a neighbourhood
-            come from all of its pixels at once.
+        form: 'pairwise': a neighbour's weight depends on its difference to the pixel, in content
+            and position, and the weights sum to one. 'patchwise': all weights of a neighbourhood
+            are computed from all of its pixels at once.
         share: Number of output channels that share one weight.
     """
 
@@ -70,7 +73,7 @@ class SelfAttention(nn.Module):
         return self._aggregate(self.conv3(x), self._attention(x))
 
     def _attention(self, x: Tensor) -> Tensor:
-        """The weights, (N, C / share, size * size, H * W)."""
+        """Compute the weights, (N, C / share, size * size, H * W)."""
         pixels = self.conv1(x).flatten(2).unsqueeze(2)
         neighbours = _neighbours(self.conv2(x), self.size)
         if self.form == 'patchwise':
@@ -82,14 +85,14 @@ class SelfAttention(nn.Module):
         return self.conv_w(relations).softmax(2)
 
     def _aggregate(self, values: Tensor, attention: Tensor) -> Tensor:
-        """Sum the neighbours' values; channel c has the weights c modulo their number."""
+        """Sum the neighbours' values; channel c uses the weights c modulo their number."""
         height, width = values.shape[-2:]
         padded = F.pad(values, [self.size // 2] * 4, mode='reflect')
         padded = padded.unflatten(1, (-1, self.weights))
         attention = attention.unflatten(3, (height, width)).unflatten(2, (self.size, self.size))
         total = torch.zeros_like(values).unflatten(1, (-1, self.weights))
-        # Row by row, and from views: all neighbours of all pixels at once would take up to 49
-        # times the memory of the map, and autograd would keep them.
+        # Row by row and on views: all neighbours of all pixels at once would take up to 49 times
+        # the memory of the map, and autograd would keep them.
         for row, weights in enumerate(attention.unbind(2)):
             neighbours = padded[:, :, :, row : row + height].unfold(4, self.size, 1)
             total = total + (neighbours * weights.movedim(2, -1).unsqueeze(1)).sum(-1)
@@ -97,7 +100,7 @@ class SelfAttention(nn.Module):
 
 
 def _positions(x: Tensor) -> Tensor:
-    """Each pixel's column and row, from -1 to 1, of shape (1, 2, H, W)."""
+    """Return each pixel's column and row, from -1 to 1, in shape (1, 2, H, W)."""
     height, width = x.shape[-2:]
     rows = torch.linspace(-1, 1, height, dtype=x.dtype, device=x.device)
     columns = torch.linspace(-1, 1, width, dtype=x.dtype, device=x.device)
@@ -105,7 +108,7 @@ def _positions(x: Tensor) -> Tensor:
 
 
 class _SelfAttentionBlock(nn.Module):
-    """Self-attention within a quarter of the channels, around it a shortcut; ReLU comes first."""
+    """Self-attention in a quarter of the channels with a shortcut around it; ReLU comes first."""
 
     def __init__(self, channels: int, size: int, form: str) -> None:
         super().__init__()
@@ -123,17 +126,17 @@ class SAN(BaseModule):
     """The self-attention network of Zhao et al. (https://arxiv.org/abs/2004.13621).
 
     For MMPretrain's `ImageClassifier` with `GlobalAveragePooling` and a head of 2048 input
-    channels. Beside 1x1 convolutions all of its layers are self-attention, over 3x3 pixels in the
-    first stage and 7x7 in the others. It runs wherever PyTorch does, and the authors' checkpoints,
-    made with kernels of their own, can be loaded: the names of the parameters are the same.
+    channels. All layers except the 1x1 convolutions are self-attention, over 3x3 pixels in the
+    first stage and 7x7 in the others. It runs wherever PyTorch does, and it loads the checkpoints
+    that the authors made with their own kernels: the parameters have the same names.
 
     Args:
         depth: Number of self-attention layers: 10, 15 or 19.
         form: 'pairwise' or 'patchwise', see `SelfAttention`. The paper on online label smoothing
-            does not say which one it took; the default is the first that its authors name. SAN-15
-            has 14.1 M or 16.2 M parameters, for ImageNet.
+            does not say which one it used; the default is the one that the authors of SAN name
+            first. For ImageNet, SAN-15 has 14.1 M or 16.2 M parameters.
         out_indices: Stages to return the maps of, 0 to 4.
-        init_cfg: MMEngine's configuration of the initial weights; without it they are as PyTorch
+        init_cfg: MMEngine's configuration of the initial weights; without it they start as PyTorch
             draws them, as in the authors' program.
 
     Raises:
@@ -155,7 +158,7 @@ class SAN(BaseModule):
         stages = len(_BLOCKS[depth])
         if not out_indices or not set(out_indices) <= set(range(stages)):
             raise ValueError(
-                f'`out_indices` must be of the stages {list(range(stages))}, '
+                f'`out_indices` must be one or more of the stages {list(range(stages))}, '
                 f'but got {out_indices!r}.'
             )
         self.out_indices = tuple(out_indices)
@@ -170,15 +173,15 @@ class SAN(BaseModule):
             before = channels
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """The maps of the stages in `out_indices`, for images of shape (N, 3, H, W).
+        """Return the maps of the stages in `out_indices` for images of shape (N, 3, H, W).
 
         Raises:
             ValueError: The images are so small that a neighbourhood exceeds the last map.
         """
         if min(x.shape[-2:]) < 128:
             raise ValueError(
-                'SAN needs images of 128 pixels or more a side (the last of its maps, a 32nd of '
-                f'that, must be wider than 3), but got {tuple(x.shape[-2:])}. Remedy: resize them.'
+                'SAN needs images of at least 128 x 128 pixels (its last map is 32 times smaller '
+                f'and must be wider than 3), but got {tuple(x.shape[-2:])}. Remedy: resize them.'
             )
         x = F.relu(self.bn_in(self.conv_in(x)))
         maps = []

@@ -206,5 +206,5 @@ def test_bad_arguments_are_named(change, message):
 def test_masks_are_refused(progress):
     record = sample((64, 64), [0.0, 0, 9, 9])
     record.gt_instances.masks = []
-    with pytest.raises(ValueError, match='no masks'):
+    with pytest.raises(ValueError, match='only images and boxes'):
         BatchRandomScale([64])(torch.zeros(1, 3, 64, 64), [record])

@@ -218,5 +218,5 @@ def test_bad_arguments_are_named(arguments, message):
 
 
 def test_small_images_are_refused():
-    with pytest.raises(ValueError, match=r'128 pixels or more.*but got \(127, 200\)'):
+    with pytest.raises(ValueError, match=r'at least 128 x 128 pixels.*but got \(127, 200\)'):
         SAN(10)(torch.zeros(1, 3, 127, 200))

@@ -1,0 +1,213 @@
+"""The pages: what they link to and name exists, what they show runs, and nothing is left out."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import inspect
+import itertools
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import mmdet_ols
+from mmdet_ols import losses
+from mmdet_ols.engine import hooks
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', *sorted(ROOT.glob('docs/**/*.md'))]
+TEXTS = {str(path.relative_to(ROOT)): path.read_text(encoding='utf-8') for path in PAGES}
+FENCE = re.compile(r'^( *)```(\w*)\n(.*?)^\1```$', re.MULTILINE | re.DOTALL)
+#: A path of this repository in a page; `{a,b}` and `*` stand for several.
+PATHS = re.compile(
+    r'(?<![\w./-])(?:configs|tools|benchmarks|mmdet_ols|tests|requirements|docs)/[\w./{},*-]*'
+)
+
+pages = pytest.mark.parametrize('page', TEXTS)
+
+
+def blocks(page: str, language: str) -> list[str]:
+    """The code blocks of a page, without the indentation of the list that they may be in."""
+    return [
+        inspect.cleandoc(f'\n{code}') for _, name, code in FENCE.findall(TEXTS[page])
+        if name == language
+    ]  # fmt: skip
+
+
+def anchors(path: Path) -> set[str]:
+    """The headings of a page, as code hosts and MkDocs turn them into anchors."""
+    text = FENCE.sub('', path.read_text(encoding='utf-8'))
+    titles = re.findall(r'^#+ (.+)$', text, re.MULTILINE)
+    return {re.sub(r'[^\w -]', '', title.lower()).replace(' ', '-') for title in titles}
+
+
+def without_braces(path: str) -> list[str]:
+    """As a shell does it: `{a,b}.py` are `a.py` and `b.py`."""
+    parts = re.split(r'\{([^}]*)\}', path)
+    choices = [part.split(',') if index % 2 else [part] for index, part in enumerate(parts)]
+    return [''.join(choice) for choice in itertools.product(*choices)]
+
+
+@pytest.mark.parametrize(
+    'path, expected',
+    [
+        ('configs/a.py', ['configs/a.py']),
+        ('configs/{a,b}_{c,d}.py', [f'configs/{name}.py' for name in ('a_c', 'a_d', 'b_c', 'b_d')]),
+    ],
+)
+def test_braces_are_expanded(path, expected):
+    assert without_braces(path) == expected
+
+
+@pages
+def test_links_lead_somewhere(page):
+    folder = (ROOT / page).parent
+    for link in re.findall(r'\]\(([^)\s]+)\)', FENCE.sub('', TEXTS[page])):
+        if re.match(r'(https?|mailto):', link):
+            continue
+        name, _, anchor = link.partition('#')
+        target = folder / name if name else ROOT / page
+        assert target.exists(), f'{page} links to {link}'
+        if anchor:
+            assert anchor in anchors(target), f'{page} links to {link}'
+
+
+@pages
+def test_named_files_exist(page):
+    written = re.compile(r'--(?:out|work-dir) \S+')  # by the command that names it
+    for match in PATHS.findall(written.sub('', TEXTS[page])):
+        for path in without_braces(match.rstrip('.,')):
+            found = list(ROOT.glob(path.rstrip('/'))) if '*' in path else [ROOT / path]
+            assert found and all(file.exists() for file in found), f'{page} names {path}'
+
+
+def test_the_readme_is_a_front_door():
+    assert len(TEXTS['README.md'].splitlines()) <= 150
+
+
+@pages
+def test_python_compiles(page):
+    for code in blocks(page, 'python'):
+        ast.parse(code)
+
+
+@pages
+def test_commands_name_options_that_the_tools_have(page):
+    source = ''.join(path.read_text() for path in (ROOT / 'mmdet_ols/cli').rglob('*.py'))
+    known = set(re.findall(r"'(--[a-z-]+)'", source)) | {'--help'}
+    for block in blocks(page, 'bash'):
+        for command in block.replace('\\\n', ' ').splitlines():
+            if re.match(r'(python )?tools/(?!setup)|mmdet-ols|tools/dist', command):
+                options = re.findall(r'(?<=\s)--[a-z-]+', command.partition(' # ')[0])
+                assert set(options) <= known, command
+
+
+def config_blocks() -> list[str]:
+    """The blocks that a config could consist of: nothing but entries, without placeholders."""
+    found = [code for page in TEXTS for code in blocks(page, 'python')]
+    return [
+        code for code in found
+        if all(isinstance(node, ast.Assign) for node in ast.parse(code).body)
+        and '...' not in code and 'config_path' not in code and 'apply_method' not in code
+    ]  # fmt: skip
+
+
+def typed_nodes(node):
+    """Every dict with a `type` in a config, the inner ones first."""
+    children = node.values() if isinstance(node, dict) else node
+    if isinstance(node, (dict, list, tuple)):
+        for child in children:
+            yield from typed_nodes(child)
+    if isinstance(node, dict) and 'type' in node:
+        yield node
+
+
+@pytest.mark.parametrize('code', config_blocks())
+def test_config_entries_can_be_built(code):
+    from mmengine.config import Config
+    from mmengine.registry import DATASETS, FUNCTIONS, HOOKS, METRICS, MODELS, TRANSFORMS
+    from mmpretrain.utils import register_all_modules
+
+    register_all_modules(init_default_scope=False)
+    registries = {DATASETS: 'mmpretrain', FUNCTIONS: '', HOOKS: '', METRICS: 'mmpretrain'}
+    registries |= {MODELS: 'mmpretrain', TRANSFORMS: 'mmpretrain'}
+    for node in typed_nodes(Config.fromstring(code, '.py').to_dict()):
+        name = node['type']
+        scoped = [name, f'mmpretrain.{name}', f'mmdet.{name}']
+        known = any(registry.get(key) for registry in registries for key in scoped)
+        assert known or name == 'DefaultSampler', name
+        if name in losses.__all__:
+            MODELS.build({key: value for key, value in node.items() if key != '_delete_'})
+
+
+@pytest.mark.parametrize('page', ['README.md', 'docs/plain_pytorch.md'])
+def test_the_plain_pytorch_loop_runs(page):
+    (code,) = (code for code in blocks(page, 'python') if 'for epoch in' in code)
+    model = nn.Linear(5, 100)
+    images, labels = torch.randn(8, 5), torch.randint(100, (8,))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    # So that there is something to learn from: one sample is classified correctly.
+    labels[0] = model(images[:1]).argmax()
+    names = dict(
+        model=model, epochs=2, loader=[(images, labels)], optimizer=optimizer,
+        validate=lambda *_: None,
+    )  # fmt: skip
+    exec(code, names)
+    start = mmdet_ols.OLSLoss(num_classes=100).soft_labels
+    assert not torch.equal(names['criterion'].soft_labels, start)
+    assert not names['criterion'].training
+
+
+@pytest.mark.parametrize('name', losses.__all__)
+def test_the_reference_has_every_loss_and_option(name):
+    page = TEXTS['docs/losses.md']
+    assert f'`{name}`' in page
+    missing = [
+        option for option in inspect.signature(getattr(losses, name)).parameters
+        if f'`{option}`' not in page and option not in ('options', 'others')
+    ]  # fmt: skip
+    assert not missing
+
+
+def test_the_reference_has_every_method_and_option():
+    from mmdet_ols.methods import METHODS
+
+    rows = dict(re.findall(r'^\| `(\w+)` \|(.*)$', TEXTS['docs/methods.md'], re.MULTILINE))
+    assert rows.keys() == METHODS.keys()
+    for name, method in METHODS.items():
+        assert [option for option in method.options if f'`{option}`' not in rows[name]] == []
+
+
+def test_the_reference_has_every_option_of_the_hook():
+    page = TEXTS['docs/losses.md'].partition('## OLSHook')[2]
+    options = inspect.signature(hooks.OLSHook).parameters
+    assert [option for option in options if f'`{option}`' not in page] == []
+
+
+def test_every_public_name_is_on_a_page():
+    text = ''.join(TEXTS.values())
+    public = set(mmdet_ols.__all__) - {'__version__'}
+    assert {name for name in public if not re.search(rf'\b{name}\b', text)} == set()
+
+
+def test_the_site_loads_nothing_remote(tmp_path):
+    """What `make docs` refuses: scripts, styles and pictures from elsewhere, but not links."""
+    spec = importlib.util.spec_from_file_location('offline', ROOT / 'docs/extensions/offline.py')
+    offline = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(offline)
+    page = '<a href="https://a.org">a</a><img src="b.png"><link rel="stylesheet" href="c.css">'
+    (tmp_path / 'good.html').write_text(page)
+    (tmp_path / 'c.css').write_text('body { background: url(data:image/png;base64,AAAA) }')
+    assert offline.remote_resources(tmp_path) == {}
+    (tmp_path / 'bad.html').write_text(
+        '<script src="https://b.org/s.js"></script><img src="//c.org/i.png">'
+        '<p style="background: url(http://d.org/p.png)">'
+    )
+    (tmp_path / 'd.css').write_text('@import "https://e.org/f.css";')
+    assert offline.remote_resources(tmp_path) == {
+        'bad.html': ['https://b.org/s.js', '//c.org/i.png', 'http://d.org/p.png'],
+        'd.css': ['https://e.org/f.css'],
+    }
