@@ -97,8 +97,8 @@ def instructions(name: str, data_root: str) -> str:
     held = ', or '.join(', '.join(paths) for paths in layouts)
     return (
         f'Download {archives} from {page} and unpack, so that {_absolute(data_root)} holds {held}.'
-        f'{note} Another place is named by the environment variable DATA_ROOT (in the configs of '
-        'mmdet_ols) or by data_root=... of the data sets in --cfg-options.'
+        f'{note} To name another place: --data-root PATH, or data_root=... of the data sets in '
+        '--cfg-options.'
     )
 
 

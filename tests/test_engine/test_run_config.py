@@ -100,21 +100,3 @@ def test_options_that_the_config_cannot_serve():
         run_config.use_visualization(Config(dict(default_hooks={})), True, None, 1.0)
     with pytest.raises(argparse.ArgumentTypeError, match=r'\.pkl.*got out\.json'):
         pickle_file('out.json')
-
-
-@pytest.mark.parametrize(
-    ('variable', 'value', 'error', 'message'),
-    [
-        ('NETWORK', 'foo', FileNotFoundError, r'foo_cifar\.py does not exist.*resnet29_cifar\.py'),
-        ('NOISE_RATE', '2', ValueError, 'NOISE_RATE must be a share from 0 to 1, but is 2'),
-    ],
-)
-def test_a_variable_that_chooses_no_cell(variable, value, error, message, monkeypatch):
-    monkeypatch.setenv(variable, value)
-    monkeypatch.setenv('LOCAL_RANK', '0')  # which reading a config sets for good
-    args = argparse.Namespace(
-        config=config_path('cifar10/hard.py'), local_rank=0, trust_checkpoint=False,
-        launcher='none', cfg_options=None,
-    )  # fmt: skip
-    with pytest.raises(error, match=message):
-        run_config.read_config(args)
