@@ -49,7 +49,11 @@ setup(
     # Outside the package, whose import takes seconds: `mmdet-ols --help` answers at once.
     py_modules=['mmdet_ols_command'],
     entry_points={'console_scripts': ['mmdet-ols = mmdet_ols_command:main']},
-    package_data={'mmdet_ols.analysis.report': ['report.html'], 'mmdet_ols.core': ['*.cpp']},
+    package_data={
+        'mmdet_ols.analysis.report': ['report.html'],
+        'mmdet_ols.core': ['*.cpp'],
+        'mmdet_ols.paper': ['*.csv'],
+    },
     python_requires='>=3.9',
     install_requires=['torch>=2.1'],
     extras_require={

@@ -1,6 +1,6 @@
-"""Online label smoothing on the demo data (`python tools/make_demo_data.py`), on a CPU in minutes.
+"""Online label smoothing on the demo data (`python tools/make_demo_data.py`), in minutes on a CPU.
 
-Small images, random weights, and a short schedule with a learning rate that suits it.
+Images are small, weights are random, and a short schedule has a learning rate that suits it.
 """
 
 _base_ = '_base_/yolo_mobilenetv2.py'
@@ -13,8 +13,16 @@ model = dict(
     backbone=dict(init_cfg=None),
     bbox_head=dict(
         num_classes=len(classes),
-        loss_cls=dict(type='OLSLoss', num_classes=len(classes), sigmoid_reading='softmax'),
-        # Objects here are 20 to 100 pixels wide; the default anchors are made for 416 pixels.
+        loss_cls=dict(
+            _delete_=True,
+            type='OLSLoss',
+            num_classes=len(classes),
+            use_sigmoid=True,
+            sigmoid_reading='softmax',
+            loss_weight=1.0,
+            reduction='sum',
+        ),
+        # Objects are 20 to 100 pixels wide here; the default anchors are made for 416 pixels.
         anchor_generator=dict(
             base_sizes=[
                 [(64, 64), (88, 72), (100, 100)],
@@ -65,7 +73,7 @@ val_dataloader = dict(
 )
 test_dataloader = val_dataloader
 
-channels_last = True  # convolutions on a CPU take two thirds of the time
+channels_last = True  # on a CPU, convolutions then take two thirds of the time
 max_epochs = 14
 randomness = dict(seed=0)
 train_cfg = dict(max_epochs=max_epochs, val_interval=7)

@@ -2,14 +2,18 @@
 
 _base_ = 'yolo_hard_own.py'
 
-# Weight, reduction and sigmoid scores are those of the loss that it takes the place of; how soft
-# labels are made of them is chosen as in yolo_ols_voc.py.
+# How soft labels are made of sigmoid scores is chosen as in yolo_ols_voc.py. The number of classes
+# is a placeholder, as in yolo_hard_own.py.
 model = dict(
     bbox_head=dict(
         loss_cls=dict(
+            _delete_=True,
             type='OLSLoss',
-            num_classes=_base_.model.bbox_head.num_classes,
+            num_classes=80,
+            use_sigmoid=True,
             sigmoid_reading='softmax',
+            loss_weight=1.0,
+            reduction='sum',
         )
     )
 )

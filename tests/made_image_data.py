@@ -9,6 +9,8 @@ import numpy as np
 from PIL import Image
 from scipy.io import savemat
 
+from mmdet_ols.datasets.tree import leaf_datasets
+
 CIFAR10 = (
     'airplane', 'automobile', 'bird', 'cat', 'deer', 'dog', 'frog', 'horse', 'ship', 'truck',
 )  # fmt: skip
@@ -119,6 +121,18 @@ def aircraft(root):
         lines(root / f'data/images_variant_{split}.txt', *rows)
 
 
+def moved(cfg, root):
+    """A classification config that reads its data from another folder."""
+    for split in ('train', 'val', 'test'):
+        for dataset in leaf_datasets(cfg[f'{split}_dataloader'].dataset):
+            dataset.data_root = str(root)
+        for metric in cfg.get(f'{split}_evaluator') or []:
+            if 'human' in metric:
+                metric.human = str(Path(root, 'meta/cifar10h-probs.npy'))
+    cfg.data_root = str(root)
+    return cfg
+
+
 #: What makes the data of each file in configs/_base_/datasets.
 MAKERS = {
     'cifar10': cifar10,
@@ -126,7 +140,6 @@ MAKERS = {
     'cifar100': cifar100,
     'cifar100_per_image': cifar100,
     'imagenet': imagenet,
-    'imagenet_cutout': imagenet,
     'cub': cub,
     'flowers': flowers,
     'flowers_1020': flowers,

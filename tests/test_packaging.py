@@ -18,6 +18,7 @@ import mmdet_ols
 ROOT = Path(__file__).resolve().parent.parent
 #: Compiled on the user's machine.
 FUSED = 'mmdet_ols/core/fused_cross_entropy.cpp'
+FIGURES = {'mmdet_ols/paper/results.csv', 'mmdet_ols/paper/cells.csv'}
 PIP = (sys.executable, '-m', 'pip', '--disable-pip-version-check')
 
 
@@ -83,7 +84,7 @@ def test_wheel_has_every_module_and_nothing_else_at_the_top(wheel, source):
         names = set(archive.namelist())
     modules = {p.relative_to(source).as_posix() for p in (source / 'mmdet_ols').rglob('*.py')}
     assert modules - names == set()
-    assert FUSED in names
+    assert {FUSED, *FIGURES} - names == set()
     tops = {name.split('/')[0] for name in names}
     assert tops == {'mmdet_ols', f'mmdet_ols-{mmdet_ols.__version__}.dist-info'}
 
@@ -94,7 +95,7 @@ def test_sdist_has_all_configs_and_tools(source, shipped, tmp_path):
     (path,) = tmp_path.glob('*.tar.gz')
     with tarfile.open(path) as archive:
         names = {name.partition('/')[2] for name in archive.getnames()}
-    assert (shipped | {'LICENSE', 'README.md', FUSED}) - names == set()
+    assert (shipped | {'LICENSE', 'README.md', FUSED, *FIGURES}) - names == set()
 
 
 def test_version_is_the_packages_own(metadata):

@@ -1,10 +1,13 @@
-"""What the YOLO configs share: YOLOv3 with MobileNetV2 on data in VOC's layout.
+"""What the YOLO configs share: YOLOv3 with MobileNetV2 for data in VOC's layout.
 
 The network, its losses, its assignment and its colour statistics are MMDetection's own.
 """
 
 _base_ = 'mmdet::yolo/yolov3_mobilenetv2_8xb24-ms-416-300e_coco.py'
-custom_imports = dict(imports=['mmdet_ols'], allow_failed_imports=False)
+# The second module registers BatchMeanYOLOV3Head, which needs MMDetection.
+custom_imports = dict(
+    imports=['mmdet_ols', 'mmdet_ols.models.yolo_head'], allow_failed_imports=False
+)
 
 image_size = (320, 320)
 train_pipeline = [
@@ -51,11 +54,11 @@ param_scheduler = [
     dict(type='CosineAnnealingLR', eta_min=4e-5, by_epoch=True, convert_to_iter_based=True),
 ]
 auto_scale_lr = dict(base_batch_size=8, enable=False)
-# The last epoch counts: choosing the best by its test mAP would report the test set's own choice.
+# The last epoch counts: the epoch with the best test mAP would be selected by the test set.
 default_hooks = dict(checkpoint=dict(max_keep_ckpts=3))
 
-# `tools/test.py --tta`: several sizes and their mirror images. The boxes of each view have been
-# through the head's own NMS; they are pooled and go through it once more.
+# `tools/test.py --tta` tests at several sizes and on their mirror images. The boxes of each view
+# have been through the head's own NMS; all of them are pooled and go through NMS once more.
 tta_model = dict(
     type='DetTTAModel',
     tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.45), max_per_img=100),

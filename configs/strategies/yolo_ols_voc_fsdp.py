@@ -1,14 +1,14 @@
-"""The VOC recipe with its weights and optimizer state divided over the GPUs (PyTorch's FSDP)."""
+"""The VOC recipe with its weights and optimizer state sharded over the GPUs (PyTorch's FSDP)."""
 
 _base_ = '../yolo_ols_voc.py'
 
 runner_type = 'FlexibleRunner'
 strategy = dict(
     type='FSDPStrategy',
-    # Whole checkpoints, which one process and the tools can read; 'local' writes one for each rank.
+    # One whole checkpoint, which one process and the tools can read; 'local' writes one per rank.
     state_dict_cfg='full',
-    # One unit for the whole model: an `auto_wrap_policy` must name parts that are called as
-    # modules (a backbone). Heads are not: MMEngine's detectors call their loss() and predict().
-    # With `mixed_precision`, leave `buffer_dtype` out: soft labels are buffers, and want float32.
+    # The whole model is one unit. An `auto_wrap_policy` must name parts that are called as modules,
+    # such as a backbone. Heads are not: MMDetection's detectors call their loss() and predict().
+    # With `mixed_precision`, leave `buffer_dtype` out: soft labels are buffers and need float32.
     model_wrapper=dict(type='MMFullyShardedDataParallel', use_orig_params=True),
 )

@@ -14,18 +14,23 @@ LAYOUT = """ROOT/
 
 
 class Annotation(NamedTuple):
-    """What one file holds: how many objects of each class, and how many boxes without an area."""
+    """What one file holds.
+
+    Attributes:
+        objects: How many objects there are of each class.
+        empty_boxes: How many boxes have no area.
+    """
 
     objects: Counter[str]
     empty_boxes: int
 
 
 def read_annotation(xml_path: str | Path) -> Annotation:
-    """Read an annotation file as far as it can be wrong.
+    """Read an annotation file, and check what can be wrong in it.
 
     Raises:
-        ValueError: The file is not what VOC calls an annotation; the message names it and the
-            first thing that is wrong with it.
+        ValueError: The file is not an annotation in VOC's format; the message names the file and
+            the first thing that is wrong in it.
     """
     try:
         root = ET.parse(xml_path).getroot()
@@ -44,12 +49,16 @@ def read_annotation(xml_path: str | Path) -> Annotation:
             )
         except ValueError as error:
             raise ValueError(f'The annotation file {xml_path}, object {number}: {error}') from error
-        empty_boxes += xmax <= xmin or ymax <= ymin
+        if xmax <= xmin or ymax <= ymin:
+            empty_boxes += 1
     return Annotation(objects, empty_boxes)
 
 
 def voc_classes(root: str | Path) -> tuple[str, ...]:
-    """The class names in all annotations of one folder in VOC's layout, in alphabetical order.
+    """Read the class names from all annotations of a folder in VOC's layout, in alphabetical order.
+
+    Args:
+        root: The folder that holds Annotations.
 
     Raises:
         FileNotFoundError: `root` holds no annotations.
@@ -57,10 +66,14 @@ def voc_classes(root: str | Path) -> tuple[str, ...]:
     """
     files = sorted(Path(root, 'Annotations').glob('*.xml'))
     if not files:
-        found = sorted(path.name for path in Path(root).glob('*'))[:10]
+        if Path(root).is_dir():
+            content = sorted(path.name for path in Path(root).glob('*'))[:10]
+            problem = f'{root} holds {content}.'
+        else:
+            problem = f'{root} does not exist.'
         raise FileNotFoundError(
             f'No annotations in {Path(root, "Annotations")}: expected this layout\n{LAYOUT}\n'
-            f'but {root} ' + (f'holds {found}.' if Path(root).is_dir() else 'does not exist.')
+            f'but {problem}'
         )
     names: set[str] = set()
     for path in files:

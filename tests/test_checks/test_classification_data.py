@@ -13,17 +13,17 @@ from mmpretrain.datasets import cifar
 from mmdet_ols import config_path
 from mmdet_ols.checks.data import check_datasets, fetch_datasets
 
-#: A config and its classes for each file in configs/_base_/datasets.
+#: The config of each kind of data.
 CONFIGS = {
-    'cifar10': ('cifar10/ls.py', 10),
-    'cifar10_folder': ('cifar10/ls.py', 10),
-    'cifar100': ('cifar100/ls.py', 100),
-    'imagenet': ('imagenet/ls.py', 1000),
-    'cub': ('fine_grained/ls.py', 200),
-    'flowers': ('fine_grained/ls.py', 102),
-    'cars': ('fine_grained/ls.py', 196),
-    'aircraft': ('fine_grained/ls.py', 90),
-    'aircraft_100': ('fine_grained/ls.py', 100),
+    'cifar10': 'cifar10/resnet29_cifar10.py',
+    'cifar10_folder': 'cifar10/resnet29_cifar10_folder.py',
+    'cifar100': 'cifar100/resnet34_cifar100.py',
+    'imagenet': 'imagenet/resnet50_imagenet.py',
+    'cub': 'fine_grained/resnet50_cub.py',
+    'flowers': 'fine_grained/resnet50_flowers.py',
+    'cars': 'fine_grained/resnet50_cars.py',
+    'aircraft': 'fine_grained/resnet50_aircraft.py',
+    'aircraft_100': 'fine_grained/resnet50_aircraft_100.py',
 }
 
 
@@ -36,10 +36,8 @@ def read(tmp_path, monkeypatch):
     root.mkdir()
 
     def make(data):
-        monkeypatch.setenv('DATA', data)
-        monkeypatch.setenv('DATA_ROOT', str(root))
         made_image_data.MAKERS[data](root)
-        cfg = Config.fromfile(config_path(CONFIGS[data][0]))
+        cfg = made_image_data.moved(Config.fromfile(config_path(CONFIGS[data])), root)
         # CIFAR-10H has a test of its own below.
         cfg.val_evaluator = cfg.test_evaluator = cfg.val_evaluator[:2]
         return cfg
@@ -56,9 +54,10 @@ def test_data_in_their_public_layout_pass(data, read):
 @pytest.mark.parametrize('data', [data for data in CONFIGS if data not in ('cifar10', 'cifar100')])
 def test_head_and_data_must_have_as_many_classes(data, read):
     cfg = read(data)
+    classes = cfg.model.head.num_classes
     cfg.model.head.num_classes = 7
     # Flowers-102 has no names of classes, only labels.
-    rule = 'be in \\[0, 6\\]' if data == 'flowers' else f'be the {CONFIGS[data][1]} classes'
+    rule = 'be in \\[0, 6\\]' if data == 'flowers' else f'be the {classes} classes'
     with pytest.raises(ValueError, match=rule):
         check_datasets(cfg)
 
@@ -143,12 +142,10 @@ def test_cifar_that_cannot_be_downloaded(read, monkeypatch):
     fetch_datasets(cfg)  # the first process does it for all
 
 
-def test_the_file_of_human_labels_is_looked_for(read, monkeypatch):
-    monkeypatch.setenv('CIFAR10H', str(read.root / 'absent.npy'))
+def test_the_file_of_human_labels_is_looked_for(read):
     cfg = read('cifar10')
-    cfg.val_evaluator = Config.fromfile(config_path('cifar10/ls.py')).val_evaluator
-    with pytest.raises(FileNotFoundError, match=r'there is no .*absent\.npy.*cifar-10h'):
+    plain = Config.fromfile(config_path(CONFIGS['cifar10']))
+    cfg.val_evaluator = made_image_data.moved(plain, read.root).val_evaluator
+    assert cfg.val_evaluator[2].human == str(read.root / 'meta/cifar10h-probs.npy')
+    with pytest.raises(FileNotFoundError, match=r'there is no .*cifar10h-probs\.npy.*cifar-10h'):
         check_datasets(cfg)
-    monkeypatch.delenv('CIFAR10H')  # then it lies beside the images
-    metric = Config.fromfile(config_path('cifar10/ls.py')).val_evaluator[2]
-    assert metric.human == str(read.root / 'meta/cifar10h-probs.npy')

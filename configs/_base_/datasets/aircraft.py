@@ -1,17 +1,13 @@
-"""FGVC Aircraft: 6,667 images to train, 3,333 to test.
+"""FGVC Aircraft: 6,667 training and 3,333 test images of the paper's 90 classes (Table V).
 
-The paper's 90 classes (Table V) came of cutting the 100 variants' names at the first space.
+They are the 100 variants with class names truncated at the first space.
 """
 
 _base_ = 'fine_grained.py'
 
+data_root = 'data/fgvc-aircraft-2013b'
+
 data_preprocessor = dict(num_classes=90)
-train_dataloader = dict(
-    dataset=dict(
-        type='FGVCAircraft90', data_root='{{$DATA_ROOT:data/fgvc-aircraft-2013b}}', split='trainval'
-    )
-)
-val_dataloader = dict(
-    dataset=dict(type='FGVCAircraft90', data_root='{{$DATA_ROOT:data/fgvc-aircraft-2013b}}')
-)
+train_dataloader = dict(dataset=dict(type='FGVCAircraft90', data_root=data_root, split='trainval'))
+val_dataloader = dict(dataset=dict(type='FGVCAircraft90', data_root=data_root))
 test_dataloader = val_dataloader

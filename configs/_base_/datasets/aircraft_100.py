@@ -1,4 +1,4 @@
-"""FGVC Aircraft with all its 100 variants, as everyone else counts them."""
+"""FGVC Aircraft with all its 100 variants, as is usual elsewhere."""
 
 _base_ = 'aircraft.py'
 

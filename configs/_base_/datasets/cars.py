@@ -1,12 +1,10 @@
-"""Stanford Cars: 8,144 images to train, 8,041 to test."""
+"""Stanford Cars: 8,144 training and 8,041 test images."""
 
 _base_ = 'fine_grained.py'
 
+data_root = 'data/Stanford_Cars'
+
 data_preprocessor = dict(num_classes=196)
-train_dataloader = dict(
-    dataset=dict(type='StanfordCars', data_root='{{$DATA_ROOT:data/Stanford_Cars}}', split='train')
-)
-val_dataloader = dict(
-    dataset=dict(type='StanfordCars', data_root='{{$DATA_ROOT:data/Stanford_Cars}}')
-)
+train_dataloader = dict(dataset=dict(type='StanfordCars', data_root=data_root, split='train'))
+val_dataloader = dict(dataset=dict(type='StanfordCars', data_root=data_root))
 test_dataloader = val_dataloader

@@ -1,11 +1,11 @@
 """CIFAR-10 in memory, as one tensor; whole batches are cropped and flipped.
 
-DATA_ROOT names the folder that holds `cifar-10-batches-py`; what is missing is downloaded there.
+`data_root` holds `cifar-10-batches-py`; what is missing is downloaded there.
 """
 
 _base_ = 'cifar100.py'
 
-data_root = '{{$DATA_ROOT:data/cifar10}}'
+data_root = 'data/cifar10'
 
 data_preprocessor = dict(num_classes=10)
 cifar10 = dict(type='CIFAR10', data_root=data_root)

@@ -1,30 +1,27 @@
 """CIFAR-100 in memory, as one tensor; whole batches are cropped and flipped.
 
-DATA_ROOT names the folder that holds `cifar-100-python`; what is missing is downloaded there.
-NOISE_RATE is the share of training labels that are wrong, the same ones in all runs of one seed.
-`{train,val,test}_dataloader.dataset.device=cuda` keeps the images on the GPU.
+`data_root` holds `cifar-100-python`; what is missing is downloaded there.
+`train_dataloader.dataset.dataset.rate` is the share of training labels that are wrong, the same
+ones in all runs of one seed. `{train,val,test}_dataloader.dataset.device=cuda` keeps the images on
+the GPU.
 """
 
-data_root = '{{$DATA_ROOT:data/cifar100}}'
-noise_rate = float('{{$NOISE_RATE:0}}')
-if not 0 <= noise_rate <= 1:
-    raise ValueError(f'NOISE_RATE must be a share from 0 to 1, but is {noise_rate:g}.')
-noise_suffix = f'_noise{noise_rate:g}' * (noise_rate > 0)  # of work directories
+data_root = 'data/cifar100'
 
-# The statistics of the authors' code, for CIFAR-100 as well; they are CIFAR-10's.
+# The authors' code has these statistics, which are CIFAR-10's, for CIFAR-100 as well.
 data_preprocessor = dict(
     num_classes=100, mean=[125.3, 123.0, 113.9], std=[63.0, 62.1, 66.7], to_rgb=False
 )
 train_dataloader = dict(
     batch_size=128,  # the last batch of an epoch has 80 and is used
-    num_workers=0,  # nothing is left for them to do
+    num_workers=0,  # workers would have nothing left to do
     sampler=dict(type='DefaultSampler', shuffle=True),
     collate_fn=dict(type='whole_batch_collate'),
     dataset=dict(
         type='InMemoryDataset',
         dataset=dict(
             type='NoisyLabelDataset',
-            rate=noise_rate,
+            rate=0.0,
             dataset=dict(
                 type='CIFAR100',
                 data_root=data_root,

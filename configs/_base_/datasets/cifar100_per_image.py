@@ -1,4 +1,7 @@
-"""CIFAR-100 through MMPretrain's own pipeline, image by image in worker processes."""
+"""CIFAR-100 through MMPretrain's own pipeline: worker processes load one image at a time.
+
+`train_dataloader.dataset.rate` is the share of training labels that are wrong.
+"""
 
 _base_ = 'cifar100.py'
 
@@ -11,5 +14,5 @@ clean.pipeline = [
 train_dataloader = dict(
     num_workers=4,
     persistent_workers=True,
-    dataset=dict(_delete_=True, type='NoisyLabelDataset', rate=_base_.noise_rate, dataset=clean),
+    dataset=dict(_delete_=True, type='NoisyLabelDataset', rate=0.0, dataset=clean),
 )

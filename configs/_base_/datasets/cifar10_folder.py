@@ -1,8 +1,8 @@
-"""CIFAR-10 as a folder of images, in memory as one tensor.
+"""CIFAR-10 from a folder of images, in memory as one tensor.
 
-DATA_ROOT names the folder. Training images lie in train/CLASS/, test images in test/; meta/test.txt
-gives a line `NAME LABEL` for each test image, in the order of the original test batch, which
-CIFAR-10H follows. The classes are in alphabetical order, as in the original.
+`data_root` holds the training images in train/CLASS/ and the test images in test/. Its file
+meta/test.txt has a line `NAME LABEL` for each test image, in the order of the original test batch,
+which CIFAR-10H follows. The classes are in alphabetical order, as in the original.
 """
 
 _base_ = 'cifar10.py'

@@ -1,7 +1,7 @@
 """CIFAR-10's first 500 training images of each class, not cropped, and its whole test set.
 
-So few images and no crop: a small network overfits them within minutes on a CPU, which is what
-regularisation of labels is for.
+A small network overfits so few uncropped images within minutes on a CPU, which is what soft labels
+are meant to prevent.
 """
 
 _base_ = 'cifar10_folder.py'

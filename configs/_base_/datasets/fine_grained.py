@@ -1,8 +1,9 @@
-"""What the fine-grained data sets share; each file beside this one names its data."""
+"""What the fine-grained data sets share: images, batches and loaders."""
 
 data_preprocessor = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True)
-# The authors' transforms: squares of 256 pixels whatever the image's shape, crops of 224. Whether
-# EfficientNet-b7, made for 600 pixels, got larger images is not known.
+# The authors' transforms: every image is resized to 256 x 256 pixels whatever its shape, then
+# cropped to 224. Whether EfficientNet-b7, which is made for 600 pixels, got larger images is not
+# known.
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=(256, 256)),

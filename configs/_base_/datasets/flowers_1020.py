@@ -1,4 +1,4 @@
-"""Flowers-102 with 1,020 images to train, 10 a class, as in the list that the authors released."""
+"""Flowers-102 with 1,020 training images, 10 a class, as in the list that the authors released."""
 
 _base_ = 'flowers.py'
 

@@ -1,18 +1,22 @@
-"""ImageNet-1k. DATA_ROOT names the folder that holds `train/WNID`, `val` and, for a flat `val`,
-`meta/val.txt`.
+"""ImageNet-1k: 1.28 million training and 50,000 test images.
+
+`data_root` holds `train/WNID`, `val` and, where `val` is flat, `meta/val.txt`.
 """
+
+data_root = 'data/imagenet'
 
 data_preprocessor = dict(
     num_classes=1000, mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True
 )
-# In floating point: MMPretrain's Lighting casts back to the type of its input, and in uint8 a white
-# pixel that gets lighter would wrap around to black. Pillow has no colours in floating point.
+# Images are loaded in floating point: MMPretrain's Lighting casts back to the type of its input,
+# and in uint8 a white pixel that gets lighter would wrap around to black. The colour jitter uses
+# OpenCV because Pillow has no colours in floating point.
 train_pipeline = [
     dict(type='LoadImageFromFile', to_float32=True),
     dict(type='RandomResizedCrop', scale=224),
     dict(type='RandomFlip', prob=0.5, direction='horizontal'),
     dict(type='ColorJitter', brightness=0.4, contrast=0.4, saturation=0.4, backend='cv2'),
-    # AlexNet's eigenvalues and vectors of the colours of ImageNet, in the order of the file (BGR).
+    # AlexNet's eigenvalues and eigenvectors of ImageNet's colours, in the order of the file (BGR).
     dict(
         type='Lighting',
         eigval=[55.4625, 4.7940, 1.1475],
@@ -28,7 +32,7 @@ test_pipeline = [
     dict(type='CenterCrop', crop_size=224),
     dict(type='PackInputs'),
 ]
-# 64 in each of 4 processes, as the authors; on one GPU: train_dataloader.batch_size=256.
+# The authors' 64 images in each of 4 processes; with one GPU, set train_dataloader.batch_size=256.
 train_dataloader = dict(
     batch_size=64,
     num_workers=8,
@@ -36,7 +40,7 @@ train_dataloader = dict(
     sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(
         type='ImageNet',
-        data_root='{{$DATA_ROOT:data/imagenet}}',
+        data_root=data_root,
         split='train',
         pipeline=train_pipeline,
     ),
@@ -48,7 +52,7 @@ val_dataloader = dict(
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
         type='ImageNet',
-        data_root='{{$DATA_ROOT:data/imagenet}}',
+        data_root=data_root,
         split='val',
         pipeline=test_pipeline,
     ),

@@ -1,4 +1,7 @@
-"""EfficientNet-b7 with its authors' AutoAugment weights, to fine-tune; `num_classes` is yours."""
+"""EfficientNet-b7 with its authors' ImageNet weights (AutoAugment).
+
+The inheriting config sets `num_classes`.
+"""
 
 model = dict(
     type='ImageClassifier',

@@ -1,8 +1,8 @@
-"""MobileNetV2 with MMPretrain's ImageNet weights, to fine-tune; `num_classes` is yours."""
+"""MobileNetV2 with MMPretrain's ImageNet weights. The inheriting config sets `num_classes`."""
 
 model = dict(
     type='ImageClassifier',
-    # 71.86 % top-1; torchvision's first weights, the authors' choice, have 71.88 %, but other
+    # 71.86 % top-1. The authors chose torchvision's first weights, which have 71.88 % but other
     # parameter names.
     backbone=dict(
         type='MobileNetV2',

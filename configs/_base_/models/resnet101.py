@@ -1,4 +1,4 @@
-"""ResNet-101 for ImageNet. The config that inherits this says `num_classes`."""
+"""ResNet-101 for ImageNet. The inheriting config sets `num_classes`."""
 
 _base_ = 'resnet50.py'
 

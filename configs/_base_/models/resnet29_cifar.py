@@ -1,4 +1,4 @@
-"""ResNet-29 for CIFAR, of bottlenecks. The config that inherits this says `num_classes`."""
+"""ResNet-29 for CIFAR, with bottlenecks. The inheriting config sets `num_classes`."""
 
 model = dict(
     type='ImageClassifier',

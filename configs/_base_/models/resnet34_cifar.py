@@ -1,4 +1,4 @@
-"""ResNet-34 of ImageNet's widths for CIFAR. The config that inherits this says `num_classes`."""
+"""ResNet-34 with ImageNet's widths for CIFAR. The inheriting config sets `num_classes`."""
 
 model = dict(
     type='ImageClassifier',

@@ -1,4 +1,4 @@
-"""ResNet-50 for ImageNet. The config that inherits this says `num_classes`."""
+"""ResNet-50 for ImageNet. The inheriting config sets `num_classes`."""
 
 model = dict(
     type='ImageClassifier',

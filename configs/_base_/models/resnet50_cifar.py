@@ -1,4 +1,4 @@
-"""ResNet-50 of ImageNet's widths for CIFAR. The config that inherits this says `num_classes`."""
+"""ResNet-50 with ImageNet's widths for CIFAR. The inheriting config sets `num_classes`."""
 
 _base_ = 'resnet34_cifar.py'
 

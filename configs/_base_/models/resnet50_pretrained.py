@@ -1,4 +1,4 @@
-"""ResNet-50 with torchvision's first ImageNet weights, to fine-tune; `num_classes` is yours."""
+"""ResNet-50 with torchvision's first ImageNet weights. The inheriting config sets `num_classes`."""
 
 _base_ = 'resnet50.py'
 

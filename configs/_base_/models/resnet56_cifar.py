@@ -1,4 +1,4 @@
-"""ResNet-56 for CIFAR, of bottlenecks. The config that inherits this says `num_classes`."""
+"""ResNet-56 for CIFAR, with bottlenecks. The inheriting config sets `num_classes`."""
 
 _base_ = 'resnet29_cifar.py'
 

@@ -1,6 +1,6 @@
-"""ResNet-8 for CIFAR, of basic blocks: small enough for a CPU to train in minutes.
+"""ResNet-8 for CIFAR, with basic blocks: small enough to train on a CPU in minutes.
 
-The config that inherits this says `num_classes`.
+The inheriting config sets `num_classes`.
 """
 
 model = dict(
@@ -13,4 +13,4 @@ model = dict(
         loss=dict(type='CrossEntropyLoss', loss_weight=1.0),
     ),
 )
-channels_last = True  # CPUs are faster so
+channels_last = True  # faster on CPUs

@@ -1,4 +1,4 @@
-"""ResNeXt29-2x64d for CIFAR. The config that inherits this says `num_classes`."""
+"""ResNeXt29-2x64d for CIFAR. The inheriting config sets `num_classes`."""
 
 model = dict(
     type='ImageClassifier',

@@ -1,4 +1,4 @@
-"""ResNeXt29-32x4d for CIFAR. The config that inherits this says `num_classes`."""
+"""ResNeXt29-32x4d for CIFAR. The inheriting config sets `num_classes`."""
 
 _base_ = 'resnext29_2x64d_cifar.py'
 

@@ -1,6 +1,8 @@
-"""SAN-15 with its authors' ImageNet weights, to fine-tune; `num_classes` is yours.
+"""SAN-15 with its authors' ImageNet weights. The inheriting config sets `num_classes`.
 
-Download a checkpoint of the same form from https://github.com/hszhao/SAN, and say where it lies.
+Download the pairwise checkpoint from https://github.com/hszhao/SAN and put it where `init_cfg`
+says. For the patchwise form set `model.backbone.form=patchwise` and
+`model.backbone.init_cfg.checkpoint=PATH`.
 """
 
 model = dict(
@@ -8,11 +10,8 @@ model = dict(
     backbone=dict(
         type='SAN',
         depth=15,
-        form='{{$SAN_FORM:pairwise}}',
-        init_cfg=dict(
-            type='Pretrained',
-            checkpoint='{{$SAN_CHECKPOINT:data/san15_pairwise.pth}}',
-        ),
+        form='pairwise',
+        init_cfg=dict(type='Pretrained', checkpoint='data/san15_pairwise.pth'),
     ),
     neck=dict(type='GlobalAveragePooling'),
     head=dict(

@@ -1,8 +1,8 @@
-"""300 epochs of batches of 128, with drops at one half and three quarters (paper, section V-A)."""
+"""300 epochs of batches of 128; the learning rate drops at 150 and 225 (paper, section V-A)."""
 
-# Nesterov's momentum and the weight decay are those of the authors' CIFAR scripts and of their two
+# Nesterov momentum and the weight decay are those of the authors' CIFAR scripts and of their two
 # public logs (ResNet-34 and ResNeXt29-2x64d on CIFAR-100). For ResNet-29, 56, 74 and 110 neither is
-# stated, and the authors' command line has 1e-4 where no script sets it: to try that,
+# stated. The authors' command line defaults to 1e-4; to try that:
 # --cfg-options optim_wrapper.optimizer.weight_decay=1e-4
 optim_wrapper = dict(
     optimizer=dict(type='SGD', lr=0.1, momentum=0.9, weight_decay=5e-4, nesterov=True)

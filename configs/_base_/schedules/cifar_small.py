@@ -1,4 +1,4 @@
-"""The recipe of CIFAR in 40 epochs instead of 300, for a CPU."""
+"""The CIFAR recipe in 40 epochs instead of 300, for a CPU."""
 
 _base_ = 'cifar.py'
 

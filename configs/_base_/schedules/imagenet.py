@@ -1,7 +1,7 @@
-"""250 epochs of batches of 256, with drops at 75, 150 and 225 (paper, section V-A)."""
+"""250 epochs of batches of 256; the learning rate drops at 75, 150 and 225 (paper, section V-A)."""
 
-# The weight decay is what the authors named in their repository; Nesterov's momentum is in their
-# code. That code drops at 75, 150 and 225 only in a run of 300 epochs; the paper's text counts.
+# The authors name the weight decay in an issue of their repository; Nesterov momentum is in their
+# code. That code drops at these epochs only in a run of 300 epochs; this follows the paper's text.
 optim_wrapper = dict(
     optimizer=dict(type='SGD', lr=0.1, momentum=0.9, weight_decay=1e-4, nesterov=True)
 )

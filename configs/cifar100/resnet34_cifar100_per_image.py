@@ -1,0 +1,11 @@
+"""ResNet-34 on CIFAR-100 (paper, Table II), with MMPretrain's own data pipeline."""
+
+_base_ = [
+    '../_base_/models/resnet34_cifar.py',
+    '../_base_/datasets/cifar100_per_image.py',
+    '../_base_/schedules/cifar.py',
+    '../_base_/classification_runtime.py',
+]
+
+model = dict(head=dict(num_classes=100))
+paper_cell = dict(data='cifar100', network='resnet34')

@@ -1,0 +1,11 @@
+"""ResNet-56 on CIFAR-100 (paper, Tables VII and XI, section V-E)."""
+
+_base_ = [
+    '../_base_/models/resnet56_cifar.py',
+    '../_base_/datasets/cifar100.py',
+    '../_base_/schedules/cifar.py',
+    '../_base_/classification_runtime.py',
+]
+
+model = dict(head=dict(num_classes=100))
+paper_cell = dict(data='cifar100', network='resnet56')

@@ -1,0 +1,10 @@
+"""SAN-15 on FGVC Aircraft with all its 100 variants."""
+
+_base_ = [
+    '../_base_/models/san15_pretrained.py',
+    '../_base_/datasets/aircraft_100.py',
+    '../_base_/schedules/fine_grained.py',
+    '../_base_/classification_runtime.py',
+]
+
+model = dict(head=dict(num_classes=100))

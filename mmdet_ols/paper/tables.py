@@ -1,0 +1,188 @@
+"""Reading the paper's tables.
+
+`results.csv` holds every figure of the paper's tables, those of methods that this project does not
+have included. `cells.csv` says how a figure is made: which config below `configs/`, with which
+method and which further options of `tools/compare.py`.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+_FOLDER = Path(__file__).parent
+#: The keys of `paper_cell` in a config.
+_CELL_KEYS = ('data', 'network', 'noise_rate', 'method')
+
+
+class Figure(NamedTuple):
+    """One number of the paper.
+
+    Attributes:
+        table: As the paper numbers it, such as 'II'; 'V-E' is the section of that number.
+        data: The data set, as in the names of the configs.
+        network: The network, as in the names of the configs.
+        method: As for the tools' `--method`, such as 'sce:alpha=0.1,beta=1.0'.
+        noise_rate: Share of wrong training labels.
+        metric: As the runs log it, or 'top1_error' and 'top5_error', in per cent; 'cifar10h/kl' is
+            in nats.
+        value: The number; a mean of three runs where there is a standard deviation.
+        sd: The standard deviation, or None.
+        source: Empty for the paper's own figures, otherwise the paper that it quotes.
+        note: What a reader should know.
+    """
+
+    table: str
+    data: str
+    network: str
+    method: str
+    noise_rate: float
+    metric: str
+    value: float
+    sd: float | None
+    source: str
+    note: str
+
+
+class Cell(NamedTuple):
+    """How one cell of a table is made.
+
+    Attributes:
+        table: As the paper numbers it, such as 'II' or 'Fig. 7a'.
+        config: Path below `configs/`.
+        method: As for the tools' `--method`.
+        options: Further words: options of the tools ('--tta') or entries of `--cfg-options`.
+    """
+
+    table: str
+    config: str
+    method: str
+    options: tuple[str, ...]
+
+
+@lru_cache
+def all_figures() -> tuple[Figure, ...]:
+    """Every figure of the paper's tables, those of methods that this project lacks included."""
+    return tuple(
+        Figure(
+            row['table'],
+            row['data'],
+            row['network'],
+            row['method'],
+            float(row['noise_rate'] or 0),
+            row['metric'],
+            float(row['value']),
+            float(row['sd']) if row['sd'] else None,
+            row['source'],
+            row['note'],
+        )
+        for row in _rows('results.csv')
+    )
+
+
+@lru_cache
+def _all_cells() -> tuple[Cell, ...]:
+    return tuple(
+        Cell(row['table'], row['config'], row['method'], tuple(row['options'].split()))
+        for row in _rows('cells.csv')
+    )
+
+
+def cells(table: str | None = None) -> list[Cell]:
+    """The cells of the paper's tables and figures that this project can make.
+
+    Args:
+        table: One of them, such as 'II', 'V-E' or 'Fig. 7a'; None is all.
+
+    Raises:
+        ValueError: There is no such table.
+    """
+    known = list(dict.fromkeys(cell.table for cell in _all_cells()))
+    if table is not None and table not in known:
+        raise ValueError(f'`table` must be one of {known}, but got {table!r}.')
+    return [cell for cell in _all_cells() if table in (None, cell.table)]
+
+
+def figures(cell: Mapping[str, Any], method: str | None = None) -> list[dict[str, Any]]:
+    """The paper's figures for one config and one method.
+
+    Args:
+        cell: The config's `paper_cell`: `data` and `network`, and where they apply `noise_rate`
+            and `method`, the latter where the config itself is one of a method.
+        method: What was applied to the config, as for the tools' `--method`. Its options count: the
+            paper's figure for 'ols' says nothing of 'ols:alpha=0.3'. None is the config as it
+            stands: `method` of the cell, or hard labels.
+
+    Returns:
+        For each figure `table`, `metric` and `value`, and `sd` and `note` where there are any;
+        empty where the paper has none.
+
+    Raises:
+        ValueError: The cell lacks its data or network, or holds something else.
+    """
+    if not {'data', 'network'} <= set(cell) <= set(_CELL_KEYS):
+        raise ValueError(
+            '`paper_cell` must be a dict with data and network, and may have noise_rate and '
+            f'method, but got the keys {sorted(cell)}.'
+        )
+    return paper_results(
+        method or cell.get('method', 'hard'),
+        cell['data'],
+        cell['network'],
+        cell.get('noise_rate', 0.0),
+    )
+
+
+def paper_results(
+    method: str, data: str, network: str, noise_rate: float = 0.0
+) -> list[dict[str, Any]]:
+    """The paper's figures for one method in one setting.
+
+    Args:
+        method: As for the tools' `--method`, such as 'ols' or 'sce:alpha=0.1,beta=1.0'.
+        data: The data set, as in the names of the configs.
+        network: The network, as in the names of the configs.
+        noise_rate: Share of wrong training labels.
+
+    Returns:
+        As `figures`. Figures that the paper quotes from others are left out.
+    """
+    asked, results = _parts(method), []
+    for figure in all_figures():
+        setting = (figure.data, figure.network, figure.noise_rate)
+        if figure.source or setting != (data, network, noise_rate):
+            continue
+        if _parts(figure.method) != asked:
+            continue
+        result: dict[str, Any] = dict(table=figure.table, metric=figure.metric, value=figure.value)
+        if figure.sd is not None:
+            result['sd'] = figure.sd
+        if figure.note:
+            result['note'] = figure.note
+        results.append(result)
+    return results
+
+
+def _rows(name: str) -> list[dict[str, str]]:
+    with (_FOLDER / name).open(encoding='utf-8', newline='') as file:
+        return list(csv.DictReader(file))
+
+
+def _parts(method: str) -> dict[str, dict[str, Any]]:
+    """Names and options of a method's text, so that their order and '6' for '6.0' do not matter."""
+    parts = {}
+    for part in method.split('+'):
+        name, _, options = part.partition(':')
+        pairs = (option.partition('=') for option in options.split(',') if option)
+        parts[name.strip()] = {key.strip(): _value(value.strip()) for key, _, value in pairs}
+    return parts
+
+
+def _value(text: str) -> Any:
+    try:
+        return float(text)
+    except ValueError:
+        return text
