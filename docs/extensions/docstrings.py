@@ -45,5 +45,10 @@ class Docstrings(griffe.Extension):
     """Rewrite each docstring as soon as it is read."""
 
     def on_instance(self, *, obj: griffe.Object, **kwargs: Any) -> None:
-        if obj.docstring:
-            obj.docstring.value = to_markdown(obj.docstring.value)
+        if not obj.docstring:
+            return
+        text = to_markdown(obj.docstring.value)
+        if isinstance(obj, griffe.Class) and 'NamedTuple' in map(str, obj.bases):
+            # Griffe sees no constructor, whose arguments these would be.
+            text = re.sub(r'^Args:$', 'Attributes:', text, flags=re.MULTILINE)
+        obj.docstring.value = text

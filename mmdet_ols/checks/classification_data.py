@@ -16,7 +16,7 @@ from rich.progress import track
 class Source(NamedTuple):
     """Where a public data set comes from.
 
-    Attributes:
+    Args:
         page: Its official page.
         archives: What to download there.
         layouts: What `data_root` must hold once they are unpacked: one list of paths or another.
