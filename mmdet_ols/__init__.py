@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mmdet_ols.core import no_teaching
 from mmdet_ols.datasets import (
     BalancedSubset,
     BatchCutOut,
@@ -75,6 +76,7 @@ __all__ = [
     'VOCAPMetric',
     '__version__',
     'config_path',
+    'no_teaching',
     'paper_results',
     'small_pgd_attacks',
     'voc_classes',

@@ -51,6 +51,14 @@ def old_names(state):
     return {key.replace('.state.', '.').removeprefix('state.'): state[key] for key in state}
 
 
+def with_kept_keys(state):
+    """With the keys of a prediction bank as they are kept now: in fewer bits, in the same order."""
+    for name in state:
+        if name.endswith('reservoir_key'):
+            state[name] = torch.where(state[name] > 0, (state[name] >> 15) + 1, 0)
+    return state
+
+
 def batches_of(name):
     if name == 'epoch':
         return make_batches()
@@ -69,7 +77,7 @@ def test_training_goes_on_as_it_did(name, tmp_path, monkeypatch):
     for step, expected in continued.items():
         saved = torch.load(tmp_path / f'{step}.pth', weights_only=False)
         for part, state in expected.items():
-            assert_close(old_names(saved[part]), old_names(state), **CLOSE)
+            assert_close(old_names(saved[part]), with_kept_keys(state), **CLOSE)
 
 
 @pytest.mark.parametrize('name', RUNS)
@@ -83,7 +91,8 @@ def test_checkpoint_loads_strictly(name):
             model = torch.optim.swa_utils.AveragedModel(model)
             saved[part].setdefault('n_averaged', saved[part].pop('steps', torch.tensor(0)))
         model.load_state_dict(saved[part])
-        assert_close(old_names(dict(model.state_dict())), dict(saved[part]), rtol=0, atol=0)
+        expected = with_kept_keys(dict(saved[part]))
+        assert_close(old_names(dict(model.state_dict())), expected, rtol=0, atol=0)
 
 
 def test_soft_labels_of_a_checkpoint_can_be_read():

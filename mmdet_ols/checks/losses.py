@@ -9,7 +9,6 @@ from mmengine.logging import print_log
 from mmengine.registry import MODELS, DefaultScope
 
 from mmdet_ols.config_tree import nested_pairs, ols_hooks, registered_class, type_name
-from mmdet_ols.core import SoftLabelState
 from mmdet_ols.losses.classification_loss import ClassificationLoss
 
 
@@ -28,7 +27,7 @@ def check_losses(cfg: Config) -> None:
             cls = registered_class(MODELS, loss)
             if not (isinstance(cls, type) and issubclass(cls, ClassificationLoss)):
                 continue
-            found |= issubclass(cls, SoftLabelState)
+            found |= cls.has_rolling_state
             if 'num_classes' in head and head['num_classes'] != loss.get('num_classes'):
                 raise ValueError(
                     f'`num_classes` of {cls.__name__} must be that of its head '
