@@ -192,13 +192,11 @@ def losses(size: Size, state: OLSLoss) -> dict[str, Callable[[], Criterion]]:
 
     Args:
         size: Of the batches.
-        state: Its matrices are those of all, since at 21,841 classes they take 3.8 GB.
+        state: Its soft labels are those of all, since at 21,841 classes they take 3.8 GB.
     """
 
     def ols(settings: dict[str, Any]) -> Criterion:
-        criterion = make_ols(size, **settings).to(state.soft_labels.device)
-        criterion.soft_labels, criterion.prob_sum = state.soft_labels, state.prob_sum
-        return criterion
+        return make_ols(size, state=state.state, **settings)
 
     ours: dict[str, Callable[[], Criterion]] = {
         name: lambda settings=settings: ols(settings)  # type: ignore[misc]

@@ -22,7 +22,6 @@ around that by a factor of e^1.5, and between two periods a tenth of the order's
 from __future__ import annotations
 
 import argparse
-import copy
 import csv
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -209,7 +208,7 @@ def compare(
 ) -> Row:
     """Compare the rows of the classes `taught`, and the losses of samples."""
     expected = dense.rows[dense.place[taught]]
-    found = sparse.mixed_targets(taught, 0.0, taught >= 0, torch.float32)
+    found = sparse.state.mixed_targets(taught, 0.0, taught >= 0, torch.float32)
     distance = 0.5 * (found - expected).abs().sum(1)
     values, columns = expected.topk(sparse.top_m, 1)
     others = sparse.num_columns - sparse.top_m
@@ -237,8 +236,7 @@ def time_steps(text: str, seconds: float) -> list[Row]:
     size, watch = Size.parse(text), Stopwatch('cpu')
     batch = make_batch(size, torch.float32, 'cpu', 0)
     plain = OLSLoss(size.num_classes, implementation='plain')
-    fused = copy.copy(plain)  # shares the matrices, which take 3.8 GB
-    fused.implementation = 'auto'
+    fused = OLSLoss(size.num_classes, state=plain.state)  # whose matrices take 3.8 GB
     criteria: dict[str, Any] = {
         'PyTorch cross_entropy(label_smoothing=0.1)': smoothed_cross_entropy,
         "OLSLoss(implementation='plain')": plain,

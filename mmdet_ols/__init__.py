@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mmdet_ols.core import no_teaching
 from mmdet_ols.datasets import (
     BalancedSubset,
     BatchCutOut,
@@ -77,6 +78,7 @@ __all__ = [
     '__version__',
     'apply_method',
     'config_path',
+    'no_teaching',
     'paper_results',
     'small_pgd_attacks',
     'voc_classes',

@@ -30,7 +30,7 @@ from mmdet_ols.engine.launch import build_runner
 
 ROOT = Path(__file__).parents[1]
 NUM_IMAGES = {'VOC2007/trainval': 16, 'VOC2012/trainval': 1, 'VOC2007/test': 4}
-SOFT_LABELS = 'bbox_head.loss_cls.soft_labels'
+SOFT_LABELS = 'bbox_head.loss_cls.state.soft_labels'
 FLEXIBLE = ('runner_type=FlexibleRunner', 'strategy.type=DDPStrategy')
 
 CONFIG = """
@@ -154,7 +154,7 @@ def load(path):
     # FlexibleRunner saves the names that weights have inside DDP; MMEngine strips them on loading.
     state = {key.removeprefix('module.'): value for key, value in checkpoint['state_dict'].items()}
     assert len(state) == len(checkpoint['state_dict'])  # no name comes twice, with and without
-    assert not state['bbox_head.loss_cls.prob_sum'].any()
+    assert not state['bbox_head.loss_cls.state.prob_sum'].any()
     return state
 
 

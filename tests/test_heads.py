@@ -25,6 +25,7 @@ from torch.utils.data import DataLoader
 import mmdet_ols
 from mmdet_ols import OLSLoss
 from mmdet_ols.checks.losses import check_losses
+from mmdet_ols.core import SoftLabels
 
 GALLERY = {
     'yolov3_ols.py': 'yolo/yolov3_d53_8xb8-ms-608-273e_coco.py',
@@ -361,13 +362,13 @@ class Images(list):
 def test_trains_in_the_runner_with_its_hook(name, tmp_path, monkeypatch):
     rolled = []
 
-    def roll_over(loss):
-        rolled.append(loss)
-        assert loss.sample_count.sum() > 0
-        return update_soft_labels(loss)
+    def watched(state):
+        rolled.append(state)
+        assert state.sample_count.sum() > 0
+        return roll_over(state)
 
-    update_soft_labels = OLSLoss.update_soft_labels
-    monkeypatch.setattr(OLSLoss, 'update_soft_labels', roll_over)
+    roll_over = SoftLabels.roll_over
+    monkeypatch.setattr(SoftLabels, 'roll_over', watched)
     cfg = read(name)
     cfg.model.backbone.init_cfg = None
     if cfg.model.backbone.type == 'ResNet':
@@ -394,5 +395,5 @@ def test_trains_in_the_runner_with_its_hook(name, tmp_path, monkeypatch):
         runner.train()
     losses = ols_losses(runner.model)
     assert len(losses) == len(class_heads(cfg.model))
-    assert rolled == losses * 2
+    assert rolled == [loss.state for loss in losses] * 2
     assert all(value.isfinite().all() for value in runner.model.parameters())

@@ -24,7 +24,7 @@ from torch.testing import assert_close
 from torch.utils.data import DataLoader
 
 import mmdet_ols.engine.cpu_amp  # noqa: F401  (registers CPUAmpOptimWrapper)
-from mmdet_ols.core import SUMS, SoftLabelState
+from mmdet_ols.core import SUMS, find_states
 
 #: Label 4 is the background. The data holds no sample of class 3: nobody teaches its soft label.
 NUM_CLASSES, BACKGROUND = 4, 4
@@ -107,12 +107,15 @@ class Recorder(Hook):
 
     def __init__(self):
         self.iterations, self.epochs = {}, {}
+        self.merged = dict(iterations={}, epochs={})  # the same, of the buffers alone
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         self.iterations[runner.iter + 1] = live_state(runner.model)
+        self.merged['iterations'][runner.iter + 1] = live_state(runner.model, merged=True)
 
     def after_train_epoch(self, runner):
         self.epochs[runner.epoch + 1] = live_state(runner.model)
+        self.merged['epochs'][runner.epoch + 1] = live_state(runner.model, merged=True)
 
 
 class SaveAt(Hook):
@@ -128,18 +131,25 @@ class SaveAt(Hook):
             runner.save_checkpoint(runner.work_dir, 'unforeseen.pth', by_epoch=False)
 
 
-def live_state(model):
-    """{'head': {'soft_labels': ..., 'prob_sum': ..., ...}}, copied."""
-    return {
-        name.rpartition('.')[2]: {key: getattr(module, key).clone() for key in STATE}
-        for name, module in model.named_modules()
-        if isinstance(module, SoftLabelState)
-    }
+def live_state(model, merged=False):
+    """{'head': {'soft_labels': ..., 'prob_sum': ..., ...}}, copied: all that this rank knows.
+
+    Args:
+        model: With a loss for each name.
+        merged: Leave out what this rank has seen since the ranks shared it: the buffers alone.
+    """
+    states = {}
+    for name, state in find_states(model).items():
+        values = {} if merged else state.so_far()
+        states[name.rpartition('.')[2]] = {
+            key: values.get(key, getattr(state, key)).clone() for key in STATE
+        }
+    return states
 
 
 def saved_state(path, where='state_dict', name='head'):
     """The state of one loss in a checkpoint file."""
-    prefix = f'{"module." * (where == "ema_state_dict")}losses.{name}.'
+    prefix = f'{"module." * (where == "ema_state_dict")}losses.{name}.state.'
     state_dict = torch.load(path, map_location='cpu', weights_only=False)[where]
     return {key: state_dict[prefix + key] for key in STATE}
 
@@ -231,6 +241,7 @@ def train(
         state=live_state(runner.model),
         iterations=recorder.iterations,
         epochs=recorder.epochs,
+        merged=recorder.merged,
         weights={name: value.detach().clone() for name, value in runner.model.named_parameters()},
         log=''.join(path.read_text() for path in work_dir.rglob('*.log')),
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from mmdet_ols.core import SUMS, SparseSoftLabels, dense_soft_labels
+from mmdet_ols.core import SUMS, SparseSoftLabels, dense_soft_labels, state_name
 
 if TYPE_CHECKING:
     import numpy as np
@@ -121,8 +121,9 @@ def soft_labels_in_checkpoint(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
     sparse = SparseSoftLabels.in_use
     found = {}
     for key, value in state.items():
-        loss, _, name = key.rpartition('.')
+        path, _, name = key.rpartition('.')
         prefix = key[: -len(name)]
+        loss = state_name(path)  # in earlier checkpoints the loss has these entries itself
         if name == 'soft_labels' and prefix + SUMS[0] in state:
             found[loss] = value
         elif name == sparse[0] and all(prefix + part in state for part in sparse):

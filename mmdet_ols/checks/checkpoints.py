@@ -15,6 +15,8 @@ import torch
 from mmengine.utils import digit_version
 from torch import Tensor, nn
 
+from mmdet_ols.core import rename_old_keys
+
 # The variables that `torch.load` obeys whoever calls it, MMEngine included.
 DISTRUST, TRUST = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD', 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'
 TRUST_REMEDY = 'If you trust where the file comes from, pass --trust-checkpoint.'
@@ -103,6 +105,7 @@ class Fit:
             for key, value in checkpoint.get('state_dict', checkpoint).items()
             if isinstance(value, Tensor)
         }
+        rename_old_keys(given, model)
         #: Shapes (checkpoint's, model's) that differ.
         self.mismatched = {
             key: (tuple(given[key].shape), tuple(own[key].shape))

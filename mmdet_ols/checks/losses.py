@@ -11,7 +11,6 @@ from mmengine.logging import print_log
 from mmengine.registry import MODELS, DefaultScope
 
 from mmdet_ols.config_tree import nested_pairs, ols_hooks, registered_class, type_name
-from mmdet_ols.core import SoftLabelState
 from mmdet_ols.losses.classification_loss import ClassificationLoss
 from mmdet_ols.methods.classification_losses import inspect_heads
 
@@ -27,7 +26,7 @@ def check_losses(cfg: Config) -> None:
     """
     found = False
     for head, loss, cls, num_classes in _our_losses(cfg):
-        found |= getattr(cls, 'has_rolling_state', issubclass(cls, SoftLabelState))
+        found |= cls.has_rolling_state
         name = head.get('type') and type_name(head)
         if num_classes is not None and num_classes != loss.get('num_classes'):
             raise ValueError(

@@ -1,4 +1,4 @@
-"""Torch and the standard library only: the soft-label state and the maths of the losses."""
+"""Torch and the standard library only: the rolling states and the maths of the losses."""
 
 from mmdet_ols.core.cross_entropy import (
     binary_cross_entropy,
@@ -13,31 +13,50 @@ from mmdet_ols.core.fused_cross_entropy import (
     can_fuse,
     compiled_library,
     fused_cross_entropy,
+    has_fused_step,
 )
 from mmdet_ols.core.prediction_bank import PredictionBank
 from mmdet_ols.core.reduction import check_reduction, reduce_loss
-from mmdet_ols.core.score_columns import ScoreColumns
-from mmdet_ols.core.soft_labels import SUMS, SoftLabelState, may_select
+from mmdet_ols.core.rolling_state import (
+    RollingState,
+    find_states,
+    rename_old_keys,
+    state_name,
+    state_paths,
+)
+from mmdet_ols.core.score_columns import count_columns
+from mmdet_ols.core.soft_labels import SUMS, RollOver, SoftLabels, SoftLabelState, may_select
 from mmdet_ols.core.sparse_soft_labels import SparseSoftLabels, dense_soft_labels
+from mmdet_ols.core.teaching import no_teaching, teaching_allowed
 
 __all__ = [
     'SUMS',
     'CannotCompileError',
     'PredictionBank',
-    'ScoreColumns',
+    'RollOver',
+    'RollingState',
     'SoftLabelState',
+    'SoftLabels',
     'SparseSoftLabels',
     'binary_cross_entropy',
     'binary_focal_loss',
     'can_fuse',
     'check_reduction',
     'compiled_library',
+    'count_columns',
     'cross_entropy',
     'dense_soft_labels',
+    'find_states',
     'fused_cross_entropy',
+    'has_fused_step',
     'label_rows',
     'may_select',
     'mix_targets',
+    'no_teaching',
     'reduce_loss',
+    'rename_old_keys',
     'smooth_targets',
+    'state_name',
+    'state_paths',
+    'teaching_allowed',
 ]

@@ -1,6 +1,6 @@
 // The training step of Online Label Smoothing in one visit to each row of scores: the loss, its
 // gradient, and what the sample teaches. The same, written to be read, is `mix_targets`,
-// `cross_entropy` and `SoftLabelState.accumulate`; the tests hold the two against each other.
+// `cross_entropy` and `SoftLabels.accumulate`; the tests hold the two against each other.
 //
 // PyTorch goes some fifteen times over memory for that, three times for exponentials. Here a row
 // stays in the cache, as float32, from its first pass to its last: the largest score; the
@@ -122,7 +122,7 @@ struct Step {
   float* loss;                // the weighted sum of the `losses` of the rows
   double* losses;
   Score* gradient;
-  float *prob_sum, *correct_count, *sample_count;
+  float *prob_sum, *correct_count, *sample_count;  // or null
 
   // False, before anything is written, if a label is none.
   bool run(int threads) const {
@@ -179,7 +179,7 @@ struct Step {
       const float top = columns > classes ? std::max(lead, x[classes]) : lead;
       const float own = x[label];
       const bool teaches = label < classes;
-      const bool adds = teaches && own == lead && is_first(x, label, lead);
+      const bool adds = prob_sum && teaches && own == lead && is_first(x, label, lead);
 
       Floats norms{}, dots{};
       for_each_vector(columns, [&](int64_t j, auto n) {
@@ -212,6 +212,7 @@ struct Step {
       ++correct;
     }
 
+    if (!prob_sum) return;  // nothing is to be learned
     if (correct) {
       float* sums = prob_sum + label * columns;
       for_each_vector(columns, [&](int64_t j, auto n) {

@@ -23,7 +23,8 @@ from typing import Any, Callable
 import torch
 from torch import Tensor
 
-from mmdet_ols.core.soft_labels import SoftLabelState
+from mmdet_ols.core.soft_labels import SUMS, SoftLabels, SoftLabelState
+from mmdet_ols.core.teaching import teaching_allowed
 
 SOURCE = Path(__file__).with_name('fused_cross_entropy.cpp')
 FLAGS = (
@@ -31,12 +32,20 @@ FLAGS = (
     *('-std=c++17', '-shared', '-fPIC', '-pthread'),
 )
 COMPILERS = ('c++', 'g++', 'clang++')
+#: The methods of a state that the fused form stands for.
+STATE_METHODS = ('accumulate', '_add_rows', 'collecting')
 #: Starting a thread takes as long as some hundred thousand scores.
 SCORES_PER_THREAD = 2**20
 
 
 class CannotCompileError(RuntimeError):
     """This machine cannot make the compiled form; the message says why, and what to do."""
+
+
+def has_fused_step(kind: type) -> bool:
+    """Whether the fused form does what a state of this class does in a step."""
+    own = (getattr(kind, name, None) is getattr(SoftLabels, name) for name in STATE_METHODS)
+    return issubclass(kind, SoftLabels) and all(own)
 
 
 def can_fuse(logits: Tensor, label: Tensor, weight: Tensor | None, state: SoftLabelState) -> bool:
@@ -51,7 +60,7 @@ def can_fuse(logits: Tensor, label: Tensor, weight: Tensor | None, state: SoftLa
         and torch.is_grad_enabled()
         and not torch.compiler.is_compiling()
         and type(logits) is type(label) is type(soft_labels) is Tensor
-        and (logits.is_cpu and label.is_cpu and soft_labels.is_cpu and state.prob_sum.is_cpu)
+        and (logits.is_cpu and label.is_cpu and soft_labels.is_cpu)
         and (weight is None or (weight.is_cpu and not weight.requires_grad))
         and logits.dtype in (torch.float32, torch.bfloat16)
         and soft_labels.dtype == torch.float32  # FSDP may have changed it
@@ -81,7 +90,8 @@ def fused_cross_entropy(
         weight: (N,) float32 or None; samples of weight 0 teach nothing.
         factor: Of the sum of the losses, such as 1 / N.
         alpha: Share of the hard label, in [0, 1].
-        state: Where the soft labels are and the sums go; in training mode, on the CPU.
+        state: Where the soft labels are, and where the sums go unless `no_teaching` forbids it; in
+            training mode, on the CPU.
 
     Returns:
         Scalar, float32. None, and nothing is changed, if a label is outside [0, C): wrong, or
@@ -94,6 +104,10 @@ def fused_cross_entropy(
     weight = None if weight is None else weight.contiguous()
     loss = torch.empty((), dtype=torch.float32, device='cpu')
     gradient = torch.empty_like(scores)
+    sums: list[int | None] = [None] * len(SUMS)
+    if teaching_allowed():
+        collecting = state.collecting()
+        sums = [collecting[name].data_ptr() for name in SUMS]
     if not compiled_library()[scores.dtype](
         *scores.shape,
         state.num_classes,
@@ -105,9 +119,7 @@ def fused_cross_entropy(
         state.soft_labels.data_ptr(),
         loss.data_ptr(),
         gradient.data_ptr(),
-        state.prob_sum.data_ptr(),
-        state.correct_count.data_ptr(),
-        state.sample_count.data_ptr(),
+        *sums,
         max(1, min(torch.get_num_threads(), scores.numel() // SCORES_PER_THREAD)),
     ):
         return None

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import warnings
-from typing import Any, Callable, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from mmdet_ols.core.score_columns import ScoreColumns
+from mmdet_ols.core.rolling_state import RollingState, Sums
+from mmdet_ols.core.score_columns import count_columns
 
 STARTS = ('uniform', 'zeros', 'label_smoothing')
 EMPTY_CLASS_RULES = ('keep', 'uniform')
 DIVISORS = ('total', 'count')
 #: A roll-over makes new rows of some 16 MB at a time; all of 21,841 classes are 1.9 GB.
 BLOCK_ENTRIES = 2**22
-#: The tensors that count since the last roll-over. They differ from rank to rank until then.
+#: What the dense soft labels collect since the last roll-over.
 SUMS = ('prob_sum', 'correct_count', 'sample_count')
 
 
@@ -33,11 +33,12 @@ class RollOver(NamedTuple):
     entropy: Tensor
 
 
-class SoftLabelState(ScoreColumns):
+class SoftLabelState(RollingState):
     """One soft label for each class: the mean prediction of its correct samples last period.
 
-    Losses derive from it, call `accumulate` in every training step and read `soft_labels`;
-    whoever drives the training calls `update_soft_labels` once an epoch.
+    Base of `SoftLabels` and its kin, which differ in how they keep the rows. A loss calls
+    `accumulate` in every training step and reads the soft labels; whatever drives the training
+    calls `update_soft_labels` once an epoch.
 
     C, the number of score columns, is `num_classes`, plus one (the last) with `background`.
 
@@ -56,25 +57,12 @@ class SoftLabelState(ScoreColumns):
             it sums to 1; paper, Eq. 6) or 'count' (the number of samples in it, which is the mean;
             the two differ for probabilities that do not sum to 1, such as sigmoid scores).
 
-    State:
-        soft_labels (C, C): buffer; row y is the target of class y in use now. Rows sum to 1,
-            unless they are divided by 'count'.
-        prob_sum (C, C): sum of the probabilities of the correct samples since the last roll-over,
-            row = true class.
-        correct_count (C,): how many samples went into each row of `prob_sum`.
-        sample_count (C,): how many samples could have, right or wrong.
-
-        All float32, in the state dict, made here and changed in place. The last three are plain
-        tensors, not buffers: DDP's `broadcast_buffers` and averaging hooks must not touch them.
+    Raises:
+        ValueError: An argument is outside its range.
     """
 
-    #: What is in use now: buffers, which change at a roll-over alone.
-    in_use: tuple[str, ...] = ('soft_labels',)
-    #: What was collected since the last roll-over: plain tensors, empty where they are 0.
-    collected: tuple[str, ...] = SUMS
-
+    #: The matrix (C, C) in use: a buffer, or made from what there is.
     soft_labels: Tensor
-    prob_sum: Tensor
     correct_count: Tensor
     sample_count: Tensor
 
@@ -86,9 +74,9 @@ class SoftLabelState(ScoreColumns):
         empty_class: str = 'keep',
         freeze_confidence: float | None = None,
         divide_by: str = 'total',
-        **others: Any,
     ) -> None:
-        super().__init__(num_classes, background, **others)
+        super().__init__()
+        self.num_columns = count_columns(num_classes, background)
         if start not in STARTS:
             raise ValueError(f'`start` must be one of {STARTS}, but got {start!r}.')
         if empty_class not in EMPTY_CLASS_RULES:
@@ -101,35 +89,16 @@ class SoftLabelState(ScoreColumns):
             )
         if divide_by not in DIVISORS:
             raise ValueError(f'`divide_by` must be one of {DIVISORS}, but got {divide_by!r}.')
+        self.num_classes = num_classes
+        self.background = background
         self.start = start
         self.empty_class = empty_class
         self.freeze_confidence = freeze_confidence
         self.divide_by = divide_by
-        #: Whether somebody cares for the roll-over; a hook that will call it sets this early.
-        self.roll_over_scheduled = False
 
-        self.correct_count = torch.zeros(self.num_columns)
-        self.sample_count = torch.zeros(self.num_columns)
-        self._make_rows()
-
-    def _make_rows(self) -> None:
-        """Make the tensors that hold a row for each class."""
-        self.register_buffer('soft_labels', self._initial_soft_labels())
-        self.prob_sum = torch.zeros(self.num_columns, self.num_columns)
-
-    def _initial_soft_labels(self) -> Tensor:
-        size = self.num_columns
-        if self.start == 'uniform':
-            rows = torch.full((size, size), 1 / size)
-        elif self.start == 'zeros':
-            rows = torch.zeros(size, size)
-        else:
-            rows = torch.full((size, size), 0.1 / max(size - 1, 1))
-            rows.fill_diagonal_(0.9 if size > 1 else 1.0)
-        if self.background:
-            rows[-1] = 0
-            rows[-1, -1] = 1
-        return rows
+    def _register(self, name: str, *shape: int, dtype: torch.dtype = torch.float32) -> None:
+        """Make a buffer of zeros."""
+        self.register_buffer(name, torch.zeros(shape, dtype=dtype))
 
     @torch.no_grad()
     def accumulate(self, logits: Tensor, prob: Tensor, label: Tensor, teaches: Tensor) -> Tensor:
@@ -147,51 +116,132 @@ class SoftLabelState(ScoreColumns):
         Returns:
             (N,) bool: which samples were added.
         """
-        if not self.training or not len(label):
+        if not self.learns or not len(label):
             return torch.zeros_like(teaches)
-        self._follow_buffer()
+        sums = self.collecting()
         logits, prob = logits.detach(), prob.detach()
         # Any inf or NaN in a row ends up in its sum. Without the factor, masks of float32's lowest
         # number would add up to -inf; with a factor of 0, a compiler takes every sum for 0.
         teaches = teaches & (logits * 2.0**-64).sum(-1).isfinite()
         label = torch.where(teaches, label, 0)
         correct = teaches & (logits[:, : self.num_classes].argmax(-1) == label)
-        self._add_rows(prob, label, correct)
-        _add(self.correct_count, label, correct.float())
-        _add(self.sample_count, label, teaches.float())
+        self._add_rows(sums, prob, label, correct)
+        _add(sums['correct_count'], label, correct.float())
+        _add(sums['sample_count'], label, teaches.float())
         return correct
 
-    def _add_rows(self, prob: Tensor, label: Tensor, correct: Tensor) -> None:
+    def _add_rows(self, sums: Sums, prob: Tensor, label: Tensor, correct: Tensor) -> None:
         """Add the rows of `prob` that are `correct` (N,) to those of their `label` (N,)."""
-        if may_select(prob):
-            rows = correct.nonzero().squeeze(1)
-            prob, label = prob.index_select(0, rows), label.index_select(0, rows)
-        else:
-            prob = torch.where(correct[:, None], prob, 0)
-        _add(self.prob_sum, label, prob.float())
+        raise NotImplementedError
 
-    @torch.no_grad()
     def update_soft_labels(self, group: dist.ProcessGroup | None = None) -> RollOver:
         """Roll over: the sums of all ranks become the soft labels (paper, Eq. 6) and restart at 0.
 
         A collective call under `torch.distributed`: every rank of `group` must make it.
         """
-        self._merge_ranks(group)
-        self._put_into_use()
+        return self.roll_over(group)
+
+    def _put_into_use(self) -> RollOver:
+        self._replace_rows()
         correct = self.correct_count[: self.num_classes]
         confidence, entropy = self._describe_rows()
-        report = RollOver(
+        return RollOver(
             correct_share=correct.sum() / self.sample_count[: self.num_classes].sum(),
             empty_classes=(correct == 0).sum().to(correct.dtype),
             confidence=confidence.mean(),
             entropy=entropy.mean(),
         )
-        self.reset_sums()
-        self.roll_over_scheduled = True
-        return report
 
-    def _put_into_use(self) -> None:
-        """Make from what all ranks collected what is in use from now on."""
+    def _replace_rows(self) -> None:
+        """Make the soft labels from the sums."""
+        raise NotImplementedError
+
+    def _describe_rows(self) -> tuple[Tensor, Tensor]:
+        """The share of its own class, and the entropy, of each class's soft label (K,), (K,)."""
+        raise NotImplementedError
+
+    def _has_sums(self) -> bool:
+        counts = [self.sample_count, *([self._own['sample_count']] if self._own else [])]
+        return any(not count.is_meta and bool(count.any()) for count in counts)
+
+    def extra_repr(self) -> str:
+        frozen = f', freeze_confidence={self.freeze_confidence}' if self.freeze_confidence else ''
+        return (
+            f'num_classes={self.num_classes}, background={self.background}, start={self.start!r}, '
+            f'empty_class={self.empty_class!r}{frozen}, divide_by={self.divide_by!r}'
+        )
+
+
+class SoftLabels(SoftLabelState):
+    """The soft labels as a matrix. `SoftLabelState` lists the arguments.
+
+    State:
+        soft_labels (C, C): row y is the target of class y in use now. Rows sum to 1, unless they
+            are divided by 'count'.
+        prob_sum (C, C): sum of the probabilities of the correct samples since the last roll-over,
+            row = true class.
+        correct_count (C,): how many samples went into each row of `prob_sum`.
+        sample_count (C,): how many samples could have, right or wrong.
+
+        All float32 buffers, made once and changed in place.
+
+    Example:
+        >>> state = SoftLabels(num_classes=2)
+        >>> logits = torch.tensor([[2.0, 0.0], [0.0, 1.0]])
+        >>> teaches = torch.tensor([True, True])
+        >>> state.accumulate(logits, logits.softmax(-1), torch.tensor([0, 1]), teaches)
+        tensor([True, True])
+        >>> report = state.update_soft_labels()
+        >>> state.soft_labels
+        tensor([[0.8808, 0.1192],
+                [0.2689, 0.7311]])
+    """
+
+    in_use: tuple[str, ...] = ('soft_labels',)
+    collected: tuple[str, ...] = SUMS
+    added = SUMS
+
+    prob_sum: Tensor
+
+    def __init__(
+        self,
+        num_classes: int,
+        background: bool = False,
+        start: str = 'uniform',
+        empty_class: str = 'keep',
+        freeze_confidence: float | None = None,
+        divide_by: str = 'total',
+    ) -> None:
+        super().__init__(num_classes, background, start, empty_class, freeze_confidence, divide_by)
+        self._register('soft_labels', self.num_columns, self.num_columns)
+        self._register('prob_sum', self.num_columns, self.num_columns)
+        self._register('correct_count', self.num_columns)
+        self._register('sample_count', self.num_columns)
+        SoftLabels._start(self)  # a subclass has not made its own buffers yet
+
+    @torch.no_grad()
+    def _start(self) -> None:
+        rows, size = self.soft_labels, self.num_columns
+        if self.start == 'uniform':
+            rows.fill_(1 / size)
+        elif self.start == 'zeros':
+            rows.zero_()
+        else:
+            rows.fill_(0.1 / max(size - 1, 1))
+            rows.fill_diagonal_(0.9 if size > 1 else 1.0)
+        if self.background:
+            rows[-1] = 0
+            rows[-1, -1] = 1
+
+    def _add_rows(self, sums: Sums, prob: Tensor, label: Tensor, correct: Tensor) -> None:
+        if may_select(prob):
+            rows = correct.nonzero().squeeze(1)
+            prob, label = prob.index_select(0, rows), label.index_select(0, rows)
+        else:
+            prob = torch.where(correct[:, None], prob, 0)
+        _add(sums['prob_sum'], label, prob.float())
+
+    def _replace_rows(self) -> None:
         for block in self._blocks():
             prob_sum, correct = self.prob_sum[block], self.correct_count[block]
             rows = self.soft_labels[block]  # a view: the background row stays as it is
@@ -208,7 +258,6 @@ class SoftLabelState(ScoreColumns):
             rows.copy_(new_rows)
 
     def _describe_rows(self) -> tuple[Tensor, Tensor]:
-        """The share of its own class, and the entropy, of each class's soft label (K,), (K,)."""
         entropies = []
         for block in self._blocks():
             rows = self.soft_labels[block]
@@ -221,111 +270,6 @@ class SoftLabelState(ScoreColumns):
         size = max(1, BLOCK_ENTRIES // self.num_columns)
         starts = range(0, self.num_classes, size)
         return [slice(start, min(start + size, self.num_classes)) for start in starts]
-
-    @torch.no_grad()
-    def reduce_sums(self, group: dist.ProcessGroup | None = None) -> None:
-        """Bring the sums of all ranks to rank 0 and clear the others, so that rank 0 can save them.
-
-        Collective, and harmless to the next roll-over. Call it on every rank before a checkpoint
-        that is written between two roll-overs; without `torch.distributed` it does nothing.
-        """
-        self._merge_ranks(group)
-        if _world_size(group) > 1 and dist.get_rank(group) != 0:
-            self.reset_sums()
-
-    def reset_sums(self) -> None:
-        """Forget what was collected since the last roll-over."""
-        for name in self.collected:
-            getattr(self, name).zero_()
-
-    def _merge_ranks(self, group: dist.ProcessGroup | None) -> None:
-        """Give every rank what all ranks have collected."""
-        self._follow_buffer()
-        if _world_size(group) < 2:
-            return
-        sums = [getattr(self, name) for name in SUMS]
-        flat = torch.cat([tensor.flatten() for tensor in sums])  # one message instead of three
-        dist.all_reduce(flat, group=group)
-        for tensor, total in zip(sums, flat.split([tensor.numel() for tensor in sums])):
-            tensor.copy_(total.view_as(tensor))
-
-    def _follow_buffer(self) -> None:
-        """Bring the sums to the buffer's device: FSDP moves buffers singly, not through `.to()`."""
-        device = getattr(self, self.in_use[0]).device
-        if self.sample_count.device != device:
-            for name in self.collected:
-                setattr(self, name, getattr(self, name).to(device))
-
-    def train(self, mode: bool = True) -> SoftLabelState:
-        """As `nn.Module.train`; warns when a training pass went by and nobody rolled over."""
-        # Loops call this between two passes, so the look at the sums costs no step anything.
-        if mode and not self.roll_over_scheduled and self._has_sums():
-            self.roll_over_scheduled = True  # say it once
-            warnings.warn(
-                f'{type(self).__name__} has been trained on, and its soft labels were not updated '
-                "yet. If nothing will: add default_hooks=dict(ols=dict(type='OLSHook')) to the "
-                'config, or call update_soft_labels() after every epoch of your own loop.',
-                stacklevel=2,
-            )
-        super().train(mode)
-        return self
-
-    def _has_sums(self) -> bool:
-        return not self.sample_count.is_meta and bool(self.sample_count.any())
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> SoftLabelState:
-        # `.to()` and its kin move the plain tensors too, and leave all of them in float32: a soft
-        # label in half precision loses the small entries that it is made of.
-        before = {name: getattr(self, name) for name in (*self.in_use, *self.collected)}
-        super()._apply(fn)
-        for name, old in before.items():
-            new = fn(old) if name in self.collected else getattr(self, name)
-            setattr(self, name, new if new.dtype == old.dtype else old.to(new.device))
-        return self
-
-    def _save_to_state_dict(
-        self, destination: dict[str, Any], prefix: str, keep_vars: bool
-    ) -> None:
-        super()._save_to_state_dict(destination, prefix, keep_vars)
-        for name in self.collected:
-            destination[prefix + name] = getattr(self, name)
-
-    def _load_from_state_dict(
-        self,
-        state_dict: dict[str, Any],
-        prefix: str,
-        local_metadata: dict[str, Any],
-        strict: bool,
-        missing_keys: list[str],
-        unexpected_keys: list[str],
-        error_msgs: list[str],
-    ) -> None:
-        """Load the state; the sums of a checkpoint are those of all ranks, so rank 0 takes them."""
-        own_keys = {prefix + name for name in self.collected}
-        others = {key: value for key, value in state_dict.items() if key not in own_keys}
-        super()._load_from_state_dict(
-            others, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
-        )
-        for name in self.collected:
-            key, tensor = prefix + name, getattr(self, name)
-            if key not in state_dict:
-                if strict:
-                    missing_keys.append(key)
-            elif state_dict[key].shape != tensor.shape:
-                error_msgs.append(
-                    f'size mismatch for {key}: the checkpoint has {tuple(state_dict[key].shape)}, '
-                    f'the model {tuple(tensor.shape)}.'
-                )
-            else:
-                if tensor.is_meta:  # as load_state_dict(assign=True) expects, copying would be lost
-                    tensor = torch.empty_like(state_dict[key], dtype=tensor.dtype)
-                    setattr(self, name, tensor)
-                with torch.no_grad():
-                    tensor.copy_(state_dict[key])
-                if _world_size(None) > 1 and dist.get_rank() != 0:
-                    tensor.zero_()
-        if self._has_sums():  # resumed in the middle of a period: whoever saved them rolls over
-            self.roll_over_scheduled = True
 
 
 def may_select(tensor: Tensor) -> bool:
@@ -344,9 +288,3 @@ def _add(total: Tensor, label: Tensor, rows: Tensor) -> None:
         total += torch.zeros_like(total).index_add_(0, label, rows)
     else:  # a sum of its own would take longer than the batch itself
         total.index_add_(0, label, rows)
-
-
-def _world_size(group: dist.ProcessGroup | None) -> int:
-    if dist.is_available() and dist.is_initialized():
-        return dist.get_world_size(group)
-    return 1

@@ -1,6 +1,6 @@
 """Soft labels of very many classes: of each row the largest entries, and one value for the rest.
 
-At 21,841 classes the two matrices of `SoftLabelState` take 3.8 GB. Almost all of it is the long
+At 21,841 classes the two matrices of `SoftLabels` take 3.8 GB. Almost all of it is the long
 tail of thousands of classes that a class is hardly ever taken for. Here a class keeps the m columns
 that its samples are taken for most, and all other columns share what remains evenly. Nothing makes
 a (C, C) matrix: neither the start, nor a batch, nor a roll-over over several ranks.
@@ -42,13 +42,14 @@ other's `untracked` is what may have been missed.
 from __future__ import annotations
 
 import functools
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from mmdet_ols.core.soft_labels import SoftLabelState, _world_size, may_select
+from mmdet_ols.core.rolling_state import Sums, world_size
+from mmdet_ols.core.soft_labels import SoftLabelState, may_select
 
 #: So many times the entries that are kept are tracked in a period.
 SLOTS_PER_ENTRY = 2
@@ -57,29 +58,33 @@ CLASSES_AT_A_TIME = 2048
 
 
 class SparseSoftLabels(SoftLabelState):
-    """A `SoftLabelState` that keeps the top entries of each row and spreads the rest evenly.
+    """Soft labels of which each row keeps its top entries and spreads the rest evenly.
 
-    The module's docstring explains how. If `top_m` is C, it is `SoftLabelState` up to rounding.
+    The module's docstring explains how. If `top_m` is C, it is `SoftLabels` up to rounding.
 
     Args:
-        num_classes: See `SoftLabelState`.
+        num_classes: See `SoftLabelState`, as for all that are not named here.
         top_m: m, how many entries of each soft label are kept, at least 1; C at most, whatever is
             asked for. The state takes 32 m C bytes.
-        **options: The other arguments of `SoftLabelState`.
+        background: See `SoftLabelState`.
+        start: See `SoftLabelState`.
+        empty_class: See `SoftLabelState`.
+        freeze_confidence: See `SoftLabelState`.
+        divide_by: See `SoftLabelState`.
 
     State:
-        soft_columns (C, m): buffer, int32; the columns of the entries in use, largest entry first.
-        soft_values (C, m): buffer; these entries.
-        soft_rest (C,): buffer; the entry of each other column.
+        soft_columns (C, m): int32; the columns of the entries in use, largest entry first.
+        soft_values (C, m): these entries.
+        soft_rest (C,): the entry of each other column.
         slot_column (C, S): int32, with S = 2m slots (C at most); the columns that are tracked since
             the last roll-over. Has no meaning where `prob_total` is 0.
         slot_sum (C, S): what has come for them: sums of probabilities of correct samples.
         slot_missed (C, S): at most so much came for them before they were tracked.
         untracked (C,): at most so much has come for a column that is not tracked.
         prob_total (C,): what has come for all columns together.
-        correct_count (C,), sample_count (C,): as in `SoftLabelState`.
+        correct_count (C,), sample_count (C,): as in `SoftLabels`.
 
-        Float32 but for the columns, in the state dict, made here and changed in place.
+        All buffers, float32 but for the columns, made once and changed in place.
     """
 
     in_use = ('soft_columns', 'soft_values', 'soft_rest')
@@ -92,6 +97,7 @@ class SparseSoftLabels(SoftLabelState):
         'correct_count',
         'sample_count',
     )
+    added = ('prob_total', 'correct_count', 'sample_count')
 
     soft_columns: Tensor
     soft_values: Tensor
@@ -102,33 +108,51 @@ class SparseSoftLabels(SoftLabelState):
     untracked: Tensor
     prob_total: Tensor
 
-    def __init__(self, num_classes: int, top_m: int = 100, **options: Any) -> None:
+    def __init__(
+        self,
+        num_classes: int,
+        top_m: int = 100,
+        background: bool = False,
+        start: str = 'uniform',
+        empty_class: str = 'keep',
+        freeze_confidence: float | None = None,
+        divide_by: str = 'total',
+    ) -> None:
+        super().__init__(num_classes, background, start, empty_class, freeze_confidence, divide_by)
         if not isinstance(top_m, int) or top_m < 1:
             raise ValueError(f'`top_m` must be a positive integer, but got {top_m!r}.')
-        self.top_m = top_m  # before all else, since the state is made in there
-        super().__init__(num_classes, **options)
-
-    def _make_rows(self) -> None:
         size = self.num_columns
-        self.top_m = min(self.top_m, size)
+        self.top_m = min(top_m, size)
         self.num_slots = min(SLOTS_PER_ENTRY * self.top_m, size)
+        self._register('soft_columns', size, self.top_m, dtype=torch.int32)
+        self._register('soft_values', size, self.top_m)
+        self._register('soft_rest', size)
+        self._register('slot_column', size, self.num_slots, dtype=torch.int32)
+        self._register('slot_sum', size, self.num_slots)
+        self._register('slot_missed', size, self.num_slots)
+        for name in ('untracked', 'prob_total', 'correct_count', 'sample_count'):
+            self._register(name, size)
+        self._start()
 
+    @torch.no_grad()
+    def _start(self) -> None:
+        size = self.num_columns
         if self.start == 'label_smoothing':
             own, other = 0.9 if size > 1 else 1.0, 0.1 / max(size - 1, 1)
         else:
             own = other = 1 / size if self.start == 'uniform' else 0.0
-        places = torch.arange(self.top_m)
-        self.register_buffer('soft_columns', ((torch.arange(size)[:, None] + places) % size).int())
-        self.register_buffer('soft_values', torch.full((size, self.top_m), other))
-        self.register_buffer('soft_rest', torch.full((size,), other if self.top_m < size else 0.0))
+        row = torch.arange(size, device=self.soft_columns.device)
+        self.soft_columns.copy_((row[:, None] + row[: self.top_m]) % size)
+        self.soft_values.fill_(other)
         self.soft_values[:, 0] = own  # the columns begin with the class itself
+        self.soft_rest.fill_(other if self.top_m < size else 0.0)
         if self.background:
-            self.soft_values[-1], self.soft_rest[-1] = (places == 0).float(), 0
+            self.soft_values[-1] = 0
+            self.soft_values[-1, 0] = 1
+            self.soft_rest[-1] = 0
 
-        shape = (size, self.num_slots)
-        self.slot_column = torch.zeros(shape, dtype=torch.int32)
-        self.slot_sum, self.slot_missed = torch.zeros(shape), torch.zeros(shape)
-        self.untracked, self.prob_total = torch.zeros(size), torch.zeros(size)
+    def extra_repr(self) -> str:
+        return f'top_m={self.top_m}, {super().extra_repr()}'
 
     # --- in use -----------------------------------------------------------------------------------
 
@@ -169,7 +193,7 @@ class SparseSoftLabels(SoftLabelState):
             product.view(-1).index_add_(0, place, share * above_rest[label, entry])
         return product
 
-    def _put_into_use(self) -> None:
+    def _replace_rows(self) -> None:
         classes = slice(self.num_classes)  # the background row stays as it is
         prob_total, correct = self.prob_total[classes], self.correct_count[classes]
         slots = self._slots(classes)
@@ -204,23 +228,23 @@ class SparseSoftLabels(SoftLabelState):
 
     # --- collecting -------------------------------------------------------------------------------
 
-    def _add_rows(self, prob: Tensor, label: Tensor, correct: Tensor) -> None:
+    def _add_rows(self, sums: Sums, prob: Tensor, label: Tensor, correct: Tensor) -> None:
         if may_select(prob):
             samples = correct.nonzero().squeeze(1)
             prob, label = prob.index_select(0, samples), label[samples]
             correct = correct[samples]
         if not len(label):
             return
-        self._track(*_add_up_by_class(prob.float(), label, correct))
+        self._track(sums, *_add_up_by_class(prob.float(), label, correct))
 
-    def _track(self, rows: Tensor, label: Tensor) -> None:
+    def _track(self, sums: Sums, rows: Tensor, label: Tensor) -> None:
         """Add the sums (n, C) of a batch's classes (n,), each there once; changes `rows`.
 
         Rows of no class, C, come last, and count as if they were not there.
         """
         index = label.clamp(max=self.num_columns - 1)  # those of no class read any, and write none
-        prob_total = self.prob_total[index] + rows.sum(1)
-        slots = self._slots(index)
+        prob_total = sums['prob_total'][index] + rows.sum(1)
+        slots = self._slots(index, sums)
         slots = slots._replace(total=slots.total + rows.gather(1, slots.column))
         applicants = min(self.top_m, self.num_columns - self.num_slots)
         if applicants:
@@ -229,50 +253,51 @@ class SparseSoftLabels(SoftLabelState):
             untracked = slots.untracked + share[:, -1]  # whoever did not apply has no more
             slots = slots.joined(column, share, missed.expand_as(share), untracked)
             slots = slots.best(self.num_slots)
-        self._write(label, slots, prob_total)
+        self._write(sums, label, slots, prob_total)
 
-    def _slots(self, classes: Tensor | slice = slice(None)) -> Slots:
-        started = self.prob_total[classes, None] > 0  # before that, any columns will do
+    def _slots(self, classes: Tensor | slice = slice(None), sums: Sums | None = None) -> Slots:
+        """The slots of some classes, in the buffers or in `sums`."""
+        sums = self._collected_buffers() if sums is None else sums
+        started = sums['prob_total'][classes, None] > 0  # before that, any columns will do
         any_column = torch.arange(self.num_slots, device=started.device)
-        return Slots(
-            torch.where(started, self.slot_column[classes], any_column),
-            self.slot_sum[classes],
-            self.slot_missed[classes],
-            self.untracked[classes],
-        )
+        column, *others = (sums[name][classes] for name in self.collected[:4])
+        return Slots(torch.where(started, column, any_column), *others)
 
-    def _write(self, label: Tensor, slots: Slots, prob_total: Tensor) -> None:
+    def _write(self, sums: Sums, label: Tensor, slots: Slots, prob_total: Tensor) -> None:
         # Rows of no class write what the first does, once more: no GPU has to count the others.
         found = label < self.num_columns
         source = torch.where(found, torch.arange(len(label), device=label.device), 0)
         label, found = torch.where(found, label, 0)[source], found[source]
         for name, new in zip(self.collected, (*slots, prob_total)):
-            state = getattr(self, name)
+            state = sums[name]
             state[label] = _where(found, new[source].to(state.dtype), state[label])
 
     # --- ranks ------------------------------------------------------------------------------------
 
-    def _merge_ranks(self, group: dist.ProcessGroup | None) -> None:
-        self._follow_buffer()
-        if _world_size(group) < 2:
-            return
-        own = self._slots()
+    def _merge(self, own: Sums, group: dist.ProcessGroup | None) -> None:
+        own_slots = self._slots(sums=own)
 
         def slots_of(rank: int) -> Slots:
-            slots = Slots(*(tensor.clone() for tensor in own))
+            slots = Slots(*(tensor.clone() for tensor in own_slots))
             for tensor in slots:
                 source = rank if group is None else dist.get_global_rank(group, rank)
                 dist.broadcast(tensor, source, group=group)
             return slots
 
-        merged = functools.reduce(Slots.merged, map(slots_of, range(_world_size(group))))
+        merged = functools.reduce(Slots.merged, map(slots_of, range(world_size(group))))
         for name, tensor in zip(self.collected, merged):
-            getattr(self, name).copy_(tensor)
-        counts = [self.prob_total, self.correct_count, self.sample_count]
-        flat = torch.stack(counts)  # one message instead of three
-        dist.all_reduce(flat, group=group)
-        for count, total in zip(counts, flat):
-            count.copy_(total)
+            own[name].copy_(tensor)
+        super()._merge(own, group)
+
+    def _combine(self, total: Sums, own: Sums) -> None:
+        more = self._slots(sums=own)
+        merged = self._slots(sums=total).merged(more)
+        # A row that only one of the two has stays as it is, without columns of the other.
+        started, adds = (sums['prob_total'] > 0 for sums in (total, own))
+        for name, both, new in zip(self.collected, merged, more):
+            rows = _where(started & adds, both, _where(adds, new, total[name]))
+            total[name].copy_(rows)
+        super()._combine(total, own)
 
 
 class Slots(NamedTuple):

@@ -8,23 +8,24 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmdet_ols.core import (
     CannotCompileError,
-    ScoreColumns,
     binary_cross_entropy,
     binary_focal_loss,
     check_reduction,
+    count_columns,
     cross_entropy,
     may_select,
     reduce_loss,
+    teaching_allowed,
 )
 
 IMPLEMENTATIONS = ('auto', 'plain', 'fused', 'compiled')
 
 
-class ClassificationLoss(ScoreColumns):
+class ClassificationLoss(nn.Module):
     """Cross entropy of any form that the hosts' heads use, against a target of the method's own.
 
     A method derives from it and says what its target is (`make_target`), and if there is more to it
@@ -60,6 +61,8 @@ class ClassificationLoss(ScoreColumns):
     has_fused_form = False
     #: Whether what a sample costs is a matter of that sample alone.
     samples_are_independent = True
+    #: Whether it keeps a `RollingState`, in its attribute `state`, that something must roll over.
+    has_rolling_state = False
 
     def __init__(
         self,
@@ -74,9 +77,9 @@ class ClassificationLoss(ScoreColumns):
         gamma: float = 0.0,
         balance: float | None = None,
         implementation: str = 'auto',
-        **others: Any,
     ) -> None:
-        super().__init__(num_classes, background=background, **others)
+        super().__init__()
+        self.num_columns = count_columns(num_classes, background)
         check_reduction('reduction', reduction)
         if isinstance(class_weight, (int, float)):
             raise ValueError(
@@ -113,6 +116,8 @@ class ClassificationLoss(ScoreColumns):
                 f"{type(self).__name__} has no fused form, but got implementation='fused': leave "
                 "it out, or take 'compiled'."
             )
+        self.num_classes = num_classes
+        self.background = background
         self.implementation = implementation
         self.use_sigmoid = use_sigmoid
         self.reduction = reduction
@@ -333,7 +338,7 @@ class ClassificationLoss(ScoreColumns):
             avg_factor = self._count_valid(valid, as_rows)
         loss = self.loss_weight * reduce_loss(loss, reduction, avg_factor)
         # A call without a graph trains nothing: PISA's heads try a loss out before they take it.
-        if self.training and torch.is_grad_enabled():
+        if self.training and torch.is_grad_enabled() and teaching_allowed():
             self.learn(logits.detach(), label, foreground, weight)
         return loss
 

@@ -3,29 +3,37 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from mmdet_ols.core import (
     CannotCompileError,
+    RollOver,
+    SoftLabels,
     SoftLabelState,
     can_fuse,
     compiled_library,
     fused_cross_entropy,
+    has_fused_step,
     mix_targets,
+    rename_old_keys,
 )
 from mmdet_ols.losses.classification_loss import ClassificationLoss
 from mmdet_ols.registry import register_model
 
 SIGMOID_READINGS = ('normalized', 'softmax', 'mean')
+#: What the options of a state are, where a loss leaves them out.
+DEFAULTS: dict[str, Any] = dict(start='uniform', empty_class='keep', freeze_confidence=None)
 #: The methods that the fused form stands for: a class that does one in its own way has none.
-FUSED_METHODS = ('make_target', 'total_loss', 'learn', 'accumulate', '_add_rows')
+FUSED_METHODS = ('make_target', 'total_loss', 'learn')
 
 
 @register_model
-class OLSLoss(ClassificationLoss, SoftLabelState):
+class OLSLoss(ClassificationLoss):
     r"""Cross entropy against the hard label and the class's online soft label together.
 
     Keeps, for every class, the mean prediction of its correctly classified samples in the last
@@ -58,13 +66,24 @@ class OLSLoss(ClassificationLoss, SoftLabelState):
         start: See `SoftLabelState`.
         empty_class: See `SoftLabelState`.
         freeze_confidence: See `SoftLabelState`.
-        **options: `use_sigmoid`, `background`, `reduction`, `loss_weight`, `class_weight`,
-            `ignore_index`, `avg_non_ignore`, `gamma`, `balance`, `implementation`: see
-            `ClassificationLoss`. The fused form is for training a softmax on class indices on a
-            CPU; other calls are computed plainly.
+        state: The soft labels, if they are to be those of another loss too: several losses with one
+            state learn from each other's samples. None makes one for this loss. The options of
+            a state (`start` and the two after it) are then its own, and may be left out.
+        use_sigmoid: See `ClassificationLoss`, as for the arguments after it.
+        background: See `ClassificationLoss`.
+        reduction: See `ClassificationLoss`.
+        loss_weight: See `ClassificationLoss`.
+        class_weight: See `ClassificationLoss`.
+        ignore_index: See `ClassificationLoss`.
+        avg_non_ignore: See `ClassificationLoss`.
+        gamma: See `ClassificationLoss`.
+        balance: See `ClassificationLoss`.
+        implementation: See `ClassificationLoss`. The fused form is for training a softmax on class
+            indices on a CPU; other calls are computed plainly.
 
     Raises:
         ValueError: An argument, or a label on the CPU, is outside its range.
+        TypeError: `state` is of another kind.
 
     Example:
         >>> criterion = OLSLoss(num_classes=3)
@@ -74,6 +93,9 @@ class OLSLoss(ClassificationLoss, SoftLabelState):
     """
 
     has_fused_form = True
+    has_rolling_state = True
+    #: The kind of state that the loss works with.
+    state_class: type[SoftLabelState] = SoftLabels
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -90,15 +112,30 @@ class OLSLoss(ClassificationLoss, SoftLabelState):
         start: str = 'uniform',
         empty_class: str = 'keep',
         freeze_confidence: float | None = None,
-        **options: Any,
+        state: SoftLabelState | None = None,
+        use_sigmoid: bool = False,
+        background: bool = False,
+        reduction: str = 'mean',
+        loss_weight: float = 1.0,
+        class_weight: Sequence[float] | None = None,
+        ignore_index: int | None = None,
+        avg_non_ignore: bool = False,
+        gamma: float = 0.0,
+        balance: float | None = None,
+        implementation: str = 'auto',
     ) -> None:
         super().__init__(
             num_classes,
-            divide_by='count' if sigmoid_reading == 'mean' else 'total',
-            start=start,
-            empty_class=empty_class,
-            freeze_confidence=freeze_confidence,
-            **options,
+            use_sigmoid,
+            background,
+            reduction,
+            loss_weight,
+            class_weight,
+            ignore_index,
+            avg_non_ignore,
+            gamma,
+            balance,
+            implementation,
         )
         if not 0 <= alpha <= 1:
             raise ValueError(
@@ -117,11 +154,105 @@ class OLSLoss(ClassificationLoss, SoftLabelState):
                 f'`sigmoid_reading` is for sigmoid scores, but got {sigmoid_reading!r} without '
                 'use_sigmoid=True: leave it out, or set that.'
             )
-        if self.implementation == 'fused':
-            compiled_library()  # fails here, or not in the training
         self.alpha = alpha
         self.soft_row_threshold = soft_row_threshold
         self.sigmoid_reading = sigmoid_reading
+        options: dict[str, Any] = dict(
+            start=start, empty_class=empty_class, freeze_confidence=freeze_confidence
+        )
+        if state is None:
+            state = SoftLabels(
+                num_classes, background, **options, divide_by=divisor(sigmoid_reading)
+            )
+        self._check_state(state, options)
+        self.state = state
+        if implementation == 'fused':
+            if not has_fused_step(type(state)):
+                raise ValueError(
+                    f'{type(state).__name__} changes a part of the step that the fused form stands '
+                    f"for, but got implementation='fused': leave it out, or take 'compiled'."
+                )
+            compiled_library()  # fails here, or not in the training
+
+    def _check_state(self, state: SoftLabelState, options: dict[str, Any]) -> None:
+        """Refuse a state that does not fit, and options that it does not have."""
+        if not isinstance(state, self.state_class):
+            raise TypeError(
+                f'`state` of {type(self).__name__} must be a {self.state_class.__name__}, but got '
+                f'a {type(state).__name__}.'
+            )
+        shape = dict(
+            num_classes=self.num_classes,
+            background=self.background,
+            divide_by=divisor(self.sigmoid_reading),
+        )
+        for name, value in shape.items():
+            if getattr(state, name) != value:
+                raise ValueError(
+                    f'`state` must have {name}={value!r}, as the loss needs it, but has '
+                    f'{getattr(state, name)!r}.'
+                )
+        for name, value in options.items():
+            check_option(state, name, value, DEFAULTS[name])
+
+    # --- the state --------------------------------------------------------------------------------
+
+    @property
+    def soft_labels(self) -> Tensor:
+        """The soft labels in use (C, C); row y is the target of class y."""
+        return self.state.soft_labels
+
+    @property
+    def prob_sum(self) -> Tensor:
+        """The sums of the probabilities of correct samples since the last roll-over (C, C)."""
+        return self._so_far('prob_sum')
+
+    @property
+    def correct_count(self) -> Tensor:
+        """How many samples went into each row of `prob_sum` (C,)."""
+        return self._so_far('correct_count')
+
+    @property
+    def sample_count(self) -> Tensor:
+        """How many samples could have gone into each row of `prob_sum` (C,)."""
+        return self._so_far('sample_count')
+
+    def _so_far(self, name: str) -> Tensor:
+        """What was collected, including what this rank has seen and not yet shared."""
+        if name not in self.state.collected:
+            raise AttributeError(f'{type(self.state).__name__} keeps no {name!r}.')
+        return self.state.so_far()[name]
+
+    def update_soft_labels(self, group: dist.ProcessGroup | None = None) -> RollOver:
+        """Roll over: the sums of all ranks become the soft labels (paper, Eq. 6) and restart at 0.
+
+        A collective call under `torch.distributed`: every rank of `group` must make it. Losses that
+        share a state share its roll-over: one call is enough.
+        """
+        return self.state.update_soft_labels(group)
+
+    def reduce_sums(self, group: dist.ProcessGroup | None = None) -> None:
+        """Give every rank the sums of all; see `RollingState.reduce_sums`."""
+        self.state.reduce_sums(group)
+
+    def reset_sums(self) -> None:
+        """Forget what was collected since the last roll-over."""
+        self.state.reset_sums()
+
+    def train(self, mode: bool = True) -> OLSLoss:
+        """As `nn.Module.train`; warns when a training pass went by without a roll-over."""
+        if mode:
+            self.state.warn_without_roll_over(type(self).__name__)
+        super().train(mode)
+        return self
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        rename_old_keys(state_dict, self, prefix)
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+    # --- the loss ---------------------------------------------------------------------------------
 
     def shortcut(
         self,
@@ -135,6 +266,7 @@ class OLSLoss(ClassificationLoss, SoftLabelState):
         """One compiled function for a batch whose labels are all classes; see `core`."""
         if not (
             self.has_fused_form
+            and has_fused_step(type(self.state))
             and self.implementation in ('auto', 'fused')
             and self.training
             and not self.use_sigmoid
@@ -142,7 +274,7 @@ class OLSLoss(ClassificationLoss, SoftLabelState):
             and (reduction == 'mean' or (reduction == 'sum' and avg_factor is None))
             and not 0 <= ignore_index < self.num_columns
             and not (isinstance(avg_factor, Tensor) and avg_factor.requires_grad)
-            and can_fuse(logits, label, weight, self)
+            and can_fuse(logits, label, weight, self.state)
         ):
             return None
         factor = self.loss_weight
@@ -150,7 +282,7 @@ class OLSLoss(ClassificationLoss, SoftLabelState):
             eps = torch.finfo(torch.float32).eps  # as in `reduce_loss`
             factor /= len(label) if avg_factor is None else float(avg_factor) + eps
         try:
-            return fused_cross_entropy(logits, label, weight, factor, self.alpha, self)
+            return fused_cross_entropy(logits, label, weight, factor, self.alpha, self.state)
         except CannotCompileError as error:
             warnings.warn(
                 "OLSLoss is computed operation by operation (implementation='plain', which also "
@@ -176,8 +308,22 @@ class OLSLoss(ClassificationLoss, SoftLabelState):
             teaches = teaches & (weight != 0).any(-1)
         sigmoid = self.use_sigmoid and self.sigmoid_reading != 'softmax'
         prob = logits.sigmoid() if sigmoid else logits.softmax(-1)
-        self.accumulate(logits, prob, label, teaches)
+        self.state.accumulate(logits, prob, label, teaches)
 
     def extra_repr(self) -> str:
         reading = f', sigmoid_reading={self.sigmoid_reading!r}' if self.use_sigmoid else ''
         return f'alpha={self.alpha}{reading}, {super().extra_repr()}'
+
+
+def divisor(sigmoid_reading: str) -> str:
+    """What a state divides its sums by, as this reading needs it (`divide_by`)."""
+    return 'count' if sigmoid_reading == 'mean' else 'total'
+
+
+def check_option(state: SoftLabelState, name: str, value: Any, default: Any) -> None:
+    """Refuse an option of a state that was handed over, unless it was left out or agrees."""
+    if value not in (default, getattr(state, name, value)):
+        raise ValueError(
+            f'`{name}` is an option of the state, which was made with {getattr(state, name)!r}, '
+            f'but got {value!r}: leave it out.'
+        )

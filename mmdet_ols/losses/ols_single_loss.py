@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from mmdet_ols.core import PredictionBank, label_rows
-from mmdet_ols.losses.ols_loss import OLSLoss
+from mmdet_ols.losses.ols_loss import OLSLoss, check_option, divisor
 from mmdet_ols.registry import register_model
 
 
 @register_model
-class OLSSingleLoss(OLSLoss, PredictionBank):
+class OLSSingleLoss(OLSLoss):
     r"""Cross entropy against the hard label and the prediction for another sample of its class.
 
     .. math:: L = \alpha\,\mathrm{CE}(p, y) - (1 - \alpha)\sum_c q_c\log p_c
@@ -47,10 +47,25 @@ class OLSSingleLoss(OLSLoss, PredictionBank):
             bytes of memory, and of every checkpoint: 4 MB for 100 classes, 400 MB for 1,000.
         empty_class: What a class without a correct sample in an epoch learns from in the next:
             'uniform', or 'keep' (the mean that it had).
-        **options: The other arguments of `OLSLoss`, but `freeze_confidence`.
+        soft_row_threshold: See `OLSLoss`, as for the arguments after it.
+        sigmoid_reading: See `OLSLoss`.
+        start: See `OLSLoss`.
+        freeze_confidence: Must be None: it is a rule for the mean of a class.
+        state: See `OLSLoss`; a `PredictionBank`.
+        use_sigmoid: See `ClassificationLoss`, as for the arguments after it.
+        background: See `ClassificationLoss`.
+        reduction: See `ClassificationLoss`.
+        loss_weight: See `ClassificationLoss`.
+        class_weight: See `ClassificationLoss`.
+        ignore_index: See `ClassificationLoss`.
+        avg_non_ignore: See `ClassificationLoss`.
+        gamma: See `ClassificationLoss`.
+        balance: See `ClassificationLoss`.
+        implementation: See `ClassificationLoss`.
 
     Raises:
         ValueError: An argument, or a label on the CPU, is outside its range.
+        TypeError: `state` is of another kind.
 
     Example:
         >>> criterion = OLSSingleLoss(num_classes=3)
@@ -59,6 +74,9 @@ class OLSSingleLoss(OLSLoss, PredictionBank):
         >>> _ = criterion.update_soft_labels()
     """
 
+    state_class = PredictionBank
+    state: PredictionBank
+
     def __init__(
         self,
         num_classes: int,
@@ -66,11 +84,60 @@ class OLSSingleLoss(OLSLoss, PredictionBank):
         *,
         bank_size: int = 50,
         empty_class: str = 'uniform',
-        **options: Any,
+        soft_row_threshold: float = 0.8,
+        sigmoid_reading: str = 'normalized',
+        start: str = 'uniform',
+        freeze_confidence: None = None,
+        state: PredictionBank | None = None,
+        use_sigmoid: bool = False,
+        background: bool = False,
+        reduction: str = 'mean',
+        loss_weight: float = 1.0,
+        class_weight: Sequence[float] | None = None,
+        ignore_index: int | None = None,
+        avg_non_ignore: bool = False,
+        gamma: float = 0.0,
+        balance: float | None = None,
+        implementation: str = 'auto',
     ) -> None:
+        if state is None:
+            state = PredictionBank(
+                num_classes,
+                bank_size,
+                background,
+                start,
+                empty_class,
+                freeze_confidence,
+                divisor(sigmoid_reading),
+            )
+        else:
+            check_option(state, 'bank_size', bank_size, 50)
+            check_option(state, 'empty_class', empty_class, 'uniform')
+            empty_class = state.empty_class
         super().__init__(
-            num_classes, alpha, bank_size=bank_size, empty_class=empty_class, **options
+            num_classes,
+            alpha,
+            soft_row_threshold=soft_row_threshold,
+            sigmoid_reading=sigmoid_reading,
+            start=start,
+            empty_class=empty_class,
+            freeze_confidence=freeze_confidence,
+            state=state,
+            use_sigmoid=use_sigmoid,
+            background=background,
+            reduction=reduction,
+            loss_weight=loss_weight,
+            class_weight=class_weight,
+            ignore_index=ignore_index,
+            avg_non_ignore=avg_non_ignore,
+            gamma=gamma,
+            balance=balance,
+            implementation=implementation,
         )
+
+    @property
+    def bank_size(self) -> int:
+        return self.state.bank_size
 
     def make_target(self, logits: Tensor, label: Tensor, valid: Tensor) -> Tensor:
         if not self.training:
@@ -80,7 +147,7 @@ class OLSSingleLoss(OLSLoss, PredictionBank):
             index = torch.where(valid, label, 0)
         else:  # of exponential times with these rates, the first is distributed as the shares
             index = (rows / torch.empty_like(rows).exponential_()).argmax(-1)
-        partner = self.draw(index).to(logits.dtype)
+        partner = self.state.draw(index).to(logits.dtype)
         return self.alpha * rows + (1 - self.alpha) * rows.sum(-1, keepdim=True) * partner
 
     def extra_repr(self) -> str:

@@ -176,18 +176,18 @@ def test_a_new_training_may_start_from_other_classes_and_hears_what_is_left_out(
     checkpoint = checkpoint_of(Classifier(3, OLSLoss(3)), ('cat', 'dog', 'fox'))
     fit = module.check_fits(Classifier(2, OLSLoss(2)), checkpoint, 'coco.pth', 'start')
     assert fit.mismatched['fc.bias'] == ((3,), (2,))
-    assert fit.mismatched['loss.soft_labels'] == ((3, 3), (2, 2))
+    assert fit.mismatched['loss.state.soft_labels'] == ((3, 3), (2, 2))
     assert 'fc.bias is (3,) in the checkpoint, (2,) in the model' in str(fit)
 
 
 def test_with_and_without_soft_labels_fit_each_other_and_say_what_is_left_out():
     with_ols, without = Classifier(2, OLSLoss(2)), Classifier(2, nn.Identity())
     fit = module.check_fits(without, checkpoint_of(with_ols, None), 'a.pth', 'test')
-    assert not fit.missing and 'loss.soft_labels' in fit.unexpected
-    assert 'only in the checkpoint, left out: loss.correct_count' in str(fit)
+    assert not fit.missing and 'loss.state.soft_labels' in fit.unexpected
+    assert 'only in the checkpoint, left out: loss.state.correct_count' in str(fit)
     fit = module.check_fits(with_ols, checkpoint_of(without, None), 'a.pth', 'resume')
-    assert not fit.unexpected and 'loss.soft_labels' in fit.missing
-    assert 'only in the model, kept as initialised: loss.correct_count' in str(fit)
+    assert not fit.unexpected and 'loss.state.soft_labels' in fit.missing
+    assert 'only in the model, kept as initialised: loss.state.correct_count' in str(fit)
 
 
 def test_a_checkpoint_of_something_else_is_an_error():

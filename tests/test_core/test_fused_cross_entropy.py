@@ -17,7 +17,7 @@ from torch.testing import assert_close
 from mmdet_ols.core import (
     SUMS,
     CannotCompileError,
-    SoftLabelState,
+    SoftLabels,
     compiled_library,
     cross_entropy,
     fused_cross_entropy,
@@ -42,7 +42,7 @@ def tensors(state):
 
 def make_state(columns, background=False, start=None):
     """As after an epoch, unless a start is named. Not symmetric: swapped rows would show."""
-    state = SoftLabelState(columns - background, background, start or 'uniform')
+    state = SoftLabels(columns - background, background, start or 'uniform')
     if start is None:
         rows = state.soft_labels[: state.num_classes]
         rows.copy_((2 * torch.randn_like(rows)).softmax(-1))
@@ -149,7 +149,7 @@ def test_bfloat16_is_computed_in_float32_and_its_gradient_rounded_once(columns, 
 def test_bfloat16_gradient_in_the_middle_goes_to_the_even_one(step):
     logits = torch.zeros(1, 2, dtype=torch.bfloat16)
     factor = 1 + step * 2.0**-8  # both scores' gradients are half of it
-    _, gradient = fused_step(logits, torch.tensor([0]), None, factor, 1.0, SoftLabelState(2))
+    _, gradient = fused_step(logits, torch.tensor([0]), None, factor, 1.0, SoftLabels(2))
     expected = torch.tensor([[-factor / 2, factor / 2]]).bfloat16()
     assert_close(gradient, expected, rtol=0, atol=0)
 
@@ -188,7 +188,7 @@ def test_of_equal_scores_the_first_leads(columns, background):
 def test_probabilities_down_to_the_smallest_normal_number():
     """Each to within some roundings of itself, not of 1; what is smaller may be 0."""
     columns = 2000
-    state = SoftLabelState(columns)
+    state = SoftLabels(columns)
     logits = torch.linspace(0, -120, columns)[None]
     fused_step(logits, torch.tensor([0]), None, 1.0, 0.5, state)
     expected = logits[0].double().softmax(-1)
@@ -305,7 +305,7 @@ def test_strides(strided):
 
 def test_samples_count_where_there_are_millions_already():
     """float32 holds no 2^24 + 1: added one by one, none of these would count."""
-    state = SoftLabelState(3)
+    state = SoftLabels(3)
     state.sample_count.fill_(2**24)
     state.correct_count.fill_(2**24)
     state.prob_sum.fill_(2**23)
@@ -370,7 +370,7 @@ def test_more_threads_change_no_bit(dtype, threads, monkeypatch):
 
 def test_a_small_batch_starts_no_thread(threads):
     torch.set_num_threads(3)
-    fused_step(torch.randn(8, 5), torch.zeros(8, dtype=int), None, 1.0, 0.5, SoftLabelState(5))
+    fused_step(torch.randn(8, 5), torch.zeros(8, dtype=int), None, 1.0, 0.5, SoftLabels(5))
     assert threads == [1]
 
 
@@ -378,7 +378,7 @@ def test_a_small_batch_starts_no_thread(threads):
 
 
 def loss_of(scores, label, state=None):
-    return fused_cross_entropy(scores, label, None, 1.0, 0.3, state or SoftLabelState(5))
+    return fused_cross_entropy(scores, label, None, 1.0, 0.3, state or SoftLabels(5))
 
 
 @pytest.mark.parametrize('slope', [3.0, 2.0**16, -0.5, 0.0])

@@ -15,7 +15,7 @@ from reference import Reference
 from torch import nn
 from torch.testing import assert_close
 
-from mmdet_ols.core import SUMS, SoftLabelState, soft_labels
+from mmdet_ols.core import SUMS, SoftLabels, soft_labels
 
 C = 3
 STATE = ('soft_labels', *SUMS)
@@ -41,13 +41,13 @@ def random_batch(n=40, columns=C, classes=C):
 @pytest.mark.parametrize('background', [False, True])
 @pytest.mark.parametrize('start', ['uniform', 'zeros', 'label_smoothing'])
 def test_start(start, background):
-    state = SoftLabelState(C, background, start)
+    state = SoftLabels(C, background, start)
     assert_close(tensors(state), Reference(C, background=background, start=start).tensors())
 
 
 def test_samples_count_where_there_are_millions_already():
     """float32 holds no 2^24 + 1: added one by one, none of these would count."""
-    state = SoftLabelState(C)
+    state = SoftLabels(C)
     state.sample_count.fill_(2**24)
     state.correct_count.fill_(2**24)
     state.prob_sum.fill_(2**23)
@@ -61,7 +61,7 @@ def test_samples_count_where_there_are_millions_already():
 
 
 def test_label_smoothing_of_a_single_class_is_that_class():
-    assert_close(SoftLabelState(1, start='label_smoothing').soft_labels, torch.ones(1, 1))
+    assert_close(SoftLabels(1, start='label_smoothing').soft_labels, torch.ones(1, 1))
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_label_smoothing_of_a_single_class_is_that_class():
 )
 def test_bad_settings_are_refused(kwargs, message):
     with pytest.raises(ValueError, match=message):
-        SoftLabelState(**kwargs)
+        SoftLabels(**kwargs)
 
 
 # --- counting ------------------------------------------------------------------------------------
@@ -88,7 +88,7 @@ def test_bad_settings_are_refused(kwargs, message):
 def test_sums_equal_those_of_a_loop(background, use_sigmoid):
     logits, label = random_batch(columns=C + background)
     teaches = torch.rand(len(label)) < 0.7
-    state = SoftLabelState(C, background)
+    state = SoftLabels(C, background)
     teach(state, logits, label, teaches, use_sigmoid)
     reference = Reference(C, background=background, use_sigmoid=use_sigmoid)
     for i in range(len(label)):
@@ -99,7 +99,7 @@ def test_sums_equal_those_of_a_loop(background, use_sigmoid):
 
 def test_parts_of_a_batch_add_up_to_the_batch():
     logits, label = random_batch()
-    whole, parts = SoftLabelState(C), SoftLabelState(C)
+    whole, parts = SoftLabels(C), SoftLabels(C)
     teach(whole, logits, label)
     for part in (slice(0, 7), slice(7, 7), slice(7, None)):
         teach(parts, logits[part], label[part])
@@ -108,7 +108,7 @@ def test_parts_of_a_batch_add_up_to_the_batch():
 
 
 def test_evaluation_teaches_nothing():
-    state = SoftLabelState(C).eval()
+    state = SoftLabels(C).eval()
     before = tensors(state)
     teach(state, *random_batch())
     assert_close(tensors(state), before)
@@ -116,7 +116,7 @@ def test_evaluation_teaches_nothing():
 
 def test_only_the_foreground_columns_decide_who_is_correct():
     """In a detector's softmax the background may score highest and the class still be right."""
-    state = SoftLabelState(C, background=True)
+    state = SoftLabels(C, background=True)
     logits = torch.tensor([[2.0, 1, 0, 9]])
     teach(state, logits, torch.tensor([0]))
     assert_close(state.correct_count, torch.tensor([1.0, 0, 0, 0]))
@@ -128,12 +128,12 @@ def test_only_the_foreground_columns_decide_who_is_correct():
 @pytest.mark.parametrize('column', [0, 1])
 def test_row_that_is_not_finite_adds_nothing_and_the_others_count(column, value, use_sigmoid):
     good, label = torch.tensor([[5.0, 0, 0], [0, 0, 5.0]]), torch.tensor([0, 2])
-    expected = SoftLabelState(C)
+    expected = SoftLabels(C)
     teach(expected, good, label, use_sigmoid=use_sigmoid)
 
     bad = torch.tensor([[5.0, 0, 0]])  # would be right, were it not for the one value
     bad[0, column] = value
-    state = SoftLabelState(C)
+    state = SoftLabels(C)
     teach(
         state,
         torch.cat([good[:1], bad, good[1:]]),
@@ -153,21 +153,21 @@ def test_a_compiler_does_not_calculate_away_what_is_not_finite():
         logits[row, 0] = value
     logits[4, :2] = torch.finfo(torch.float32).min  # masks, which are finite
     arguments = logits, torch.rand(5, 5), torch.arange(5), torch.ones(5, dtype=bool)
-    state, compiled = SoftLabelState(5), SoftLabelState(5)
+    state, compiled = SoftLabels(5), SoftLabels(5)
     state.accumulate(*arguments)
-    torch.compile(SoftLabelState.accumulate)(compiled, *arguments)
+    torch.compile(SoftLabels.accumulate)(compiled, *arguments)
     assert state.sample_count.tolist() == state.correct_count.tolist() == [1, 0, 0, 0, 1]
     assert_close(tensors(compiled), tensors(state))
 
 
 def test_labels_of_samples_that_do_not_teach_are_never_looked_at():
-    state = SoftLabelState(C)
+    state = SoftLabels(C)
     teach(state, torch.zeros(3, C), torch.tensor([-100, 255, C]), torch.zeros(3, dtype=bool))
-    assert_close(tensors(state), tensors(SoftLabelState(C)))
+    assert_close(tensors(state), tensors(SoftLabels(C)))
 
 
 def test_sums_carry_no_gradient():
-    state = SoftLabelState(C)
+    state = SoftLabels(C)
     logits = torch.randn(4, C, requires_grad=True)
     teach(state, logits, torch.arange(4) % C)
     assert not any(getattr(state, name).requires_grad for name in STATE)
@@ -178,7 +178,7 @@ def test_sums_carry_no_gradient():
 
 def two_and_one_correct():
     """Class 0: two correct samples; class 1: one of two; class 2: none of one."""
-    state = SoftLabelState(C)
+    state = SoftLabels(C)
     prob = torch.tensor([[0.8, 0.1, 0.1], [0.6, 0.4, 0], [0.2, 0.5, 0.3], [0.9, 0.1, 0], [1, 0, 0]])
     label = torch.tensor([0, 0, 1, 1, 2])
     # Scores in the order of the probabilities are all that `accumulate` looks at.
@@ -214,7 +214,7 @@ def test_roll_over_by_hand():
 @pytest.mark.parametrize('background', [False, True])
 @pytest.mark.parametrize('entries', [1, 15])
 def test_roll_over_in_blocks_is_the_same(entries, background, monkeypatch):
-    whole = SoftLabelState(7, background, freeze_confidence=0.6)
+    whole = SoftLabels(7, background, freeze_confidence=0.6)
     teach(whole, *random_batch(60, 7 + background, 7))
     blocks = copy.deepcopy(whole)
     for _ in range(2):
@@ -229,7 +229,7 @@ def test_roll_over_in_blocks_is_the_same(entries, background, monkeypatch):
 
 
 def test_report_leaves_the_background_out():
-    state = SoftLabelState(2, background=True)
+    state = SoftLabels(2, background=True)
     prob = torch.tensor([[0.6, 0.2, 0.2]])
     state.accumulate(prob, prob, torch.tensor([0]), torch.tensor([True]))
     report = state.update_soft_labels()
@@ -240,7 +240,7 @@ def test_report_leaves_the_background_out():
 
 
 def test_report_of_a_period_without_samples():
-    report = SoftLabelState(C).update_soft_labels()
+    report = SoftLabels(C).update_soft_labels()
     assert report.correct_share.isnan()
     assert_close(report.empty_classes, torch.tensor(3.0))
 
@@ -257,7 +257,7 @@ def test_nothing_seen_changes_nothing():
 @pytest.mark.parametrize('background', [False, True])
 @pytest.mark.parametrize('empty_class', ['keep', 'uniform'])
 def test_rows_sum_to_one_and_the_background_stays_one_hot(empty_class, background, use_sigmoid):
-    state = SoftLabelState(C, background, empty_class=empty_class)
+    state = SoftLabels(C, background, empty_class=empty_class)
     for _ in range(3):
         # Class 2 is never seen, and background samples are handed over by mistake.
         label = torch.tensor([0, 1] * 20 + [C] * 5 * background)
@@ -272,7 +272,7 @@ def test_rows_sum_to_one_and_the_background_stays_one_hot(empty_class, backgroun
     ('empty_class', 'expected'), [('keep', [0.05, 0.9, 0.05]), ('uniform', [1 / 3] * 3)]
 )
 def test_class_without_a_correct_sample(empty_class, expected):
-    state = SoftLabelState(C, start='label_smoothing', empty_class=empty_class)
+    state = SoftLabels(C, start='label_smoothing', empty_class=empty_class)
     teach(state, torch.eye(C)[[0, 2, 2]], torch.tensor([0, 2, 1]))  # the last one is wrong
     state.update_soft_labels()
     assert_close(state.soft_labels[1], torch.tensor(expected))
@@ -280,7 +280,7 @@ def test_class_without_a_correct_sample(empty_class, expected):
 
 
 def test_correct_samples_whose_sigmoid_scores_underflow_keep_the_row():
-    state = SoftLabelState(C)
+    state = SoftLabels(C)
     teach(state, torch.full((1, C), -500.0), torch.tensor([0]), use_sigmoid=True)
     assert_close(state.correct_count, torch.tensor([1.0, 0, 0]))
     state.update_soft_labels()
@@ -289,7 +289,7 @@ def test_correct_samples_whose_sigmoid_scores_underflow_keep_the_row():
 
 def test_freeze_by_hand():
     """0.88 is compared with the row in use: the one that first exceeds it still comes in."""
-    state = SoftLabelState(2, freeze_confidence=0.88)
+    state = SoftLabels(2, freeze_confidence=0.88)
     confidences = [0.87, 0.95, 0.5]
     in_use = []
     for confidence in confidences:
@@ -302,7 +302,7 @@ def test_freeze_by_hand():
 
 
 def test_row_that_starts_at_the_freeze_confidence_is_never_replaced():
-    state = SoftLabelState(2, start='label_smoothing', freeze_confidence=0.9)
+    state = SoftLabels(2, start='label_smoothing', freeze_confidence=0.9)
     before = state.soft_labels.clone()
     prob = torch.tensor([[0.6, 0.4]])
     state.accumulate(prob, prob, torch.tensor([0]), torch.tensor([True]))
@@ -312,7 +312,7 @@ def test_row_that_starts_at_the_freeze_confidence_is_never_replaced():
 
 def test_tensors_stay_where_they_are():
     """EMA, DDP and CUDA graphs hold on to the storage."""
-    state = SoftLabelState(C)
+    state = SoftLabels(C)
     places = {name: getattr(state, name).data_ptr() for name in STATE}
     teach(state, *random_batch())
     state.update_soft_labels()
@@ -332,17 +332,17 @@ def test_reduce_sums_of_a_single_process_changes_nothing():
 # --- what it is to PyTorch -----------------------------------------------------------------------
 
 
-def test_soft_labels_are_a_buffer_and_the_sums_are_not():
-    """DDP's `broadcast_buffers` and buffer averaging would mix up the sums of the ranks."""
-    state = SoftLabelState(C)
-    assert [name for name, _ in state.named_buffers()] == ['soft_labels']
+def test_everything_that_is_saved_is_a_buffer():
+    """Loaders of the ecosystem know parameters and buffers only."""
+    state = SoftLabels(C)
+    assert [name for name, _ in state.named_buffers()] == list(STATE)
     assert not list(state.parameters())
     assert list(state.state_dict()) == list(STATE)
 
 
 def test_state_dict_round_trip_within_a_model():
     def model():
-        return nn.ModuleDict(dict(head=nn.Linear(2, C), loss=SoftLabelState(C)))
+        return nn.ModuleDict(dict(head=nn.Linear(2, C), loss=SoftLabels(C)))
 
     source, target = model(), model()
     teach(source['loss'], *random_batch())
@@ -364,19 +364,19 @@ def test_missing_key(name):
     saved = two_and_one_correct().state_dict()
     del saved[name]
     with pytest.raises(RuntimeError, match=rf'Missing key\(s\) in state_dict: "{name}"'):
-        SoftLabelState(C).load_state_dict(saved)
+        SoftLabels(C).load_state_dict(saved)
 
-    state = SoftLabelState(C)
+    state = SoftLabels(C)
     result = state.load_state_dict(saved, strict=False)
     assert (result.missing_keys, result.unexpected_keys) == ([name], [])
-    assert_close(getattr(state, name), getattr(SoftLabelState(C), name))
+    assert_close(getattr(state, name), getattr(SoftLabels(C), name))
 
 
 def test_unexpected_key():
     saved = two_and_one_correct().state_dict()
     saved['mystery'] = torch.zeros(1)
     with pytest.raises(RuntimeError, match=r'Unexpected key\(s\) in state_dict: "mystery"'):
-        SoftLabelState(C).load_state_dict(saved)
+        SoftLabels(C).load_state_dict(saved)
 
 
 @pytest.mark.parametrize('name', STATE)
@@ -384,7 +384,7 @@ def test_key_of_another_shape(name):
     saved = two_and_one_correct().state_dict()
     saved[name] = torch.zeros(2)
     with pytest.raises(RuntimeError, match=rf'size mismatch for loss\.{name}'):
-        nn.ModuleDict(dict(loss=SoftLabelState(C))).load_state_dict(
+        nn.ModuleDict(dict(loss=SoftLabels(C))).load_state_dict(
             {f'loss.{key}': value for key, value in saved.items()}
         )
 
@@ -392,7 +392,7 @@ def test_key_of_another_shape(name):
 def test_loading_onto_a_meta_model():
     """`assign=True` is how a model made without memory takes its weights."""
     with torch.device('meta'):
-        state = SoftLabelState(C)
+        state = SoftLabels(C)
     saved = two_and_one_correct().state_dict()
     state.load_state_dict(saved, assign=True)
     assert_close(state.state_dict(), saved)
@@ -412,7 +412,7 @@ def test_move_takes_all_four_tensors_along():
     assert {name: getattr(state, name).device.type for name in STATE} == dict.fromkeys(
         STATE, 'meta'
     )
-    assert [name for name, _ in state.named_buffers()] == ['soft_labels']
+    assert [name for name, _ in state.named_buffers()] == list(STATE)
 
 
 def test_deepcopy_is_independent():
@@ -434,7 +434,7 @@ def test_pickle_round_trip():
 
 
 def test_warning_when_nobody_rolls_over():
-    state = SoftLabelState(C)
+    state = SoftLabels(C)
     state.train()
     teach(state, *random_batch())
     model = nn.ModuleList([state])
@@ -449,7 +449,7 @@ def test_warning_when_nobody_rolls_over():
 
 @pytest.mark.parametrize('cared_for', ['rolled over', 'scheduled', 'evaluated only', 'to eval'])
 def test_no_warning(cared_for):
-    state = SoftLabelState(C)
+    state = SoftLabels(C)
     if cared_for == 'scheduled':
         state.roll_over_scheduled = True
     if cared_for == 'evaluated only':

@@ -13,7 +13,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mmdet_ols.core import SoftLabelState, SparseSoftLabels, mix_targets, sparse_soft_labels
+from mmdet_ols.core import SoftLabels, SparseSoftLabels, mix_targets, sparse_soft_labels
 from mmdet_ols.core.sparse_soft_labels import Slots
 
 C, M = 12, 2
@@ -97,7 +97,7 @@ def test_slots_are_those_of_the_sketch():
 
 
 def true_sums(batches, size):
-    dense = SoftLabelState(size)
+    dense = SoftLabels(size)
     for logits, label in batches:
         teach(dense, logits, label)
     return dense.prob_sum
@@ -207,7 +207,7 @@ def test_the_largest_sums_come_into_use_and_the_rest_is_even():
     ids=lambda options: ','.join(map(str, options)) or 'plain',
 )
 def test_with_all_entries_it_is_the_dense_state(options):
-    dense, sparse = SoftLabelState(C, **options), SparseSoftLabels(C, **options)  # m is 100
+    dense, sparse = SoftLabels(C, **options), SparseSoftLabels(C, **options)  # m is 100
     assert_close(sparse.soft_labels, dense.soft_labels)
     for _ in range(3):
         for n in (60, 1, 30):
@@ -229,7 +229,7 @@ def test_with_all_entries_it_is_the_dense_state(options):
 @pytest.mark.parametrize('background', [False, True])
 @pytest.mark.parametrize('m', [1, 3])
 def test_start_needs_no_more_entries(start, background, m):
-    dense = SoftLabelState(C, background, start).soft_labels
+    dense = SoftLabels(C, background, start).soft_labels
     assert_close(SparseSoftLabels(C, m, background=background, start=start).soft_labels, dense)
 
 
@@ -403,7 +403,7 @@ def test_state_dict_resumes_exactly():
         each.update_soft_labels()
     exactly(tensors(other), tensors(state))
     assert {name: getattr(other, name).data_ptr() for name in OWN} == places
-    assert [name for name, _ in other.named_buffers()] == list(SparseSoftLabels.in_use)
+    assert [name for name, _ in other.named_buffers()] == list(OWN)
     assert set(other.state_dict()) == set(OWN)
 
 

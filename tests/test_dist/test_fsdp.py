@@ -12,7 +12,7 @@ from torch.testing import assert_close
 from toy_runner import NUM_BATCHES, exactly, make_batches, saved_state, train, train_by_hand
 
 from mmdet_ols import OLSLoss
-from mmdet_ols.core import SUMS
+from mmdet_ols.core import rolling_state
 
 # On a CPU nothing may be offloaded to the CPU: torch would free the weights that it is saving.
 WHOLE = dict(
@@ -76,9 +76,14 @@ def test_two_ranks_learn_what_one_does(tmp_path, two_ranks):
         )
 
 
-def test_the_sums_follow_a_buffer_that_is_moved_alone():
-    """As FSDP moves it to its GPU, for which 'meta' stands in."""
+def test_private_sums_follow_buffers_that_are_moved_one_by_one(monkeypatch):
+    """As FSDP moves them to its GPU, for which 'meta' stands in."""
+    monkeypatch.setattr(rolling_state, 'world_size', lambda group=None: 2)
     loss = OLSLoss(num_classes=3)
-    loss._buffers['soft_labels'] = loss.soft_labels.to('meta')
-    loss(torch.zeros(2, 3, device='meta'), torch.zeros(2, dtype=torch.int64, device='meta'))
-    assert {getattr(loss, name).device.type for name in SUMS} == {'meta'}
+    loss(torch.zeros(2, 3, requires_grad=True), torch.zeros(2, dtype=torch.int64))
+    assert loss.state.collecting()['sample_count'].tolist() == [2, 0, 0]
+    for name, buffer in loss.state.named_buffers():
+        loss.state._buffers[name] = buffer.to('meta')
+    label = torch.zeros(2, dtype=torch.int64, device='meta')
+    loss(torch.zeros(2, 3, device='meta', requires_grad=True), label)
+    assert {sums.device.type for sums in loss.state.collecting().values()} == {'meta'}

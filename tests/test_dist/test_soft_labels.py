@@ -56,11 +56,13 @@ SPLIT_IDS = ['uneven', 'rank 1 without positives', 'rank 0 without positives']
 
 
 def total(results, where, step):
-    """The state of both ranks together: the sums added, the soft labels equal."""
+    """The state of both ranks together: the buffers are equal, what is private adds up."""
+    merged, other = (result['merged'][where][step]['head'] for result in results)
+    exactly(merged, other)
     states = [result[where][step]['head'] for result in results]
-    exactly(states[0]['soft_labels'], states[1]['soft_labels'])
-    both = {key: states[0][key] + states[1][key] for key in SUMS}
-    return dict(both, soft_labels=states[0]['soft_labels'])
+    exactly([state['soft_labels'] for state in states], 2 * [merged['soft_labels']])
+    both = {key: states[0][key] + states[1][key] - merged[key] for key in SUMS}
+    return dict(both, soft_labels=merged['soft_labels'])
 
 
 def add_up(results, where):

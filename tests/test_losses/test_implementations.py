@@ -26,7 +26,13 @@ from mmdet_ols import (
     SCELoss,
     TfKDRegLoss,
 )
-from mmdet_ols.core import SUMS, CannotCompileError, compiled_library, fused_cross_entropy
+from mmdet_ols.core import (
+    SUMS,
+    CannotCompileError,
+    SoftLabels,
+    compiled_library,
+    fused_cross_entropy,
+)
 from mmdet_ols.losses import classification_loss, ols_loss
 from mmdet_ols.losses.classification_loss import ClassificationLoss
 
@@ -230,11 +236,11 @@ def learned_avg_factor(call):
 
 
 def double_soft_labels(call):
-    call.criterion.soft_labels = call.criterion.soft_labels.double()
+    call.criterion.state.soft_labels = call.criterion.soft_labels.double()
 
 
 def transposed_soft_labels(call):
-    call.criterion.soft_labels = call.criterion.soft_labels.T
+    call.criterion.state.soft_labels = call.criterion.soft_labels.T
 
 
 def asked_for_plain(call):
@@ -325,22 +331,30 @@ def test_a_method_that_derives_from_it_keeps_its_own_ways(fused):
 
 
 @pytest.mark.parametrize(
-    'name', ['make_target', 'total_loss', 'learn', 'accumulate', 'accumulate of a mixin']
+    'name',
+    ['make_target', 'total_loss', 'learn', 'learn of a mixin', 'accumulate', 'collecting']
+    + ['accumulate of a mixin'],
 )
-def test_whoever_does_a_part_in_its_own_way_is_asked_for_it(name, fused):
+def test_a_class_that_does_a_part_in_its_own_way_is_asked_for_it(name, fused):
+    """Of the loss or of its state."""
     name, *mixin = name.split(' of a ')
-    calls, old = [], getattr(OLSLoss, name)
+    kind = OLSLoss if hasattr(OLSLoss, name) else SoftLabels
+    calls, old = [], getattr(kind, name)
 
     def own(*args):
         calls.append(args)
         return old(*args)
 
-    bases = (type('Mixin', (), {name: own}), OLSLoss) if mixin else (OLSLoss,)
+    bases = (type('Mixin', (), {name: own}), kind) if mixin else (kind,)
     changed = type('Changed', bases, {} if mixin else {name: own})
     further = type('Further', (changed,), {})
-    step(further(C), *batch())
+    criterion = further(C) if kind is OLSLoss else OLSLoss(C, state=further(C))
+    step(criterion, *batch())
     assert len(calls) == 1
     assert not fused
+    if kind is SoftLabels:
+        with pytest.raises(ValueError, match="Further changes a part of the step .*='fused'"):
+            OLSLoss(C, state=further(C), implementation='fused')
 
 
 def test_a_class_with_other_defaults_alone_is_fused(fused):

@@ -574,7 +574,7 @@ def test_labels_with_qualities_are_refused():
 
 
 def test_an_unknown_setting_is_named():
-    with pytest.raises(TypeError, match='OLSLoss has no argument `alhpa`'):
+    with pytest.raises(TypeError, match="unexpected keyword argument 'alhpa'"):
         OLSLoss(C, alhpa=0.5)
 
 

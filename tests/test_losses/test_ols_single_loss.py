@@ -44,9 +44,10 @@ def test_training_learns_from_last_epochs_predictions_of_the_same_class():
 
 def with_banks(**options):
     criterion = OLSSingleLoss(C, 0.4, bank_size=3, reduction='none', **options)
-    criterion.bank.copy_(torch.rand(C, 3, C).softmax(-1))
-    criterion.bank_count.copy_(torch.tensor([3.0, 3, 3, 0]))
-    means = criterion.bank.mean(1)
+    state = criterion.state
+    state.bank.copy_(torch.rand(C, 3, C).softmax(-1))
+    state.bank_count.copy_(torch.tensor([3.0, 3, 3, 0]))
+    means = state.bank.mean(1)
     means[3] = 1 / C
     criterion.soft_labels.copy_(means)
     return criterion
@@ -74,7 +75,7 @@ def test_on_average_it_is_ols(rows, use_sigmoid):
 def test_a_mixed_row_has_one_partner_drawn_by_the_shares():
     criterion, n = with_banks(), 20000
     criterion.alpha = 0.0
-    criterion.bank.copy_(torch.eye(C)[:, None].expand(C, 3, C))
+    criterion.state.bank.copy_(torch.eye(C)[:, None].expand(C, 3, C))
     row = torch.tensor([0.5, 0, 0.3, 0])  # as scaled by an IoU
     scores = torch.tensor([0.0, 1, 2, 3])
     with torch.no_grad():
@@ -109,7 +110,7 @@ STILL = dict(loss=SINGLE, lr=0.0)
 
 def saved(path, name):
     state = torch.load(path, map_location='cpu', weights_only=False)['state_dict']
-    return state[f'losses.head.{name}']
+    return state[f'losses.head.state.{name}']
 
 
 def in_order(bank):

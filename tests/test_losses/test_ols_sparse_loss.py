@@ -20,7 +20,8 @@ C = 6
 
 def sums_of(criterion):
     """As OLSLoss has them."""
-    rows = torch.zeros(C, C).scatter(1, criterion._slots().column, criterion.slot_sum)
+    state = criterion.state
+    rows = torch.zeros(C, C).scatter(1, state._slots().column, state.slot_sum)
     counts = {name: getattr(criterion, name) for name in ('correct_count', 'sample_count')}
     return dict(counts, soft_labels=criterion.soft_labels, prob_sum=rows)
 
@@ -115,7 +116,7 @@ def test_mixed_samples_teach_their_class():
     criterion(scores.requires_grad_(), rows)
     assert criterion.sample_count.tolist() == [0, 0, 2, 0, 0, 0, 0]
     criterion.update_soft_labels()
-    assert criterion.soft_columns[2].tolist() == [2, 4]
+    assert criterion.state.soft_columns[2].tolist() == [2, 4]
 
 
 def test_large_numbers_of_classes_take_little_memory():
@@ -180,7 +181,7 @@ def test_resuming_in_the_middle_of_a_period(tmp_path, hooks):
     batches = make_batches(8)
     train(tmp_path / 'whole', batches, **arguments)
     start = tmp_path / 'whole' / 'iter_6.pth'
-    assert saved(start)['losses.head.untracked'].any()
+    assert saved(start)['losses.head.state.untracked'].any()
     train(tmp_path / 'resumed', batches, resume_from=start, **arguments)
     ends = [saved(tmp_path / run / 'iter_8.pth') for run in ('whole', 'resumed')]
     exactly(*ends)
@@ -191,7 +192,7 @@ def test_a_new_training_starts_with_empty_slots_and_the_hook_says_what_is_missin
     save = dict(by_epoch=False, interval=1)
     train(tmp_path / 'first', make_batches(), loss=FEW, save=save, lr=0.0, **arguments)
     middle = tmp_path / 'first' / 'iter_3.pth'
-    assert saved(middle)['losses.head.slot_sum'].any()
+    assert saved(middle)['losses.head.state.slot_sum'].any()
     new = train(tmp_path / 'new', make_batches(), loss=FEW, load_from=middle, **arguments)
     count = (make_batches()[0]['label'] < 4).sum().float()
     exactly(new['iterations'][1]['head']['sample_count'].sum(), count)

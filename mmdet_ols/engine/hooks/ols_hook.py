@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmdet_ols.core import SoftLabelState
+from mmdet_ols.core import RollingState, SoftLabelState, find_states, state_name, state_paths
 from mmdet_ols.registry import Hook, register_hook
 
 #: Above this number of score columns the history of the soft labels is not kept by default.
@@ -72,7 +72,8 @@ class OLSHook(Hook):
         self.interval = interval
         self.draw_interval = draw_interval
         self.record_interval = record_interval
-        self._losses: dict[str, SoftLabelState] = {}
+        self._losses: dict[str, SoftLabelState] = {}  # their states, by the name of the loss
+        self._paths: dict[str, RollingState] = {}  # by every path that a checkpoint has them under
         self._absent: list[str] = []  # losses whose soft labels a loaded checkpoint did not hold
         self._started_epoch = -1
         self._sums_at_epoch_start: dict[str, Tensor] = {}
@@ -84,10 +85,11 @@ class OLSHook(Hook):
 
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         self._losses = {
-            name: module
-            for name, module in model.named_modules()
-            if isinstance(module, SoftLabelState)
+            name: state
+            for name, state in find_states(model).items()
+            if isinstance(state, SoftLabelState)
         }
+        self._paths = state_paths(model)
         for loss in self._losses.values():
             loss.roll_over_scheduled = True
 
@@ -121,9 +123,9 @@ class OLSHook(Hook):
     def before_train_epoch(self, runner: Any) -> None:
         self._started_epoch = runner.epoch
         self._sums_at_epoch_start = {  # not 0 where a period is longer than an epoch
-            f'{name}.{key}': getattr(loss, key).clone()
-            for name, loss in self._losses.items()
-            for key in loss.collected
+            f'{path}.{key}': tensor.clone()
+            for path, state in self._paths.items()
+            for key, tensor in state.so_far().items()
         }
 
     def after_train_epoch(self, runner: Any) -> None:
@@ -153,35 +155,41 @@ class OLSHook(Hook):
                 "rank 0's part of the unfinished soft labels only. Resuming from it counts a "
                 'part of the samples.'
             )
-        for name, loss in self._losses.items():
-            if replayed and loss.sample_count.any():
-                runner.logger.info(
-                    f'Resuming from this checkpoint replays epoch {self._started_epoch + 1} from '
-                    f'its start, so the samples of {name} counted in it so far are left out.'
-                )
-            for key, tensor in loss.state_dict().items():
+        if replayed and any(state._has_sums() for state in self._losses.values()):
+            runner.logger.info(
+                f'Resuming from this checkpoint replays epoch {self._started_epoch + 1} from its '
+                'start, so the samples counted in it so far are left out.'
+            )
+        for path, state in self._paths.items():
+            live = {key: getattr(state, key) for key in state.in_use}
+            for key, tensor in {**live, **state.so_far()}.items():
                 tensor = tensor.detach().to('cpu', copy=True)
-                if replayed and key in loss.collected:
-                    start = self._sums_at_epoch_start.get(f'{name}.{key}')
+                if replayed and key in state.collected:
+                    start = self._sums_at_epoch_start.get(f'{path}.{key}')
                     tensor = torch.zeros_like(tensor) if start is None else start.cpu()
                 # FlexibleRunner saves the names of DDP's wrapper; loading strips them, and there
                 # must not be two of one name then.
-                checkpoint['state_dict'].pop(f'module.{name}.{key}', None)
-                checkpoint['state_dict'][f'{name}.{key}'] = tensor
+                checkpoint['state_dict'].pop(f'module.{path}.{key}', None)
+                checkpoint['state_dict'][f'{path}.{key}'] = tensor
                 if 'ema_state_dict' in checkpoint:  # from where EMAHook takes it when resuming
-                    checkpoint['ema_state_dict'][f'module.{name}.{key}'] = tensor
+                    checkpoint['ema_state_dict'][f'module.{path}.{key}'] = tensor
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """A new training does not inherit the sums of an old one."""
         self.before_run(runner)  # FlexibleRunner loads first
-        state = checkpoint.get('state_dict', checkpoint)
-        for name, loss in self._losses.items():
-            if f'{name}.{loss.in_use[0]}' not in state:
+        saved = checkpoint.get('state_dict', checkpoint)
+        self._absent = []
+        for path, state in self._paths.items():
+            name = state_name(path)
+            prefixes = [
+                f'{path}.',
+                f'{name}.' if name else '',
+            ]  # earlier checkpoints have the latter
+            if not any(prefix + state.in_use[0] in saved for prefix in prefixes):
                 self._absent.append(name)
-            for key in loss.collected:
-                sums = state.get(f'{name}.{key}')
-                if sums is not None and not runner._resume:
-                    state[f'{name}.{key}'] = sums.new_zeros(sums.shape)
+            for key in (prefix + name for prefix in prefixes for name in state.collected):
+                if key in saved and not runner._resume:
+                    saved[key] = saved[key].new_zeros(saved[key].shape)
 
     def _will_be_replayed(self, runner: Any, checkpoint: dict[str, Any]) -> bool:
         """Whether resuming starts the epoch again whose samples are in the sums."""
@@ -203,9 +211,7 @@ class OLSHook(Hook):
         unit = 'epoch' if self.by_epoch else 'iteration'
         self._sums_at_epoch_start.clear()  # they are in the soft labels now
         for name, loss in self._losses.items():
-            report = {
-                key: value.item() for key, value in loss.update_soft_labels()._asdict().items()
-            }
+            report = {key: value.item() for key, value in loss.roll_over()._asdict().items()}
             runner.visualizer.add_scalars(
                 {f'ols/{name}/{key}': value for key, value in report.items()}, step=step
             )

@@ -244,7 +244,7 @@ def test_checkpoint_with_ols_in_a_config_without(tmp_path, capsys):
     output = capsys.readouterr().out  # MMEngine prints it past its log file
     (line,) = (line for line in output.splitlines() if 'unexpected key' in line)
     for key in STATE:
-        assert f'losses.head.{key}' in line
+        assert f'losses.head.state.{key}' in line
 
 
 @pytest.mark.parametrize('hooks', EMA.values(), ids=EMA)
@@ -259,4 +259,4 @@ def test_checkpoint_without_ols_in_a_config_with(tmp_path, how, hooks, capsys):
     assert 'The checkpoint holds no soft labels for losses.head' in run['log']
     missing = capsys.readouterr().out.partition('missing keys')[2]
     for key in STATE:
-        assert f'losses.head.{key}' in missing
+        assert f'losses.head.state.{key}' in missing
