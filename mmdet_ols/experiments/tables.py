@@ -18,7 +18,7 @@ DETECTION_GROUPS = ('pascal_voc', 'coco')
 def main_table(comparison: Comparison) -> Table:
     """Header and rows of the main table: one row for each metric and method."""
     header = [
-        'metric', 'config', 'mean', 'sd', 'n', f'difference to {comparison.names[0]}',
+        'metric', 'method', 'mean', 'sd', 'n', f'difference to {comparison.names[0]}',
         '95 % interval', 'time a run',
     ]  # fmt: skip
     if comparison.shows_best:

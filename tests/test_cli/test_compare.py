@@ -195,23 +195,25 @@ def classifiers(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_classification_with_test_time_augmentation_and_a_run_that_fails(classifiers, tmp_path):
-    ce, ols = classifiers
+def test_methods_with_test_time_augmentation_and_a_run_that_fails(classifiers, tmp_path):
+    ce, _ = classifiers
     broken = ('broken', ce, 'model.head.loss.type=LabelSmoothLoss',
               'model.head.loss.label_smooth_val=0.1', 'model.head.loss.num_classes=9')  # fmt: skip
     output = finish(
-        start(ce, ols, '--variant', *broken, '--seeds', 3, '--tta', '--jobs', 2,
-              '--work-dir', tmp_path),
+        start(ce, '--methods', 'hard', 'ols', '--variant', *broken, '--seeds', 3, '--tta',
+              '--jobs', 2, '--work-dir', tmp_path),
         status=1,
     )  # fmt: skip
     assert re.search(r'broken seed 3 failed: exit status 1\n(?s:.*)Error', output)
     assert '1 of 3 runs failed' in output and 'FAILED, so not in the tables: broken' in output
     table = rows(tmp_path)
-    assert [row['state'] for row in table] == ['finished', 'finished', 'failed']
+    assert [(row['config'], row['state']) for row in table] == [
+        ('hard', 'finished'), ('ols', 'finished'), ('broken', 'failed'),
+    ]  # fmt: skip
     for row in table[:2]:
         run = tmp_path / row['config'] / 'seed_3'
         commands, tested = (run / LOG).read_text().rpartition('mmdet_ols.cli.test')[::2]
-        assert commands.count('mmdet_ols.cli.train') >= 1 and '--tta' in tested
+        assert commands.count(f'--method {row["config"]}') >= 1 and '--tta' in tested
         top1, top5 = re.findall(r'Epoch\(test\).*top1: ([\d.]+) .*top5: ([\d.]+)', tested)[-1]
         assert float(row['accuracy/top1']) == pytest.approx(float(top1), abs=5e-5)
         errors = re.findall(rf'\| (top-. error).* \| {row["config"]} \| ([\d.]+) \|',

@@ -25,7 +25,7 @@ from mmdet_ols.results.run_folder import Run
 def test_the_table_pairs_by_seed():
     header, rows = main_table(comparison(failed={('ols', 2): 'exit status 1\nTraceback'}))
     assert header == [
-        'metric', 'config', 'mean', 'sd', 'n', 'difference to hard', '95 % interval', 'time a run',
+        'metric', 'method', 'mean', 'sd', 'n', 'difference to hard', '95 % interval', 'time a run',
     ]  # fmt: skip
     interval = stats.ttest_rel([83, 82], [80, 82]).confidence_interval()
     assert rows == [
