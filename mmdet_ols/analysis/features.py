@@ -13,7 +13,7 @@ from mmengine.registry import DATASETS
 from torch import Tensor, nn
 
 from mmdet_ols.analysis.annotations import build_model, test_pipeline, unaugmented
-from mmdet_ols.evaluation.passes import labels_of
+from mmdet_ols.evaluation.passes import ground_truth_labels
 
 #: With more classes than this a colour stands for several of them.
 NUM_COLORS = 10
@@ -67,7 +67,7 @@ def read_features(
     with torch.inference_mode():
         for batch in track(loader, f'Looking at the {split} images'):
             values.append(_pooled(model, batch).float().cpu())
-            labels.append(labels_of(batch['data_samples']).cpu())
+            labels.append(ground_truth_labels(batch['data_samples']).cpu())
     classes = (getattr(dataset, 'metainfo', None) or {}).get('classes') or ()
     return Features(torch.cat(values).numpy(), torch.cat(labels).numpy(), classes)
 
