@@ -25,9 +25,9 @@ from mmdet_ols.engine.hooks import (
     EnsembleHook,
     OLSHook,
     TrainErrorHook,
-    small_pgd_attacks,
 )
 from mmdet_ols.evaluation import CalibrationError, CIFAR10HDivergence, VOCAPMetric
+from mmdet_ols.evaluation.attacks import small_pgd_attacks
 from mmdet_ols.losses import (
     BootstrapLoss,
     DisturbLabelLoss,

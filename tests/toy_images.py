@@ -135,6 +135,25 @@ def score_by_hand(model, pixels, pad_to=0):
     return fc.weight @ x.clamp(min=0).mean(dim=(1, 2)) + fc.bias
 
 
+def attack_by_hand(model, pixels, label, eps, step, steps, start=0, pad_to=0, margin=False):
+    """Attack one image (3, h, w), one NumPy step at a time."""
+    clean = pixels.numpy().astype(np.float32)
+    x = np.clip(clean + start, 0, 255).astype(np.float32)
+    for _ in range(steps):
+        leaf = torch.tensor(x, requires_grad=True)
+        scores = score_by_hand(model, leaf, pad_to)
+        if margin:
+            others = [score for k, score in enumerate(scores) if k != label]
+            objective = max(others) - scores[label]
+        else:
+            objective = scores.exp().sum().log() - scores[label]
+        (gradient,) = torch.autograd.grad(objective, leaf)
+        x = x + step * np.sign(gradient.numpy())
+        x = np.minimum(np.maximum(x, clean - eps), clean + eps)
+        x = np.minimum(np.maximum(x, 0), 255)
+    return torch.from_numpy(x)
+
+
 def everything(model):
     """All that a measurement must leave as it is: the model's state, and random numbers."""
     return dict(

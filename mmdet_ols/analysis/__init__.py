@@ -1,13 +1,9 @@
-"""Reading a finished run."""
+"""Reading what a run has left: its soft labels, annotations and features, and the report."""
 
 from mmdet_ols.analysis.soft_labels import (
     ConfusedPair,
     confused_pairs,
-    draw_soft_labels,
-    fitting_names,
     group_contrast,
-    save_soft_labels,
-    save_target,
     soft_labels_in_checkpoint,
     table_of_pairs,
 )
@@ -15,11 +11,7 @@ from mmdet_ols.analysis.soft_labels import (
 __all__ = [
     'ConfusedPair',
     'confused_pairs',
-    'draw_soft_labels',
-    'fitting_names',
     'group_contrast',
-    'save_soft_labels',
-    'save_target',
     'soft_labels_in_checkpoint',
     'table_of_pairs',
 ]

@@ -1,4 +1,4 @@
-"""Draw the features before the last layer of classifiers, by t-SNE, side by side."""
+"""Draw a t-SNE of the features before the last layer of classifiers, side by side."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import numpy as np
 from mmengine.config import Config, DictAction
 from rich.console import Console
 
-from mmdet_ols.analysis.features import draw_embeddings, embed, read_features
+from mmdet_ols.analysis.features import embed, read_features
 from mmdet_ols.checks.checkpoints import loading_rules
 from mmdet_ols.cli.options import user_errors
+from mmdet_ols.visualization import draw_embeddings
 
 
 def parse_args() -> argparse.Namespace:
@@ -19,17 +20,24 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     parser.add_argument(
-        'networks', nargs='+', metavar='CONFIG CHECKPOINT', help='one panel for each such pair'
+        'networks', nargs='+', metavar='CONFIG CHECKPOINT', help='a network; each gets a panel'
     )
-    parser.add_argument('--titles', nargs='+', metavar='TITLE', help='of the panels (CONFIG)')
+    parser.add_argument(
+        '--titles', nargs='+', metavar='TITLE', help='titles of the panels (CONFIG)'
+    )
     parser.add_argument('--split', choices=['train', 'val', 'test'], default='test')
     parser.add_argument(
-        '--max-samples', type=int, default=10000, help='evenly spaced over the data; 0 takes all'
+        '--max-samples',
+        type=int,
+        default=10000,
+        help='number of images, evenly spaced over the data; 0 takes all',
     )
-    parser.add_argument('--perplexity', type=float, default=30.0, help='of t-SNE')
-    parser.add_argument('--seed', type=int, default=0, help='of t-SNE')
+    parser.add_argument('--perplexity', type=float, default=30.0, help='perplexity of t-SNE')
+    parser.add_argument('--seed', type=int, default=0, help='seed of t-SNE')
     parser.add_argument(
-        '--out', default='features.png', help='the picture; the points lie beside it as .npz'
+        '--out',
+        default='features.png',
+        help='the picture; the points are saved in the same folder as .npz',
     )
     parser.add_argument(
         '--cfg-options',
@@ -58,19 +66,19 @@ def main() -> None:
     with user_errors(), loading_rules(args.trust_checkpoint):
         out = Path(args.out)
         out.parent.mkdir(parents=True, exist_ok=True)
-        embeddings, features = [], []
+        panels = []
         for number, (config, checkpoint) in enumerate(args.pairs, 1):
             cfg = Config.fromfile(config)
             cfg.merge_from_dict(args.cfg_options or {})
-            found = read_features(cfg, checkpoint, args.split, args.max_samples)
-            with Console().status(f't-SNE of {len(found.labels)} images'):
-                points = embed(found.values, args.perplexity, args.seed)
-            kept = out.with_name(f'{out.stem}_{number}.npz')
-            np.savez_compressed(kept, points=points, features=found.values, labels=found.labels)
-            print(f'Points: {kept}')
-            embeddings.append(points)
-            features.append(found)
-        draw_embeddings(embeddings, features, args.titles).savefig(out)
+            values, labels, classes = read_features(cfg, checkpoint, args.split, args.max_samples)
+            with Console().status(f't-SNE of {len(labels)} images'):
+                points = embed(values, args.perplexity, args.seed)
+            table = out.with_name(f'{out.stem}_{number}.npz')
+            np.savez_compressed(table, points=points, features=values, labels=labels)
+            print(f'Points: {table}')
+            panels.append((points, labels, classes))
+        embeddings, all_labels, class_names = zip(*panels)
+        draw_embeddings(embeddings, all_labels, args.titles, class_names[0]).savefig(out)
         print(f'Picture: {out}')
 
 

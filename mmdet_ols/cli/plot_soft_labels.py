@@ -1,19 +1,26 @@
-"""Draw the soft labels of a checkpoint, and list the pairs of classes that they confuse most.
+"""Draw the soft labels of a checkpoint, and list the most confused pairs of classes.
 
-Of one class it draws what hard labels, label smoothing and OLS teach.
+With --class, also draw what one class is taught by hard labels, label smoothing and OLS.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from mmdet_ols import analysis
+from mmdet_ols.analysis import (
+    confused_pairs,
+    group_contrast,
+    soft_labels_in_checkpoint,
+    table_of_pairs,
+)
 from mmdet_ols.checks.checkpoints import load_checkpoint, loading_rules
 from mmdet_ols.cli.options import user_errors
+from mmdet_ols.visualization import matching_names, save_soft_labels, save_target
 
 
 def parse_args() -> argparse.Namespace:
@@ -23,7 +30,7 @@ def parse_args() -> argparse.Namespace:
         help='a checkpoint of a model with an online soft-label loss, or a .npy file that OLSHook '
         'wrote (WORK_DIR/soft_labels/LOSS/epoch_N.npy)',
     )
-    parser.add_argument('--out-dir', help='where the PNG goes (beside the checkpoint)')
+    parser.add_argument('--out-dir', help='folder of the pictures (that of the checkpoint)')
     parser.add_argument('--top', type=int, default=10, help='how many pairs to list')
     parser.add_argument(
         '--class',
@@ -32,18 +39,21 @@ def parse_args() -> argparse.Namespace:
         help='also draw what this class (name or number) is taught, on a log axis',
     )
     parser.add_argument(
-        '--epsilon', type=float, default=0.1, help='of the label smoothing beside it (0.1)'
+        '--epsilon',
+        type=float,
+        default=0.1,
+        help='epsilon of the label smoothing that --class draws (0.1)',
     )
     parser.add_argument(
         '--classes',
         metavar='NAME,NAME',
-        help='names of the classes, for a .npy file, which has none',
+        help='names of the classes, for a .npy file, which holds none',
     )
     parser.add_argument(
         '--groups',
         nargs='+',
         metavar='NAME,NAME',
-        help='classes that look alike: say how much more they are taken for each other',
+        help='groups of classes that look alike; prints how much more often those are confused',
     )
     parser.add_argument(
         '--trust-checkpoint',
@@ -56,35 +66,50 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     with user_errors(), loading_rules(args.trust_checkpoint):
-        if args.checkpoint.endswith('.npy'):
-            loss = Path(args.checkpoint).absolute().parent.name
-            matrices, classes = {loss: torch.from_numpy(np.load(args.checkpoint))}, None
-        else:
-            checkpoint = load_checkpoint(args.checkpoint)
-            matrices = analysis.soft_labels_in_checkpoint(checkpoint)
-            classes = checkpoint.get('meta', {}).get('dataset_meta', {}).get('classes')
-        classes = args.classes.split(',') if args.classes else classes
+        matrices, classes = _read(args.checkpoint)
+        if args.classes:
+            classes = args.classes.split(',')
+        groups = [group.split(',') for group in args.groups or ()]
         folder = Path(args.out_dir or Path(args.checkpoint).parent)
         folder.mkdir(parents=True, exist_ok=True)
         for loss, matrix in matrices.items():
-            names = analysis.fitting_names(matrix, classes)
-            print(f'Most confused classes, by the soft labels of {loss}:')
-            print(analysis.table_of_pairs(analysis.confused_pairs(matrix, names, args.top)))
-            if args.groups and names:
-                groups = [group.split(',') for group in args.groups]
-                inside, outside = analysis.group_contrast(matrix, names, groups)
-                print(
-                    f'A class gives {inside:.2%} of its soft label to each class of its group and '
-                    f'{outside:.2%} to each other class: {inside / outside:.1f} times as much.'
-                )
+            names = matching_names(matrix, classes)
+            _print_pairs(loss, matrix, names, args.top, groups)
             stem = f'{Path(args.checkpoint).stem}_soft_labels_{loss}'
             path = folder / f'{stem}.png'
-            analysis.save_soft_labels(path, matrix, names, title=loss)
+            save_soft_labels(path, matrix, names, title=loss)
             print(f'Heat map: {path}')
             if args.name:
                 path = folder / f'{stem}_{args.name.replace("/", "_")}.png'
-                analysis.save_target(path, matrix, args.name, names, args.epsilon)
+                save_target(path, matrix, args.name, names, args.epsilon)
                 print(f'What {args.name} is taught: {path}')
+
+
+def _read(path: str) -> tuple[dict[str, torch.Tensor], Sequence[str] | None]:
+    """The soft labels in a file, by the name of their loss, and the class names it knows."""
+    if path.endswith('.npy'):
+        loss = Path(path).absolute().parent.name
+        return {loss: torch.from_numpy(np.load(path))}, None
+    checkpoint = load_checkpoint(path)
+    meta = checkpoint.get('meta', {}).get('dataset_meta', {})
+    return soft_labels_in_checkpoint(checkpoint), meta.get('classes')
+
+
+def _print_pairs(
+    loss: str,
+    matrix: torch.Tensor,
+    names: Sequence[str] | None,
+    top: int,
+    groups: Sequence[Sequence[str]],
+) -> None:
+    print(f'Most confused classes, by the soft labels of {loss}:')
+    print(table_of_pairs(confused_pairs(matrix, names, top)))
+    if groups and names:
+        inside, outside = group_contrast(matrix, names, groups)
+        print(
+            f'A class gives {inside:.2%} of its soft label to each class of its group and '
+            f'{outside:.2%} to each other class: {inside / outside:.1f} times as much.'
+        )
 
 
 if __name__ == '__main__':

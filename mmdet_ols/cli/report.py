@@ -16,24 +16,28 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     parser.add_argument('work_dir', help='work directory of a training, finished or not')
-    parser.add_argument('--out', help=f'the page (WORK_DIR/{PAGE}); {TABLE} lies beside it')
-    parser.add_argument('--checkpoint', help='whose predictions are shown (the last one)')
+    parser.add_argument(
+        '--out', help=f'the page (WORK_DIR/{PAGE}); {TABLE} is written to the same folder'
+    )
+    parser.add_argument('--checkpoint', help='the checkpoint to run over the images (the last one)')
     parser.add_argument(
         '--split',
         choices=['train', 'val', 'test'],
         default='train',
-        help='whose annotations are looked at',
+        help='the split whose annotations are examined',
     )
     parser.add_argument(
-        '--max-images', type=int, default=0, help='look at this many images; 0 looks at all'
+        '--max-images', type=int, default=0, help='examine at most this many images; 0 examines all'
     )
-    parser.add_argument('--top', type=int, default=50, help='how many annotations to show')
+    parser.add_argument(
+        '--top', type=int, default=50, help='how many suspicious annotations to show'
+    )
     parser.add_argument(
         '--cfg-options',
         nargs='+',
         action=DictAction,
         metavar='KEY=VALUE',
-        help='override entries of the config, as for data that moved',
+        help='override entries of the config, such as the place of data that moved',
     )
     parser.add_argument(
         '--trust-checkpoint',

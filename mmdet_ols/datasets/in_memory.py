@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import get_worker_info
 
 from mmdet_ols.datasets.batch_transforms import BatchTransform
+from mmdet_ols.datasets.tree import walk_datasets
 from mmdet_ols.datasets.wrapper import DatasetWrapper, generator
 from mmdet_ols.registry import register_dataset, register_function
 
@@ -174,13 +175,12 @@ def whole_batch_collate(data_batch: Sequence[Any]) -> Any:
 
 
 def _transforms(dataset: Any) -> Iterator[Any]:
-    """Of the pipelines of a data set and of the ones that it wraps."""
-    if hasattr(dataset, 'pipeline'):
-        yield from getattr(dataset.pipeline, 'transforms', ())
-    else:
-        inner = getattr(dataset, 'dataset', None)
-        for part in getattr(dataset, 'datasets', [] if inner is None else [inner]):
-            yield from _transforms(part)
+    """The transforms in the pipelines of a data set, and of those that it wraps."""
+    for node in walk_datasets(dataset):
+        pipeline = getattr(node, 'pipeline', None)
+        transforms = getattr(pipeline, 'transforms', pipeline)
+        if isinstance(transforms, (list, tuple)):
+            yield from transforms
 
 
 def _copy(sample: Any) -> Any:

@@ -1,28 +1,156 @@
-"""Walking through data sets that wrap other data sets."""
+"""Walking through data sets that wrap other data sets.
+
+A wrapper (ConcatDataset, RepeatDataset, ClassBalancedDataset, MultiImageMixDataset, KFoldDataset,
+InMemoryDataset, NoisyLabelDataset, BalancedSubset and any other of their kind) keeps what it wraps
+under `dataset` or `datasets`: as entries of its config and, once it is built, as attributes. The
+functions below take configs as well as built data sets, so that no other module has to know
+wrappers.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+import copy
+from collections.abc import Iterator, Sequence
+from typing import Any, Callable
 
-from mmengine.config import ConfigDict
+from mmdet_ols.config_tree import is_a, type_name
 
-from mmdet_ols.config_tree import type_name
+#: Where a wrapper keeps what it wraps.
+INNER_KEYS = ('datasets', 'dataset')
+#: Its images have passed their pipeline already; what it does to batches is its own business.
+IN_MEMORY = 'InMemoryDataset'
+NOISY = 'NoisyLabelDataset'
 
 
-def leaf_datasets(dataset: Any, whole: tuple[str, ...] = ()) -> Iterator[ConfigDict]:
-    """The data sets inside ConcatDataset, RepeatDataset, MultiImageMixDataset and their kin.
+def walk_datasets(dataset: Any, whole: tuple[str, ...] = ()) -> Iterator[Any]:
+    """Every data set of a tree: wrappers first, then what they wrap, in order.
 
     Args:
-        dataset: The config.
-        whole: Types of wrappers that are given as they are, with what is inside.
+        dataset: A config, a built data set, or a list of either.
+        whole: Types of wrappers whose inside is not walked through.
     """
     if isinstance(dataset, (list, tuple)):
         for item in dataset:
-            yield from leaf_datasets(item, whole)
-    elif isinstance(dataset, dict) and dataset:
-        inner = dataset.get('datasets') or dataset.get('dataset')
-        if inner and type_name(dataset) not in whole:
-            yield from leaf_datasets(inner, whole)
+            yield from walk_datasets(item, whole)
+    elif dataset is not None and dataset != {}:
+        yield dataset
+        if not _is_one_of(dataset, whole):
+            yield from walk_datasets(inner_datasets(dataset), whole)
+
+
+def leaf_datasets(dataset: Any, whole: tuple[str, ...] = ()) -> Iterator[Any]:
+    """The data sets of a tree that wrap no other one.
+
+    Args:
+        dataset: A config, a built data set, or a list of either.
+        whole: Types of wrappers that count as leaves, together with what is inside.
+    """
+    for node in walk_datasets(dataset, whole):
+        if _is_one_of(node, whole) or not inner_datasets(node):
+            yield node
+
+
+def map_datasets(dataset: Any, change: Callable[[Any], Any], whole: tuple[str, ...] = ()) -> Any:
+    """Copy a tree of data sets, with every one of them changed; the original stays as it is.
+
+    Args:
+        dataset: A config, a built data set, or a list of either.
+        change: Gets a shallow copy of each data set, in which those that it wraps have been changed
+            before, and returns what is to stand there.
+        whole: Types of wrappers whose inside is left as it is, and shared with the original.
+    """
+    if isinstance(dataset, (list, tuple)):
+        return [map_datasets(item, change, whole) for item in dataset]
+    node = copy.copy(dataset)
+    key = None if _is_one_of(node, whole) else _inner_key(node)
+    if key is not None:
+        inner = map_datasets(_entries(node)[key], change, whole)
+        if isinstance(node, dict):
+            node[key] = inner
         else:
-            yield dataset
+            setattr(node, key, inner)
+    return change(node)
+
+
+def inner_datasets(dataset: Any) -> list[Any]:
+    """What a data set wraps, in order; an empty list if it wraps no other one."""
+    key = _inner_key(dataset)
+    inner = [] if key is None else _entries(dataset)[key]
+    return list(inner) if isinstance(inner, (list, tuple)) else [inner]
+
+
+def unaugmented_config(
+    dataset: dict[str, Any], pipeline: Sequence[Any], seed: int | None = None
+) -> dict[str, Any]:
+    """A data set's config whose images pass this pipeline and no other augmentation.
+
+    Wrappers that select samples or change their labels stay: a network learned from that.
+
+    Args:
+        dataset: The config.
+        pipeline: Transforms, in place of those of every innermost data set.
+        seed: Seed of the run, by which `NoisyLabelDataset` drew the wrong labels if it has none of
+            its own.
+
+    Raises:
+        ValueError: The seed is needed and not known.
+    """
+
+    def change(node: Any) -> Any:
+        node.pop('batch_transforms', None)
+        if type_name(node) == NOISY and node.get('seed') is None:
+            if seed is None and node['rate']:
+                raise ValueError(
+                    f'Which labels {NOISY} made wrong is not known, since the config names no '
+                    'randomness.seed: give that of the run, --cfg-options randomness.seed=N.'
+                )
+            node['seed'] = seed
+        if not inner_datasets(node):
+            node['pipeline'] = pipeline
+        return node
+
+    return copy.deepcopy(map_datasets(dataset, change))
+
+
+def unaugmented_dataset(dataset: Any, pipeline: Any) -> Any:
+    """A copy of a built data set that shares its images and labels, but augments nothing.
+
+    Args:
+        dataset: The data set; it stays as it is.
+        pipeline: What takes the place of the pipeline of every innermost data set. Images that lie
+            in memory (`InMemoryDataset`) have passed theirs.
+    """
+
+    def change(node: Any) -> Any:
+        if is_a(type(node), IN_MEMORY):
+            node.batch_transforms = []
+        elif 'pipeline' in vars(node) and not inner_datasets(node):
+            node.pipeline = pipeline
+        return node
+
+    return map_datasets(dataset, change, whole=(IN_MEMORY,))
+
+
+def _is_one_of(dataset: Any, names: tuple[str, ...]) -> bool:
+    if isinstance(dataset, dict):
+        return type_name(dataset) in names
+    return any(is_a(type(dataset), name) for name in names)
+
+
+def _inner_key(dataset: Any) -> str | None:
+    entries = _entries(dataset)
+    return next((key for key in INNER_KEYS if _holds_datasets(entries.get(key))), None)
+
+
+def _entries(dataset: Any) -> dict[str, Any]:
+    # Attributes of its own: our wrappers answer with those of the data set inside, too.
+    return dataset if isinstance(dataset, dict) else getattr(dataset, '__dict__', {})
+
+
+def _holds_datasets(value: Any) -> bool:
+    """Whether an entry is a data set or a list of them, and not the name of one, for example."""
+    if isinstance(value, (list, tuple)):
+        return any(_holds_datasets(item) for item in value)
+    if isinstance(value, dict):
+        return bool(value)
+    return hasattr(value, '__getitem__') and not isinstance(value, str)

@@ -1,4 +1,4 @@
-"""Evaluating a model in the middle of a run without leaving a trace."""
+"""Passes over a data set in the middle of a run that leave the run as it was."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ from torch import Tensor, nn
 
 
 @contextmanager
-def undisturbed(model: nn.Module) -> Iterator[Any]:
-    """Give the bare model in eval mode; afterwards modes and random numbers are as before.
+def evaluation_mode(model: nn.Module) -> Iterator[Any]:
+    """Put a model into eval mode for a while; modes and random numbers are restored afterwards.
 
     Args:
-        model: The runner's model, in DDP's wrapper or without.
+        model: The runner's model, wrapped for distributed training or not.
+
+    Yields:
+        The model without the wrapper.
     """
     import numpy as np
     from mmengine.model import is_model_wrapper
@@ -26,47 +29,47 @@ def undisturbed(model: nn.Module) -> Iterator[Any]:
     python, numpy = random.getstate(), np.random.get_state()
     cuda = [torch.cuda.current_device()] if torch.cuda.is_available() else []
     try:
-        # The loaders draw seeds, and transforms may draw.
+        # Data loaders draw seeds, and transforms may draw random numbers.
         with torch.random.fork_rng(cuda):
             model.eval()
             yield bare
     finally:
         random.setstate(python)
         np.random.set_state(numpy)
-        for module, training in modes:  # not all alike where a stage is frozen
+        for module, training in modes:  # they differ where a stage is frozen
             module.training = training
 
 
-def placed_batches(loader: Any, text: str) -> Iterator[tuple[dict[str, Any], Tensor]]:
-    """Go through a loader with a progress bar.
+def indexed_batches(loader: Any, description: str) -> Iterator[tuple[dict[str, Any], Tensor]]:
+    """Go through a data loader with a progress bar, and tell which samples a batch holds.
 
-    MMEngine's samplers deal the data set out to the processes in turn, and repeat some samples
-    where that does not come out even.
+    MMEngine's samplers deal out the data set to the processes in turn, and repeat some samples
+    where the data set's size is no multiple of the number of processes.
 
     Args:
         loader: A data loader that does not shuffle.
-        text: What the bar says.
+        description: Text of the progress bar.
 
     Yields:
-        A batch and the place of each of its samples in the data set. Repeated ones are beyond its
-        end, and must not be counted.
+        A batch, and the index of each of its samples in the data set. The indices of repeated
+        samples are beyond its end: they must not be counted.
     """
     from mmengine.dist import get_dist_info
     from rich.progress import track
 
     rank, world_size = get_dist_info()
-    seen = 0
-    for batch in track(loader, text, transient=True, disable=rank > 0):
+    start = 0
+    for batch in track(loader, description, transient=True, disable=rank > 0):
         size = len(batch['inputs'])
-        yield batch, torch.arange(seen, seen + size) * world_size + rank
-        seen += size
+        yield batch, torch.arange(start, start + size) * world_size + rank
+        start += size
 
 
-def labels_of(data_samples: list[Any]) -> Tensor:
-    """The one label of each of MMPretrain's data samples, of shape (n,).
+def ground_truth_labels(data_samples: list[Any]) -> Tensor:
+    """The label of each of MMPretrain's data samples, of shape (n,).
 
     Raises:
-        ValueError: There are samples without a label, or with several.
+        ValueError: A sample has no label, or several.
     """
     labels = [sample.get('gt_label') for sample in data_samples]
     if any(label is None or label.numel() != 1 for label in labels):

@@ -1,4 +1,4 @@
-"""Features of a classifier, and where the picture of them puts its points."""
+"""Features of a classifier, and their t-SNE."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from PIL import Image
 from torch import nn
 
 from mmdet_ols.analysis import features
-from mmdet_ols.analysis.features import Features, draw_embeddings, embed, read_features
+from mmdet_ols.analysis.features import embed, read_features
 
 ROOT = Path(__file__).parents[2]
 CONFIG = """
@@ -90,8 +90,8 @@ def test_what_is_no_classifier_and_what_has_no_data_is_said(network, monkeypatch
     cfg = Config.fromfile(config)
     with pytest.raises(ValueError, match='no data set for val'):
         read_features(cfg, checkpoint, 'val')
-    monkeypatch.setattr(features, 'build_model', lambda *_: nn.Identity())
-    with pytest.raises(ValueError, match='of a classifier .* builds Identity'):
+    monkeypatch.setattr(features, 'load_model', lambda *_: nn.Identity())
+    with pytest.raises(ValueError, match='from a classifier .* builds Identity'):
         read_features(cfg, checkpoint)
 
 
@@ -107,23 +107,6 @@ def test_the_embedding_keeps_groups_together(monkeypatch):
     monkeypatch.setitem(sys.modules, 'sklearn.manifold', None)
     with pytest.raises(ImportError, match='pip install scikit-learn'):
         embed(values)
-
-
-def test_colours_are_classes_and_come_again_after_ten():
-    points = np.arange(8.0).reshape(4, 2)
-    few = Features(points, np.array([0, 1, 1, 0]), ['cat', 'dog'])
-    many = Features(points, np.array([0, 11, 1, 99]), [])
-    figure = draw_embeddings([points, -points], [few, few], ['a', 'b'])
-    assert [axes.get_title() for axes in figure.axes] == ['a', 'b']
-    shown = figure.axes[1].collections[0]
-    np.testing.assert_array_equal(shown.get_offsets(), -points)
-    colors = shown.get_facecolors()
-    np.testing.assert_array_equal(colors[0], colors[3])
-    assert (colors[0] != colors[1]).any()
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ['cat', 'dog']
-    colors = draw_embeddings([points], [many], ['a']).axes[0].collections[0].get_facecolors()
-    np.testing.assert_array_equal(colors[1], colors[2])
-    assert not draw_embeddings([points], [many._replace(labels=np.arange(4) * 30)], ['a']).legends
 
 
 def test_the_tool_writes_the_picture_and_the_points(network, tmp_path, monkeypatch):

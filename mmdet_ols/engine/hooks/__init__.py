@@ -1,6 +1,6 @@
-"""What happens at epoch or iteration boundaries."""
+"""Hooks of MMEngine's runner."""
 
-from mmdet_ols.engine.hooks.adversarial_error_hook import AdversarialErrorHook, small_pgd_attacks
+from mmdet_ols.engine.hooks.adversarial_error_hook import AdversarialErrorHook
 from mmdet_ols.engine.hooks.ensemble_hook import EnsembleHook
 from mmdet_ols.engine.hooks.ols_hook import OLSHook
 from mmdet_ols.engine.hooks.train_error_hook import TrainErrorHook
@@ -10,5 +10,4 @@ __all__ = [
     'EnsembleHook',
     'OLSHook',
     'TrainErrorHook',
-    'small_pgd_attacks',
 ]

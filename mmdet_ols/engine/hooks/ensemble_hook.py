@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mmdet_ols.evaluation.descriptions import MetricDescription
-from mmdet_ols.evaluation.passes import labels_of, placed_batches, undisturbed
+from mmdet_ols.evaluation.passes import evaluation_mode, ground_truth_labels, indexed_batches
 from mmdet_ols.registry import Hook, register_hook
 
 
@@ -19,23 +19,23 @@ from mmdet_ols.registry import Hook, register_hook
 class EnsembleHook(Hook):
     """Tests ensembles of n checkpoints that are evenly spaced over a training.
 
-    The probabilities of `epoch_{N * j / n}.pth`, j = 1 ... n, are averaged, N being the length of
-    the training. Each checkpoint is evaluated once, after the test loop and with its data loader,
-    and the weights under test are put back. With EMA it takes the averaged weights, as testing a
-    checkpoint does.
+    An ensemble averages the probabilities of `epoch_{N * j / n}.pth`, j = 1 ... n, where N is the
+    length of the training. Each checkpoint is evaluated once, after the test loop and with its data
+    loader, and the weights under test are restored. With EMA the averaged weights are used, as in
+    the test of a checkpoint.
 
-    Logs per size, in per cent, `ensemble/top1_error_SIZE`, beside the metrics.
+    Logs for each size, in per cent and together with the metrics, `ensemble/top1_error_SIZE`.
 
     Args:
         sizes: Numbers of checkpoints; each must divide the length of the training.
         max_epochs: Length of the training; None takes it from the config (`train_cfg`).
-        folder: Where the checkpoints are; None is the folder of the one under test, or the work
-            directory after a training.
+        folder: Folder of the checkpoints; None is that of the one under test or, after a training,
+            the work directory.
 
     Raises:
-        ValueError: A size is no positive integer or does not divide the length, or the length is
-            not known.
-        FileNotFoundError: Checkpoints are missing; before the test starts.
+        ValueError: A size is not a positive integer or does not divide the length, or the length
+            is not known.
+        FileNotFoundError: Checkpoints are missing; raised before the test starts.
     """
 
     priority = 'HIGHEST'  # before RuntimeInfoHook (VERY_HIGH), which hands the metrics to the log
@@ -62,16 +62,17 @@ class EnsembleHook(Hook):
         self.folder = folder
 
     def before_test(self, runner: Any) -> None:
-        """Look for the checkpoints, rather than after the test."""
+        """Look for the checkpoints now, so that a missing one does not waste a test."""
         self._checkpoints(runner)
 
     def after_test_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
+        """Evaluate the checkpoints, and add the errors of the ensembles to the metrics."""
         from mmengine.dist import all_reduce
         from mmengine.runner import autocast, load_checkpoint
 
         sums = dict.fromkeys(self.sizes, torch.zeros(()))
         label = torch.zeros(())
-        with undisturbed(runner.model) as model:
+        with evaluation_mode(runner.model) as model:
             before = {key: value.clone() for key, value in model.state_dict().items()}
             try:
                 for epoch, (path, sizes) in self._checkpoints(runner).items():
@@ -89,18 +90,18 @@ class EnsembleHook(Hook):
                 metrics[f'ensemble/top1_error_{size}'] = 100 * int(counts[0]) / int(counts[1])
 
     def _checkpoints(self, runner: Any) -> dict[int, tuple[Path, list[int]]]:
-        """By epoch the file, and the sizes of the ensembles that it belongs to."""
+        """The file of each epoch, and the sizes of the ensembles that it belongs to."""
         length = self.max_epochs or (runner.cfg.get('train_cfg') or {}).get('max_epochs')
         if not length:
             raise ValueError(
                 '`max_epochs` of EnsembleHook must be given, since the config has no '
                 '`train_cfg.max_epochs`.'
             )
-        odd = [size for size in self.sizes if length % size]
-        if odd:
+        indivisible = [size for size in self.sizes if length % size]
+        if indivisible:
             raise ValueError(
                 f'`sizes` of EnsembleHook must divide the length of the training, {length} epochs, '
-                f'but got {odd}.'
+                f'but got {indivisible}.'
             )
         trained_here = not isinstance(runner._train_loop, (dict, type(None)))
         tested = None if trained_here else runner._load_from
@@ -109,24 +110,24 @@ class EnsembleHook(Hook):
         for size in self.sizes:
             for number in range(1, size + 1):
                 sizes.setdefault(length * number // size, []).append(size)
-        found = {epoch: (folder / f'epoch_{epoch}.pth', sizes[epoch]) for epoch in sorted(sizes)}
-        missing = [path.name for path, _ in found.values() if not path.is_file()]
+        files = {epoch: (folder / f'epoch_{epoch}.pth', sizes[epoch]) for epoch in sorted(sizes)}
+        missing = [path.name for path, _ in files.values() if not path.is_file()]
         if missing:
             raise FileNotFoundError(
                 f'EnsembleHook needs {", ".join(missing)} in {folder}. Train with '
-                f"dict(type='CheckpointHook', interval={math.gcd(*found)}, max_keep_ckpts=-1), "
+                f"dict(type='CheckpointHook', interval={math.gcd(*files)}, max_keep_ckpts=-1), "
                 'name the `folder` that holds them, or take fewer `sizes`.'
             )
-        return found
+        return files
 
 
 @torch.no_grad()
-def _evaluate(model: Any, loader: Any, text: str) -> tuple[Tensor, Tensor]:
+def _evaluate(model: Any, loader: Any, description: str) -> tuple[Tensor, Tensor]:
     """Probabilities (n, classes) and labels (n,) of this process's part of the data set."""
     scores, labels = [], []
-    for batch, place in placed_batches(loader, text):
-        keep = place < len(loader.dataset)
+    for batch, index in indexed_batches(loader, description):
+        keep = index < len(loader.dataset)
         samples = model.test_step(batch)
         scores.append(torch.stack([sample.pred_score for sample in samples]).double().cpu()[keep])
-        labels.append(labels_of(samples).cpu()[keep])
+        labels.append(ground_truth_labels(samples).cpu()[keep])
     return torch.cat(scores), torch.cat(labels)

@@ -234,11 +234,11 @@ class OLSHook(Hook):
         self._sums_are_complete = True
 
     def _draw(self, runner: Any, name: str, loss: SoftLabelState, step: int) -> None:
-        from mmdet_ols.analysis import draw_soft_labels, fitting_names
+        from mmdet_ols.visualization import draw_soft_labels, matching_names
 
         metainfo = getattr(runner.train_dataloader.dataset, 'metainfo', {})
         soft_labels = loss.soft_labels
-        names = fitting_names(soft_labels, metainfo.get('classes'))
+        names = matching_names(soft_labels, metainfo.get('classes'))
         image = draw_soft_labels(soft_labels, names, title=f'{name}, {step}')
         runner.visualizer.add_image(f'soft_labels_{name}', image, step=step)
 

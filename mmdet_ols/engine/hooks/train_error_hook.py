@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
 
+from mmdet_ols.datasets.tree import IN_MEMORY, leaf_datasets, unaugmented_dataset
 from mmdet_ols.evaluation.descriptions import MetricDescription
-from mmdet_ols.evaluation.passes import labels_of, placed_batches, undisturbed
+from mmdet_ols.evaluation.passes import evaluation_mode, ground_truth_labels, indexed_batches
 from mmdet_ols.registry import Hook, register_hook
 
 
@@ -23,15 +23,15 @@ class TrainErrorHook(Hook):
     - `train/top1_error`: against the labels that the network learns from;
     - `train/clean_error`: against the true labels, where `NoisyLabelDataset` changed some;
     - `train/wrong_label_error`: the share of the wrongly labelled images whose prediction is not
-      the wrong label (the paper's Fig. 5). It falls as the network learns the noise by heart.
+      the wrong label (the paper's Fig. 5). It falls as the network memorises the noise.
 
-    The true labels and the wrong ones are written into the work directory once. With EMA it is
-    the weights in training that are evaluated, not the averaged ones.
+    The true and the wrong labels are written into the work directory once. With EMA, the weights
+    in training are evaluated, not the averaged ones.
 
     Args:
         interval: Number of epochs between two evaluations.
         pipeline: Transforms that load and pack a training image; None takes those of the
-            validation set. Images in memory (`InMemoryDataset`) need none.
+            validation set. Images that lie in memory (`InMemoryDataset`) need none.
         batch_size: Images evaluated at once; None is the training loader's.
 
     Raises:
@@ -64,6 +64,14 @@ class TrainErrorHook(Hook):
         self.batch_size = batch_size
 
     def before_train(self, runner: Any) -> None:
+        """Prepare a data loader without augmentation, and record the wrong labels.
+
+        Args:
+            runner: The runner.
+
+        Raises:
+            ValueError: See the class.
+        """
         from mmengine.dataset import Compose, DefaultSampler
         from mmengine.dist import is_main_process
         from mmengine.runner import IterBasedTrainLoop
@@ -77,7 +85,12 @@ class TrainErrorHook(Hook):
             pipeline = Compose(self.pipeline)
         else:
             pipeline = None if runner.val_loop is None else _pipeline(runner.val_dataloader.dataset)
-        plain = _without_augmentation(training.dataset, pipeline)
+        if pipeline is None and _loads_images(training.dataset):
+            raise ValueError(
+                'TrainErrorHook needs a `pipeline` that loads a training image and packs it '
+                'without augmentation, since there is no validation set from which to take one.'
+            )
+        plain = unaugmented_dataset(training.dataset, pipeline)
         self._loader = DataLoader(
             plain,
             batch_size=self.batch_size or training.batch_size or 128,
@@ -89,12 +102,13 @@ class TrainErrorHook(Hook):
             plain.save_record(runner.work_dir)
 
     def after_train_epoch(self, runner: Any) -> None:
+        """Evaluate the training images, and log the errors."""
         if not self.every_n_epochs(runner, self.interval):
             return
         errors = self._errors(runner.model)
         runner.visualizer.add_scalars(errors, step=runner.epoch + 1)
-        told = ', '.join(f'{key} {value:.2f} %' for key, value in errors.items())
-        runner.logger.info(f'Training images after epoch {runner.epoch + 1}: {told}')
+        listed = ', '.join(f'{key} {value:.2f} %' for key, value in errors.items())
+        runner.logger.info(f'Training images after epoch {runner.epoch + 1}: {listed}')
 
     @torch.no_grad()
     def _errors(self, model: torch.nn.Module) -> dict[str, float]:
@@ -103,21 +117,21 @@ class TrainErrorHook(Hook):
         dataset = self._loader.dataset
         size = len(dataset)  # type: ignore[arg-type]
         flipped = torch.as_tensor(getattr(dataset, 'flipped', []), dtype=torch.bool)
-        # Errors and samples: against the labels of training, the true ones, the wrong ones.
+        # Numbers of errors and of samples: for the labels of training, the true and the wrong ones.
         counts = torch.zeros(3, 2, dtype=torch.long)
-        with undisturbed(model) as classifier:
-            for batch, place in placed_batches(self._loader, 'Training images'):
-                keep, place = place < size, place[place < size]
+        with evaluation_mode(model) as classifier:
+            for batch, index in indexed_batches(self._loader, 'Training images'):
+                keep, index = index < size, index[index < size]
                 samples = classifier.test_step(batch)
                 scores = torch.stack([sample.pred_score for sample in samples])
                 predicted = scores.argmax(dim=1).cpu()[keep]
-                wrong = predicted != labels_of(samples).cpu()[keep]
-                masks = [wrong]
+                wrong = predicted != ground_truth_labels(samples).cpu()[keep]
+                errors = [wrong]
                 if len(flipped) == size and flipped.any():
-                    true = torch.as_tensor(dataset.clean_labels)[place]  # type: ignore[attr-defined]
-                    masks += [predicted != true, wrong[flipped[place]]]
-                for count, mask in zip(counts, masks):
-                    count += torch.tensor([int(mask.sum()), len(mask)])
+                    true = torch.as_tensor(dataset.clean_labels)[index]  # type: ignore[attr-defined]
+                    errors += [predicted != true, wrong[flipped[index]]]
+                for count, error in zip(counts, errors):
+                    count += torch.tensor([int(error.sum()), len(error)])
         all_reduce(counts)
         keys = ('train/top1_error', 'train/clean_error', 'train/wrong_label_error')
         return {
@@ -126,25 +140,10 @@ class TrainErrorHook(Hook):
 
 
 def _pipeline(dataset: Any) -> Any:
-    """Of a data set, or of the one that it wraps."""
-    inner = vars(dataset).get('dataset')
-    return vars(dataset).get('pipeline') if inner is None else _pipeline(inner)
+    """The pipeline of the first data set that wraps no other one; None if it has none."""
+    return vars(next(leaf_datasets(dataset))).get('pipeline')
 
 
-def _without_augmentation(dataset: Any, pipeline: Any, in_memory: bool = False) -> Any:
-    """A copy that shares the images and labels; wrappers inside wrappers too."""
-    plain = copy.copy(dataset)
-    if 'batch_transforms' in vars(plain):  # InMemoryDataset: its images are loaded and packed
-        plain.batch_transforms, in_memory = [], True
-    if 'dataset' in vars(plain):
-        plain.dataset = _without_augmentation(plain.dataset, pipeline, in_memory)
-    elif 'datasets' in vars(plain):
-        plain.datasets = [_without_augmentation(part, pipeline) for part in plain.datasets]
-    elif 'pipeline' in vars(plain) and not in_memory:
-        if pipeline is None:
-            raise ValueError(
-                'TrainErrorHook needs a `pipeline` that loads a training image and packs it '
-                'without augmentation, since there is no validation set whose it could take.'
-            )
-        plain.pipeline = pipeline
-    return plain
+def _loads_images(dataset: Any) -> bool:
+    """Whether images pass a pipeline of the data set each time that they are asked for."""
+    return any('pipeline' in vars(leaf) for leaf in leaf_datasets(dataset, whole=(IN_MEMORY,)))

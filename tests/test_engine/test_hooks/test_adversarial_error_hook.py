@@ -11,6 +11,7 @@ import torch
 from mmengine.registry import MODELS
 from torch.testing import assert_close
 from toy_images import (
+    attack_by_hand,
     build_runner,
     build_tester,
     classifier,
@@ -21,32 +22,11 @@ from toy_images import (
     score_by_hand,
 )
 
-from mmdet_ols import AdversarialErrorHook, small_pgd_attacks
-from mmdet_ols.engine.hooks.adversarial_error_hook import OBJECTIVES, Attack
-from mmdet_ols.evaluation.passes import labels_of
+from mmdet_ols import AdversarialErrorHook
 
 COUNT = 23
 FGSM = dict(name='fgsm', eps=8)
 PGD = dict(name='pgd', eps=6, step=1.5, steps=6)
-
-
-def attack_by_hand(model, pixels, label, eps, step, steps, start=0, pad_to=0, margin=False):
-    """One image, one NumPy step at a time."""
-    clean = pixels.numpy().astype(np.float32)
-    x = np.clip(clean + start, 0, 255).astype(np.float32)
-    for _ in range(steps):
-        leaf = torch.tensor(x, requires_grad=True)
-        scores = score_by_hand(model, leaf, pad_to)
-        if margin:
-            others = [score for k, score in enumerate(scores) if k != label]
-            objective = max(others) - scores[label]
-        else:
-            objective = scores.exp().sum().log() - scores[label]
-        (gradient,) = torch.autograd.grad(objective, leaf)
-        x = x + step * np.sign(gradient.numpy())
-        x = np.minimum(np.maximum(x, clean - eps), clean + eps)
-        x = np.minimum(np.maximum(x, 0), 255)
-    return torch.from_numpy(x)
 
 
 def errors(scores, labels):
@@ -116,39 +96,6 @@ def test_batches_and_their_form_do_not_matter(runner, data, hook):
     images, labels = make_images(COUNT)
     expected = errors_by_hand(runner.model, images, labels, **PGD)
     assert measure(runner, loader(**data), attacks=[PGD], **hook) == pytest.approx(expected)
-
-
-@pytest.mark.parametrize('objective', ['cross_entropy', 'margin'])
-@pytest.mark.parametrize('random_start', [False, True])
-def test_images_are_those_of_single_steps(runner, objective, random_start):
-    model = runner.model.eval()
-    images, labels = make_images(COUNT)
-    pixels = [image_tensor(image) for image in images]
-    attack = Attack('a', eps=6, step=1.5, steps=6, random_start=random_start, objective=objective)
-
-    def score(x):
-        return model(model.data_preprocessor(dict(inputs=x))['inputs'])
-
-    found = attack.perturb(
-        score, [x.float() for x in pixels], torch.tensor(labels), torch.Generator().manual_seed(4)
-    )
-    generator = torch.Generator().manual_seed(4)
-    for image, label, result in zip(pixels, labels, found):
-        start = 6 * (2 * torch.rand(image.shape, generator=generator).numpy() - 1) * random_start
-        margin = objective == 'margin'
-        expected = attack_by_hand(model, image, label, 6, 1.5, 6, start, margin=margin)
-        assert_close(result, expected, rtol=0, atol=1e-4)
-        assert (result - image).abs().max() <= 6 + 1e-4
-        assert result.min() >= 0 and result.max() <= 255
-        assert not result.requires_grad
-    distances = torch.stack([(x - y).abs().amax() for x, y in zip(found, pixels)])
-    assert distances.median() == pytest.approx(6, abs=1e-3)  # the box is used
-    assert any(image.min() == 0 and image.max() == 255 for image in pixels)  # and the scale's ends
-
-
-def test_the_margin_is_that_of_the_best_wrong_class():
-    score = torch.tensor([[-1.0, -5.0, -3.0], [2.0, 7.0, 1.0]])  # -3 - -1, and 7 - 1
-    assert OBJECTIVES['margin'](score, torch.tensor([0, 2])) == -2 + 6
 
 
 def test_random_starts_are_the_seeds_alone(runner):
@@ -274,27 +221,9 @@ def test_fgsm_and_pgd_of_the_usual_size_unless_told_otherwise():
     assert (pgd.name, pgd.eps, pgd.step, pgd.steps, pgd.random_start) == ('pgd', 8, 2, 20, True)
 
 
-def test_small_attacks_are_all_of_the_grid_once():
-    attacks = AdversarialErrorHook(small_pgd_attacks()).attacks
-    found = [(a.eps, a.step, a.random_start) for a in attacks]
-    assert len(found) == len(set(found)) == 34
-    for eps in (1, 2, 4, 8):
-        for step in (eps / 10, eps / 4, 0.5, 1, 2):
-            for start in (False, True):
-                assert (eps, step, start) in found
-    assert {a.steps for a in attacks} == {20}
-    assert {a.steps for a in AdversarialErrorHook(small_pgd_attacks(7)).attacks} == {7}
-
-
 @pytest.mark.parametrize(
     ('kwargs', 'message'),
     [
-        (dict(attacks=[dict(name='a', eps=0)]), '`eps` .* must be above 0 .* 8/255 is 8.*got 0'),
-        (dict(attacks=[dict(name='a', eps=8, step=-1)]), '`step` .* but got -1'),
-        (dict(attacks=[dict(name='a', eps=8, steps=0)]), '`steps` .* positive integer, but got 0'),
-        (dict(attacks=[dict(name='a', eps=8, steps=20)]), '`step` .* since it has several steps'),
-        (dict(attacks=[dict(name='a', eps=8, random_start=True)]), 'since it has a random start'),
-        (dict(attacks=[dict(name='a', eps=8, objective='b')]), '`objective` .* one of .*margin'),
         (dict(attacks=[FGSM, FGSM]), "`attacks` .* different names, but got .'fgsm', 'fgsm'"),
         (dict(attacks=[]), '`attacks` must be one or more'),
         (dict(num_samples=0), '`num_samples` must be None or a positive integer, but got 0'),
@@ -317,11 +246,3 @@ def test_a_network_without_scores_is_refused(runner):
     model = MODELS.build(dict(classifier(), head=None))
     with pytest.raises(ValueError, match='ImageClassifier gives tuple'):
         measure(runner, model=model)
-
-
-def test_samples_of_several_labels_are_refused(runner):
-    batches = runner.build_dataloader(loader(collate='pseudo_collate'))
-    batch = next(iter(batches))
-    batch['data_samples'][1].set_gt_label([0, 1])
-    with pytest.raises(ValueError, match='exactly one label'):
-        labels_of(batch['data_samples'])

@@ -1,4 +1,4 @@
-"""The error on the training images, against a look at each of them after each epoch."""
+"""The error on the training images, against each of them classified by hand after each epoch."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ import json
 
 import pytest
 import torch
-from mmengine.dataset import Compose
 from mmengine.hooks import Hook
 from torch.testing import assert_close
 from toy_images import build_runner, image_tensor, loader, make_images, score_by_hand
 
 from mmdet_ols import TrainErrorHook
-from mmdet_ols.engine.hooks import train_error_hook
 
 COUNT, EPOCHS = 23, 3
+TRAINING = dict(
+    train_cfg=dict(by_epoch=True, max_epochs=EPOCHS, val_interval=EPOCHS),
+    optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.05)),
+)
 FLIP = dict(type='RandomFlip', prob=0.5, direction='horizontal')
 
 
@@ -27,11 +29,7 @@ def in_memory(dataset):
     return dict(type='InMemoryDataset', dataset=noisy(dataset), batch_transforms=[flip])
 
 
-def twice(dataset):
-    return dict(type='ConcatDataset', datasets=[dataset, dict(dataset, seed=1)])
-
-
-class Look(Hook):
+class ClassifyByHand(Hook):
     """Classifies each image by hand after each epoch, when all other hooks are done."""
 
     priority = 'LOWEST'
@@ -48,7 +46,7 @@ class Look(Hook):
 
 
 def train(folder, data, hooks, val=True, **kwargs):
-    look = Look()
+    by_hand = ClassifyByHand()
     if val:
         kwargs.update(
             val_dataloader=loader(),
@@ -57,17 +55,16 @@ def train(folder, data, hooks, val=True, **kwargs):
         )
     runner = build_runner(
         folder,
-        hooks=[*hooks, look],
+        hooks=[*hooks, by_hand],
         train_dataloader=data,
-        train_cfg=dict(by_epoch=True, max_epochs=EPOCHS, val_interval=EPOCHS),
-        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.05)),
+        **TRAINING,
         **kwargs,
     )
     runner.train()
     (path,) = folder.glob('*/vis_data/scalars.json')
     lines = map(json.loads, path.read_text().splitlines())
     logged = {line['step']: line for line in lines if 'train/top1_error' in line}
-    return runner, look.predicted, logged
+    return runner, by_hand.predicted, logged
 
 
 def share(flags):
@@ -114,21 +111,24 @@ def test_without_noise_there_is_one_error(tmp_path):
     assert not [key for key in logged[2] if key in ('train/clean_error', 'train/wrong_label_error')]
 
 
-def test_augmentation_is_left_out_of_every_part(tmp_path):
-    data = loader(pipeline=[dict(type='RandomFlip', prob=1.0)], wrap=twice)
-    runner = build_runner(tmp_path)
-    dataset = runner.build_dataloader(data).dataset
-    plain = train_error_hook._without_augmentation(dataset, Compose([dict(type='PackInputs')]))
-    for seed, part in enumerate((range(COUNT), range(COUNT, 2 * COUNT))):
-        for index, image in zip(part, make_images(COUNT, seed)[0]):
-            assert_close(plain[index]['inputs'], image_tensor(image))
-            flipped = image_tensor(image).flip(2)
-            assert_close(dataset[index]['inputs'], flipped)  # the original is as it was
-
-
 def test_nothing_to_load_images_with_is_refused(tmp_path):
     with pytest.raises(ValueError, match='needs a `pipeline` that loads a training image'):
         train(tmp_path, loader(pipeline=[FLIP]), [dict(type='TrainErrorHook')], val=False)
+
+
+def test_images_in_memory_need_no_pipeline_even_in_several_parts(tmp_path):
+    def parts(dataset):
+        both = dict(type='ConcatDataset', datasets=[dataset, dict(dataset, seed=1)])
+        flip = dict(type='BatchRandomFlip', prob=0.5)
+        return dict(type='InMemoryDataset', dataset=both, batch_transforms=[flip])
+
+    runner = build_runner(tmp_path, train_dataloader=loader(wrap=parts), **TRAINING)
+    hook = TrainErrorHook()
+    hook.before_train(runner)
+    images = [image for seed in (0, 1) for image in make_images(COUNT, seed)[0]]
+    assert len(hook._loader.dataset) == len(images)
+    for index, image in enumerate(images):
+        assert_close(hook._loader.dataset[index]['inputs'], image_tensor(image))
 
 
 def test_bad_settings_are_refused():

@@ -1,0 +1,149 @@
+"""Line charts as inline SVG that follows the page's colours."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mmdet_ols.analysis.report.record import Curves
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+#: Above this number, the lines of a chart are grey, except for the best and the worst ones.
+MAX_COLOURS = 8
+#: Placeholders in the SVG for the page's variables `--muted` and `--line`.
+INK, FAINT = '#fe0100', '#fe0200'
+
+#: {name: [(x, y), ...]}
+Series = Mapping[str, Sequence[tuple[float, float]]]
+
+
+def training_charts(curves: Curves, period: str) -> list[dict[str, Any]]:
+    """Charts of losses, learning rate, and what the online soft labels report.
+
+    Args:
+        curves: What the run logged.
+        period: The unit that OLSHook counts.
+    """
+    losses = series(curves.training, 'iter', lambda key: key if 'loss' in key else None)
+    rates = series(curves.training, 'iter', lambda key: key if key == 'lr' else None)
+    charts = [
+        chart('Losses', 'iteration', losses, log=True),
+        chart('Learning rate', 'iteration', rates),
+    ]
+    for ending, title in (
+        ('correct_share', 'Share of correctly classified samples'),
+        ('confidence', 'Share of a soft label on its own class'),
+    ):
+        shares = series(curves.epochs, 'step', _loss_that_logs(ending))
+        charts.append(chart(title, period, shares, unit_interval=True))
+    return [drawn for drawn in charts if drawn]
+
+
+def _loss_that_logs(ending: str) -> Callable[[str], str | None]:
+    """A function that takes `ols/LOSS/<ending>` to LOSS, and all other keys to None."""
+
+    def name(key: str) -> str | None:
+        match = re.match(rf'ols/(.+)/{ending}', key)
+        return match[1] if match else None
+
+    return name
+
+
+def series(
+    lines: Sequence[dict[str, Any]], x: str, name: Callable[[str], str | None]
+) -> dict[str, list[tuple[float, float]]]:
+    """Collect {name: [(x, y), ...]} from the logged values whose key `name` gives a name to."""
+    points: dict[str, list[tuple[float, float]]] = {}
+    for line in lines:
+        for key, value in line.items():
+            label = name(key)
+            if label and isinstance(value, (int, float)) and np.isfinite(value):
+                points.setdefault(label, []).append((line[x], value))
+    return points
+
+
+def chart(
+    title: str, x_label: str, series: Series, log: bool = False, unit_interval: bool = False
+) -> dict[str, Any] | None:
+    """A line chart and its legend, for the page; None if there is nothing to draw.
+
+    Args:
+        title: Title of the chart.
+        x_label: Label of the horizontal axis.
+        series: The lines.
+        log: Whether the vertical axis is logarithmic, if all values are positive.
+        unit_interval: Whether the vertical axis shows [0, 1].
+    """
+    series = {name: points for name, points in series.items() if points}
+    if not series:
+        return None
+    last = sorted(series, key=lambda name: series[name][-1][1])
+    half = MAX_COLOURS // 2
+    coloured = list(series) if len(series) <= MAX_COLOURS else last[-half:][::-1] + last[:half]
+    log = log and all(y > 0 for points in series.values() for _, y in points)
+    scale = 'log' if log else 'unit' if unit_interval else 'linear'
+    svg = _draw(title, x_label, series, coloured, scale)
+    legend = [
+        (name, format_number(series[name][-1][1]), number) for number, name in enumerate(coloured)
+    ]
+    return dict(title=title, svg=_safe(svg), legend=legend, more=len(series) - len(coloured))
+
+
+def _draw(title: str, x_label: str, series: Series, coloured: list[str], scale: str) -> str:
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    style: Any = {'svg.fonttype': 'none', 'svg.hashsalt': title, 'text.color': INK, 'font.size': 11}
+    with rc_context(style):
+        figure = Figure(figsize=(5, 2.9), layout='constrained')
+        axes = figure.add_subplot()
+        for name, points in series.items():
+            highlighted = name in coloured
+            axes.plot(
+                *zip(*points),
+                color=f'#fe00{coloured.index(name):02d}' if highlighted else FAINT,
+                linewidth=1.8 if highlighted else 1,
+                marker='o' if len(points) < 15 else None,
+                markersize=3.5,
+                zorder=3 if highlighted else 2,
+            )
+        if scale == 'log':
+            axes.set_yscale('log')
+        elif scale == 'unit':
+            axes.set_ylim(0, 1)
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        axes.set_xlabel(x_label, color=INK)
+        axes.tick_params(colors=INK, which='both')
+        axes.grid(color=FAINT, linewidth=0.5)
+        axes.spines[['top', 'right']].set_visible(False)
+        axes.spines[['left', 'bottom']].set_color(FAINT)
+        buffer = io.StringIO()
+        figure.savefig(buffer, format='svg', transparent=True, metadata={'Date': None})
+    return _with_page_colours(buffer.getvalue())
+
+
+def _with_page_colours(svg: str) -> str:
+    """An SVG file as an element of the page, whose colours are variables of the page."""
+    svg = svg[svg.index('<svg') :]
+    svg = re.sub(r'<metadata>.*?</metadata>|<!--.*?-->', '', svg, flags=re.S)
+    svg = re.sub(r'<svg [^>]*(viewBox="[^"]*")[^>]*>', r'<svg \1 aria-hidden="true">', svg, count=1)
+    svg = svg.replace(INK, 'var(--muted)').replace(FAINT, 'var(--line)')
+    return re.sub(r'#fe00(\d\d)', lambda match: f'var(--series-{int(match[1])})', svg)
+
+
+def format_number(value: float) -> str:
+    """A number with three or four digits."""
+    return f'{value:.3f}' if 0.01 <= abs(value) <= 1 else f'{value:.4g}'
+
+
+def _safe(text: str) -> Markup:
+    from markupsafe import Markup
+
+    return Markup(text)  # noqa: S704  (matplotlib escapes what it writes)

@@ -1,0 +1,112 @@
+"""The page itself: from a work directory to an HTML file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mmengine.logging import print_log
+
+from mmdet_ols.analysis.report.accuracy import accuracy
+from mmdet_ols.analysis.report.charts import training_charts
+from mmdet_ols.analysis.report.facts import facts, figures
+from mmdet_ols.analysis.report.history import soft_label_views
+from mmdet_ols.analysis.report.record import TrainingRecord, read_training
+from mmdet_ols.analysis.report.suspects import AnnotationAudit, audit_annotations, audit_sections
+from mmdet_ols.analysis.report.table import TABLE, write_table
+
+PAGE = 'report.html'
+
+
+def write_report(
+    work_dir: str | Path,
+    out: str | Path | None = None,
+    checkpoint: str | Path | None = None,
+    split: str = 'train',
+    max_images: int = 0,
+    top: int = 50,
+    options: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write the page about a run, finished or not, and the table of suspicious annotations.
+
+    What is missing (no checkpoint yet, data that moved, a loss without soft labels) is left out,
+    and the page says so. The network's scores are kept in the work directory, so that the next
+    report of the same checkpoint takes seconds.
+
+    Args:
+        work_dir: Work directory of a training by MMEngine.
+        out: The page; `report.html` in the work directory by default. The table lies in its folder.
+        checkpoint: The checkpoint to run; the last one by default.
+        split: The split whose annotations are examined: 'train', 'val' or 'test'.
+        max_images: Examine at most this many images of the split; 0 examines all.
+        top: How many suspicious annotations the page shows; the table holds all. Where there are
+            fewer than ten, the page adds those that the network nearly takes for another class.
+        options: Config entries that changed since the training, such as the place of the data.
+
+    Raises:
+        FileNotFoundError: The folder holds no training, or there is no `checkpoint`.
+        ValueError: A number is negative, or `checkpoint` cannot be read.
+    """
+    for name, value in (('max_images', max_images), ('top', top)):
+        if value < 0:
+            raise ValueError(f'`{name}` must not be negative, but got {value!r}.')
+    record = read_training(work_dir, checkpoint, options)
+    audit = _audit(record, split, max_images)
+    for note in record.notes:
+        print_log(note, logger='current')
+    out = Path(out or record.folder / PAGE)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    sections = _training_sections(record)
+    if audit is not None:
+        sections.update(audit_sections(audit, top))
+        write_table(audit, out.with_name(TABLE))
+    out.write_text(render(dict(sections, split=split, table=TABLE)), encoding='utf-8')
+    return out
+
+
+def _audit(record: TrainingRecord, split: str, max_images: int) -> AnnotationAudit | None:
+    """Examine the annotations; where that is not possible, add the reason to the notes."""
+    if record.checkpoint is None:
+        return None
+    try:
+        return audit_annotations(record, split, max_images)
+    except (FileNotFoundError, ValueError) as error:
+        record.notes.append(f'The images of the {split} data were not looked at: {error}')
+        return None
+
+
+def _training_sections(record: TrainingRecord) -> dict[str, Any]:
+    return dict(
+        name=record.folder.resolve().name,
+        facts=facts(record),
+        figures=figures(record),
+        training=training_charts(record.curves, record.period),
+        accuracy=accuracy(record.curves, record.schedule.unit),
+        soft_labels=[
+            soft_label_views(loss, steps, record.classes) for loss, steps in record.history.items()
+        ],
+        period=record.period,
+        notes=record.notes,
+    )
+
+
+def render(sections: dict[str, Any]) -> str:
+    """The page as HTML; sections that are not given are left out.
+
+    Raises:
+        ImportError: Jinja is missing.
+    """
+    try:
+        from jinja2 import Environment, PackageLoader, StrictUndefined
+    except ImportError as error:
+        raise ImportError("The page needs Jinja: pip install 'mmdet_ols[plot]'.") from error
+    environment = Environment(
+        loader=PackageLoader('mmdet_ols.analysis.report', '.'),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    absent = dict.fromkeys(('pairs', 'suspects', 'nearest', 'missed', 'counts', 'source'))
+    return environment.get_template('report.html').render({**absent, **sections})

@@ -1,0 +1,162 @@
+"""Everything that the work directory of a training says, read once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from mmengine.config import Config
+
+from mmdet_ols.analysis.report.history import read_history
+from mmdet_ols.checks.checkpoints import load_checkpoint
+from mmdet_ols.config_tree import ols_hooks
+from mmdet_ols.results.run_folder import Run, read_lines, read_run, training_folders
+
+
+class Schedule(NamedTuple):
+    """How long a training is to be, and what its loop counts."""
+
+    #: 'epoch' or 'iteration'.
+    unit: str
+    length: int
+    val_interval: int
+
+    @property
+    def by_epoch(self) -> bool:
+        """Whether the loop counts epochs."""
+        return self.unit == 'epoch'
+
+
+class Curves(NamedTuple):
+    """What a run logged, restarts merged: while training, and at the ends of epochs."""
+
+    training: list[dict[str, Any]]
+    epochs: list[dict[str, Any]]
+
+
+@dataclass
+class TrainingRecord:
+    """A training, finished or not, as its work directory tells of it."""
+
+    folder: Path
+    cfg: Config
+    schedule: Schedule
+    run: Run
+    curves: Curves
+    #: Name and value of what the last start logged about its machine.
+    machine: list[tuple[str, str]]
+    #: The unit that OLSHook counts: that of the loop, or iterations on request.
+    period: str
+    #: The checkpoint to look into and what it holds; None where there is none that can be read.
+    checkpoint: Path | None = None
+    content: dict[str, Any] = field(default_factory=dict)
+    #: {loss: {step: matrix}}, ordered by step.
+    history: dict[str, dict[int, np.ndarray]] = field(default_factory=dict)
+    #: What is missing, in sentences.
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def classes(self) -> list[str]:
+        """Names of the classes, as far as checkpoint or config tell."""
+        meta = self.content.get('meta', {}).get('dataset_meta') or self.cfg.get('metainfo') or {}
+        return [str(name) for name in meta.get('classes') or meta.get('CLASSES') or ()]
+
+
+def read_training(
+    folder: str | Path,
+    checkpoint: str | Path | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> TrainingRecord:
+    """Read the work directory of a training by MMEngine.
+
+    Args:
+        folder: The work directory.
+        checkpoint: Checkpoint to look into; the last one by default.
+        options: Config entries that changed since, such as the place of the data.
+
+    Raises:
+        FileNotFoundError: The folder holds no training, or there is no `checkpoint`.
+        ValueError: `checkpoint` was given and cannot be read.
+    """
+    folder = Path(folder)
+    starts = training_folders(folder)
+    cfg = _read_config(folder, starts)
+    cfg.merge_from_dict(dict(options or {}))
+    schedule = _schedule(cfg)
+    length, by_epoch, val_interval = schedule.length, schedule.by_epoch, schedule.val_interval
+    run = read_run(folder, length, by_epoch, val_interval=val_interval)
+    hooks_by_epoch = all(hook.get('by_epoch', True) for hook in ols_hooks(cfg))
+    record = TrainingRecord(
+        folder,
+        cfg,
+        schedule,
+        run,
+        read_curves(folder, length, by_epoch, val_interval),
+        machine=_machine(starts[-1]),
+        period=schedule.unit if hooks_by_epoch else 'iteration',
+    )
+    _load_checkpoint(record, checkpoint)
+    record.history, damaged = read_history(folder, record.content, record.period)
+    if damaged:
+        names = ', '.join(str(path.relative_to(folder)) for path in damaged)
+        record.notes.append(f'Soft labels that cannot be read are left out: {names}')
+    return record
+
+
+def read_curves(
+    folder: str | Path, length: int, by_epoch: bool = True, val_interval: int = 1
+) -> Curves:
+    """Read everything that was logged, restarts merged; the arguments are those of `read_lines`."""
+    merged = read_lines(folder, length, by_epoch, val_interval, 'scalars.json')
+    training = [line for line in merged if 'iter' in line]
+    return Curves(training, [line for line in merged if 'iter' not in line])
+
+
+def _read_config(folder: Path, starts: list[Path]) -> Config:
+    # Not the one in the work directory itself: a later test overwrites it.
+    paths = [path for path in (start / 'vis_data/config.py' for start in starts) if path.is_file()]
+    paths = paths or sorted(folder.glob('*.py'))
+    if not starts or not paths:
+        raise FileNotFoundError(
+            f'{folder} must be the work directory of a training, with the config and the '
+            'scalars.json that MMEngine writes there, but it '
+            + ('holds none.' if folder.is_dir() else 'does not exist.')
+        )
+    return Config.fromfile(paths[-1])
+
+
+def _schedule(cfg: Config) -> Schedule:
+    train_cfg = cfg.get('train_cfg') or {}
+    return Schedule(
+        'epoch' if 'max_epochs' in train_cfg else 'iteration',
+        train_cfg.get('max_epochs') or train_cfg.get('max_iters') or 0,
+        train_cfg.get('val_interval', 1),
+    )
+
+
+def _machine(start: Path) -> list[tuple[str, str]]:
+    """What MMEngine writes about the machine at the beginning of a log."""
+    log = start / f'{start.name}.log'
+    text = log.read_text(errors='replace')[:20000] if log.is_file() else ''
+    names = r'Python|PyTorch|TorchVision|MMEngine|CUDA available|GPU [\d,]+'
+    lines = re.findall(rf'^ +({names}): (.+)$', text, re.M)
+    return [(name, value.strip()) for name, value in lines]
+
+
+def _load_checkpoint(record: TrainingRecord, checkpoint: str | Path | None) -> None:
+    path = Path(checkpoint) if checkpoint else record.run.last_checkpoint
+    if path is None:
+        record.notes.append('There is no checkpoint yet, so nothing is said about images.')
+        return
+    try:
+        record.content = load_checkpoint(path)
+    except (FileNotFoundError, ValueError) as error:
+        if checkpoint:  # asked for by name
+            raise
+        record.notes.append(f'Nothing is said about images: {error}')
+    else:
+        record.checkpoint = path

@@ -1,0 +1,174 @@
+"""What a trained network makes of the annotations of a split, for the page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from mmdet_ols.analysis.annotations import Annotation, read_annotations
+from mmdet_ols.analysis.predictions import predict_annotations
+from mmdet_ols.analysis.ranking import Ranking, Suspect, mean_predictions, rank_annotations, shares
+from mmdet_ols.analysis.report.pictures import crop
+from mmdet_ols.analysis.report.record import TrainingRecord
+from mmdet_ols.analysis.soft_labels import confused_pairs, soft_labels_in_checkpoint
+
+CACHE = 'report_scores.npz'
+MAX_PAIRS, CROPS_PER_PAIR, MAX_MISSED = 6, 4, 24
+#: Where fewer annotations look wrong, the page adds the closest calls up to this number.
+MIN_SHOWN = 10
+#: A card lists at most this many classes, each with at least this share.
+MAX_SHARES, MIN_SHARE = 3, 0.005
+
+
+class AnnotationAudit(NamedTuple):
+    """The annotations of a split, what the network sees at each, and which are suspicious."""
+
+    annotations: list[Annotation]
+    classes: list[str]
+    #: (n, C) share of each class in the scores at an annotation; zeros where nothing was found.
+    shares: np.ndarray
+    #: (C, C) what each class usually looks like.
+    profiles: np.ndarray
+    #: Where the profiles come from, in words.
+    source: str
+    ranking: Ranking
+
+    @property
+    def labels(self) -> np.ndarray:
+        """(n,) the annotated classes."""
+        return np.array([annotation.label for annotation in self.annotations])
+
+
+def audit_annotations(record: TrainingRecord, split: str, max_images: int) -> AnnotationAudit:
+    """Compare the annotations of a split with the scores of the network.
+
+    The scores are kept in the work directory for the next time.
+
+    Args:
+        record: The training; its checkpoint must have been read.
+        split: 'train', 'val' or 'test'.
+        max_images: Take this many images at most; 0 takes all.
+
+    Raises:
+        FileNotFoundError: The data are not where the config says.
+        ValueError: The split has no annotations, or the network does not match the checkpoint.
+    """
+    assert record.checkpoint is not None
+    annotations = read_annotations(record.cfg, split, max_images)
+    labels = np.array([annotation.label for annotation in annotations])
+    size = max(len(record.classes), labels.max() + 1)
+    classes = record.classes + [str(index) for index in range(len(record.classes), size)]
+    scores = predict_annotations(
+        record.cfg, record.checkpoint, annotations, size, split, record.folder / CACHE
+    )
+    profiles, source = _profiles(record, scores, labels, size)
+    ranking = rank_annotations(scores, labels, profiles)
+    return AnnotationAudit(annotations, classes, shares(scores), profiles, source, ranking)
+
+
+def _profiles(
+    record: TrainingRecord, scores: np.ndarray, labels: np.ndarray, size: int
+) -> tuple[np.ndarray, str]:
+    """What each class usually looks like (C, C), and where that comes from."""
+    try:
+        matrices = soft_labels_in_checkpoint(record.content)
+    except ValueError:
+        matrices = {}  # a run without online soft labels
+    profiles, source = mean_predictions(scores, labels), 'the mean predictions'
+    for loss, matrix in matrices.items():
+        if len(matrix) - size in (0, 1):
+            profiles, source = matrix[:size, :size].float().numpy(), f'the soft labels of {loss}'
+    return profiles, source
+
+
+def audit_sections(audit: AnnotationAudit, top: int) -> dict[str, Any]:
+    """What the page says about confused pairs, suspects and missed objects.
+
+    Args:
+        audit: The comparison of annotations and scores.
+        top: How many suspects are shown.
+    """
+    suspects, nearest, missed = audit.ranking
+    area = [_area(audit.annotations[row]) for row in missed]
+    largest = [missed[i] for i in np.argsort(area)[::-1][:MAX_MISSED]]
+    num_nearest = max(min(top, MIN_SHOWN) - len(suspects), 0)
+    return dict(
+        pairs=_pairs(audit),
+        source=audit.source,
+        suspects=[_card(audit, item.row, item) for item in suspects[:top]],
+        nearest=[_card(audit, item.row, item, agrees=True) for item in nearest[:num_nearest]],
+        missed=[_card(audit, row) for row in largest],
+        counts=dict(
+            images=len({annotation.sample for annotation in audit.annotations}),
+            objects=len(audit.annotations),
+            suspects=len(suspects),
+            missed=len(missed),
+            boxes=audit.annotations[0].box is not None,
+        ),
+    )
+
+
+def _pairs(audit: AnnotationAudit) -> list[dict[str, Any]]:
+    """The most confused pairs of classes, each with look-alikes from both."""
+    # By number, since two classes may have the same name.
+    numbers = [str(index) for index in range(len(audit.classes))]
+    ranked = confused_pairs(torch.from_numpy(audit.profiles), numbers, top=4 * MAX_PAIRS)
+    pairs: dict[frozenset[int], tuple[int, int]] = {}
+    for pair in ranked:
+        first, second = int(pair.true), int(pair.confused_with)
+        pairs.setdefault(frozenset((first, second)), (first, second))
+    return [
+        dict(sides=[_side(audit, first, second), _side(audit, second, first)])
+        for first, second in list(pairs.values())[:MAX_PAIRS]
+    ]
+
+
+def _side(audit: AnnotationAudit, true: int, other: int) -> dict[str, Any]:
+    """One class of a pair, with the objects that most look like both classes.
+
+    An object that looks entirely like the other class may be labelled wrongly, so the smaller of
+    its two shares counts.
+    """
+    members = np.flatnonzero(audit.labels == true)
+    ambiguity = audit.shares[members][:, [true, other]].min(1)
+    order = np.argsort(-ambiguity, kind='stable')
+    ambiguous = [members[i] for i in order if ambiguity[i] > 0]
+    return dict(
+        name=audit.classes[true],
+        other=audit.classes[other],
+        share=float(audit.profiles[true, other] / audit.profiles[true].sum()),
+        cards=[_card(audit, row) for row in ambiguous[:CROPS_PER_PAIR]],
+    )
+
+
+def _card(
+    audit: AnnotationAudit, row: int, suspect: Suspect | None = None, agrees: bool = False
+) -> dict[str, Any]:
+    """An annotation with its crop and the classes that the network sees there."""
+    annotation, seen = audit.annotations[row], audit.shares[row]
+    largest = np.argsort(-seen, kind='stable')[:MAX_SHARES]
+    listed = [label for label in largest if seen[label] >= MIN_SHARE]
+    if annotation.label not in listed and seen.any():
+        listed.append(annotation.label)
+    pixels = annotation.image if annotation.pixels is None else annotation.pixels
+    return dict(
+        image=annotation.image,
+        file=Path(annotation.image).name,
+        number=annotation.number + 1 if annotation.box else None,
+        written=audit.classes[annotation.label],
+        suggestion=audit.classes[suspect.suggestion] if suspect else None,
+        agrees=agrees,
+        shares=[
+            (audit.classes[label], float(seen[label]), label == annotation.label)
+            for label in listed
+        ],
+        crop=crop(pixels, annotation.box),
+    )
+
+
+def _area(annotation: Annotation) -> float:
+    x0, y0, x1, y1 = annotation.box or (0, 0, 0, 0)
+    return (x1 - x0) * (y1 - y0)

@@ -1,0 +1,64 @@
+"""The data of a split as a trained network is tested on them: once, and without augmentation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import deepcopy
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.registry import DATASETS, init_default_scope
+from torch.utils.data import DataLoader, Dataset, Subset
+
+from mmdet_ols.datasets.tree import NOISY, leaf_datasets, unaugmented_config
+
+#: Wrappers that select samples or change their labels: a network learned from what they gave.
+KEPT_WRAPPERS = ('BalancedSubset', NOISY)
+
+
+def split_datasets(cfg: Config, split: str, pipeline: Sequence[dict]) -> list[Any]:
+    """Build the data sets of a split without repetition, mosaics and augmentation.
+
+    Args:
+        cfg: Config of MMDetection or MMPretrain.
+        split: 'train', 'val' or 'test'.
+        pipeline: Transforms that every image passes.
+
+    Raises:
+        ValueError: The split has no data set, or the wrong labels of one cannot be drawn again.
+    """
+    loader = cfg.get(f'{split}_dataloader') or {}
+    leaves = list(leaf_datasets(loader.get('dataset'), KEPT_WRAPPERS))
+    if not leaves:
+        raise ValueError(f'The config has no data set for {split}: `{split}_dataloader` is empty.')
+    init_default_scope(cfg.get('default_scope') or 'mmengine')
+    seed = run_seed(cfg)
+    return [DATASETS.build(unaugmented_config(leaf, pipeline, seed)) for leaf in leaves]
+
+
+def inference_pipeline(cfg: Config) -> list[dict]:
+    """The transforms that prepare an image for testing, without those that load annotations."""
+    for split in ('test', 'val', 'train'):
+        for leaf in leaf_datasets((cfg.get(f'{split}_dataloader') or {}).get('dataset')):
+            steps = [dict(step) for step in deepcopy(leaf['pipeline'])]
+            return [step for step in steps if 'Annotations' not in str(step['type'])]
+    raise ValueError('The config has no data loader, so there are no images to read.')
+
+
+def run_seed(cfg: Config) -> int | None:
+    """The seed that the run was started with, or None where the config names none."""
+    return (cfg.get('randomness') or {}).get('seed')
+
+
+def loader_in_order(
+    dataset: Dataset, indices: Sequence[int], batch_size: int = 1, num_workers: int = 0
+) -> DataLoader:
+    """A data loader that gives these samples of a data set, in this order."""
+    from mmengine.dataset import pseudo_collate
+
+    return DataLoader(
+        Subset(dataset, indices),
+        batch_size=batch_size,
+        num_workers=num_workers,
+        collate_fn=pseudo_collate,
+    )

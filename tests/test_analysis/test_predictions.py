@@ -1,0 +1,194 @@
+"""The scores that a network gives to annotated objects, and when they are computed again."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import ConfigDict
+from mmengine.registry import MODELS
+from mmengine.structures import InstanceData
+from numpy.testing import assert_allclose, assert_array_equal
+from PIL import Image
+from torch import nn
+from toy_arrays import arrays
+
+from mmdet_ols.analysis import predictions
+from mmdet_ols.analysis.annotations import Annotation, read_annotations
+from mmdet_ols.analysis.predictions import match_predictions, predict_annotations
+
+# --- matching ------------------------------------------------------------------------------------
+
+
+def test_boxes_without_an_area_take_no_detection_from_others():
+    boxes = np.array([[5, 5, 5, 5], [0, 0, 10, 10]], dtype=float)
+    predicted = np.array([[5, 5, 5, 5], [0, 0, 10, 9]], dtype=float)
+    found = match_predictions(boxes, predicted, np.array([0, 1]), np.array([0.9, 0.8]), 2)
+    assert_allclose(found, [[0, 0], [0, 0.8]])
+
+
+def test_each_class_counts_with_its_best_detection_of_enough_overlap():
+    boxes = np.array([[0, 0, 10, 10]], dtype=float)
+    predicted = np.array(
+        [
+            [0, 0, 10, 10],
+            [0, 0, 10, 9],  # the same class, a lower score
+            [0, 0, 10, 5],  # an IoU of exactly one half
+            [0, 0, 10, 4.9],
+        ]
+    )
+    found = match_predictions(
+        boxes, predicted, np.array([2, 2, 0, 1]), np.array([0.3, 0.2, 0.1, 0.9]), 4
+    )
+    assert_allclose(found, [[0.1, 0, 0.3, 0]])
+
+
+def test_a_detection_speaks_for_the_box_that_it_overlaps_most():
+    boxes = np.array([[0, 0, 10, 10], [2, 0, 12, 10], [2, 0, 12, 10]], dtype=float)
+    predicted = np.array([[0, 0, 10, 10], [2, 0, 12, 10]], dtype=float)  # both overlap all by half
+    found = match_predictions(boxes, predicted, np.array([0, 1]), np.array([0.9, 0.8]), 2)
+    assert_allclose(found, [[0.9, 0], [0, 0.8], [0, 0.8]])
+
+
+def test_weak_detections_find_nothing():
+    boxes = np.array([[0, 0, 10, 10], [20, 20, 30, 30], [50, 50, 60, 60]], dtype=float)
+    found = match_predictions(
+        boxes,
+        boxes[:2],
+        np.array([0, 1]),
+        np.array([predictions.MIN_SCORE, predictions.MIN_SCORE / 2]),
+        2,
+    )
+    assert_allclose(found, [[predictions.MIN_SCORE, 0], [0, 0], [0, 0]])
+    assert_array_equal(match_predictions(boxes, np.empty((0, 4)), [], [], 2), np.zeros((3, 2)))
+
+
+# --- predicting ----------------------------------------------------------------------------------
+
+
+@MODELS.register_module()
+class StubDetector(nn.Module):
+    """Finds whatever fills the image, as class 3 by 0.9 and as class 0 by its weight."""
+
+    calls = 0
+
+    def __init__(self, test_cfg, data_preprocessor=None):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(()))
+        self.test_cfg = test_cfg
+
+    def test_step(self, batch):
+        StubDetector.calls += 1
+        assert not self.training and not torch.is_grad_enabled()
+        for sample in batch['data_samples']:
+            assert 'bboxes' not in sample.gt_instances  # nothing is given away
+            height, width = sample.ori_shape
+            # As a detector does: what is below its threshold is not there.
+            scores = torch.stack([torch.tensor(0.9), self.weight.detach()])
+            kept = scores >= self.test_cfg.score_thr
+            sample.pred_instances = InstanceData(
+                bboxes=torch.tensor([[0.0, 0.0, width, height]]).repeat(2, 1)[kept],
+                labels=torch.tensor([3, 0])[kept],
+                scores=scores[kept],
+            )
+        return batch['data_samples']
+
+
+@pytest.fixture
+def predicted(cfg, tmp_path):
+    """Arguments for `predict_annotations`: one object an image, which fills it."""
+    StubDetector.calls = 0
+    boxes = []
+    for path in dict.fromkeys(item.image for item in read_annotations(cfg)):
+        with Image.open(path) as image:
+            box = (0.0, 0.0, *map(float, image.size))
+            boxes.append(Annotation(path, 0, box, 0, len(boxes)))
+    boxes[4] = boxes[4]._replace(box=(0.0, 0.0, 5.0, 5.0))
+    path = tmp_path / 'weights.pth'
+    torch.save(dict(state_dict=dict(weight=torch.tensor(0.1))), path)
+    return dict(
+        cfg=cfg, checkpoint=path, annotations=boxes, num_classes=9, cache=tmp_path / 'scores.npz'
+    )
+
+
+def test_every_annotation_gets_the_scores_of_its_place(predicted):
+    found = predict_annotations(**predicted)
+    expected = np.zeros((10, 9))
+    expected[:, 3], expected[:, 0] = 0.9, 0.1  # below the threshold of the config, 0.3
+    expected[4] = 0
+    assert_allclose(found, expected, rtol=1e-6)
+    assert predicted['cfg'].model.test_cfg.score_thr == 0.3
+    assert StubDetector.calls > 1
+
+
+def test_predictions_are_kept_as_long_as_they_hold(predicted):
+    first = predict_annotations(**predicted)
+    calls = StubDetector.calls
+    relabelled = [item._replace(label=1) for item in predicted['annotations']]
+    assert_array_equal(predict_annotations(**dict(predicted, annotations=relabelled)), first)
+    assert StubDetector.calls == calls
+
+    torch.save(dict(state_dict=dict(weight=torch.tensor(0.2))), predicted['checkpoint'])
+    assert_allclose(predict_annotations(**predicted)[:2, 0], [0.2, 0.2])
+    moved = [item._replace(box=(0.0, 0.0, 5.0, 5.0)) for item in predicted['annotations']]
+    assert predict_annotations(**dict(predicted, annotations=moved)).sum() == 0
+    expected = predict_annotations(**predicted)
+    whole = predicted['cache'].read_bytes()
+    for damaged in (b'', b'no archive', whole[:-9], whole[:60], whole.replace(whole[60:80], b'')):
+        predicted['cache'].write_bytes(damaged)
+        assert_array_equal(predict_annotations(**predicted), expected)
+        assert predicted['cache'].read_bytes()[:2] == b'PK'
+    assert [path.name for path in predicted['cache'].parent.glob('scores*')] == ['scores.npz']
+
+
+def test_a_checkpoint_of_another_network_is_refused(predicted):
+    torch.save(dict(state_dict=dict(other=torch.tensor(0.1))), predicted['checkpoint'])
+    with pytest.raises(ValueError, match='the model must be the one it was trained with'):
+        predict_annotations(**predicted)
+
+
+def test_a_part_of_the_images_is_enough(predicted):
+    part = predicted['annotations'][3:6]
+    found = predict_annotations(**dict(predicted, annotations=part))
+    assert_allclose(found[:, 3], [0.9, 0, 0.9], rtol=1e-6)
+    assert StubDetector.calls == 1  # three images, batches of three
+
+
+@MODELS.register_module()
+class Brightness(nn.Module):
+    def __init__(self, data_preprocessor=None):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(()))
+
+    def test_step(self, batch):
+        levels = [float(inputs.float().mean()) for inputs in batch['inputs']]
+        for sample, level in zip(batch['data_samples'], levels):
+            sample.set_pred_score(torch.tensor([level, 1.0]))
+        return batch['data_samples']
+
+
+def test_images_without_files_are_known_by_their_pixels(tmp_path):
+    cfg = arrays([1, 0, 1])
+    found = read_annotations(cfg)
+    path = tmp_path / 'weights.pth'
+    torch.save(dict(weight=torch.tensor(0.1)), path)
+    cache = tmp_path / 'scores.npz'
+    scores = predict_annotations(cfg, path, found[1:4], 2, cache=cache)
+    assert_allclose(scores, [[1, 1], [2, 1], [0, 1]])
+    found[1] = found[1]._replace(pixels=np.zeros((4, 4, 3), dtype=np.uint8))
+    assert predictions._cache_key(cfg, path, found[1:4]) != str(np.load(cache)['key'])
+
+
+def test_limits_are_lifted_but_for_proposals():
+    test_cfg = ConfigDict(
+        rpn=dict(nms_pre=1000, max_per_img=300),
+        rcnn=dict(score_thr=0.05, nms=dict(type='nms', iou_threshold=0.5), max_per_img=100),
+        conf_thr=0.001,
+    )
+    before = deepcopy(test_cfg.rpn)
+    predictions._lower_thresholds(test_cfg)
+    assert test_cfg.rpn == before
+    assert test_cfg.rcnn.score_thr == predictions.SCORE_THR and test_cfg.rcnn.max_per_img == 1000
+    assert test_cfg.conf_thr == 0.001
