@@ -15,6 +15,7 @@ import torch
 from mmdet.apis import inference_detector, init_detector
 from PIL import Image
 
+from mmdet_ols.cli import plot_soft_labels, test, train
 from mmdet_ols.datasets.demo_voc import CLASSES, make_demo_voc
 
 ROOT = Path(__file__).parents[2]
@@ -35,6 +36,11 @@ def run(*command, ok=True, **environment):
     output = done.stdout + done.stderr
     assert (done.returncode == 0) == ok, output[-6000:]
     return output
+
+
+@pytest.fixture(autouse=True)
+def _in_the_checkout(monkeypatch):
+    monkeypatch.chdir(ROOT)
 
 
 def tool(name, *arguments, **kwargs):
@@ -101,15 +107,17 @@ def test_training_prints_the_map_of_every_class_and_leaves_a_checkpoint(trained)
     assert len(list(work_dir.glob('*/vis_data/vis_image/soft_labels_*_2.png'))) == 1
 
 
-def test_resuming_goes_on_and_a_finished_run_is_left_alone(demo, trained, tmp_path):
+def test_resuming_goes_on_and_a_finished_run_is_left_alone(demo, trained, tmp_path, command):
     work_dir, _ = trained
     more = options(demo, **{'train_cfg.max_epochs': 3, 'train_cfg.val_interval': 9})
-    output = tool(
-        'train.py', 'configs/yolo_ols_demo.py', '--resume', checkpoint(work_dir),
+    output = command(
+        train.main, 'configs/yolo_ols_demo.py', '--resume', checkpoint(work_dir),
         '--work-dir', tmp_path, *more,
     )  # fmt: skip
     assert re.findall(r'rolled over at epoch (\d+)', output) == ['3']
-    again = tool('train.py', 'configs/yolo_ols_demo.py', '--resume', '--work-dir', tmp_path, *more)
+    again = command(
+        train.main, 'configs/yolo_ols_demo.py', '--resume', '--work-dir', tmp_path, *more
+    )
     assert 'Auto resumed' in again and 'rolled over' not in again
     assert 'has all 3 epochs behind it: nothing is left to train' in again
 
@@ -142,11 +150,12 @@ def test_testing_with_and_without_augmentation(demo, trained, tmp_path):
 
 
 @pytest.mark.parametrize('method', ['hard', 'ols'])
-def test_the_voc_configs_train_on_data_in_vocs_layout(demo, tmp_path, method):
+def test_the_voc_configs_train_on_data_in_vocs_layout(demo, tmp_path, method, command):
     """Four of the demo's classes have VOC's names; the others are counted and left out."""
-    output = tool(
-        'train.py', f'configs/yolo_{method}_voc.py', '--work-dir', tmp_path, *options(demo),
-        'model.backbone.init_cfg=None', 'train_cfg.max_epochs=1', 'train_cfg.val_interval=1',
+    few = [f'train_dataloader.dataset.datasets.{index}.indices=2' for index in (0, 1)]
+    output = command(
+        train.main, f'configs/yolo_{method}_voc.py', '--work-dir', tmp_path, *options(demo),
+        'model.backbone.init_cfg=None', 'train_cfg.max_epochs=1', 'train_cfg.val_interval=1', *few,
     )  # fmt: skip
     rows = re.findall(r'^\| (\w+) +\| (\d+)', output, re.M)
     assert len(rows) == 2 * 20 and rows[0][0] == rows[20][0] == 'aeroplane'
@@ -177,22 +186,32 @@ def test_plotting_names_the_classes_and_says_where_the_picture_lies(trained, tmp
 
 
 @pytest.mark.parametrize(
-    ('arguments', 'message'),
+    ('main', 'arguments', 'message'),
     [
-        (['train.py', 'configs/yolo_ols_voc.py'], r'data/VOCdevkit/ does not exist.*--data-root'),
-        (['train.py', 'configs/yolo_ols_own.py'], r'expected this layout'),
-        (['train.py', 'configs/yolo_ols_voc.py', '--cfg-options', 'a'], r"KEY=VALUE, but got 'a'"),
-        (['test.py', 'configs/yolo_hard_voc.py', 'absent.pth'], r'absent\.pth|does not exist'),
-        (['plot_soft_labels.py', 'absent.pth'], r'no checkpoint file absent\.pth'),
+        (train.main, ['configs/yolo_ols_voc.py'], r'data/VOCdevkit/ does not exist.*--data-root'),
+        (train.main, ['configs/yolo_ols_own.py'], r'expected this layout'),
+        (
+            train.main,
+            ['configs/yolo_ols_voc.py', '--cfg-options', 'a'],
+            r"KEY=VALUE, but got 'a'",
+        ),
+        (test.main, ['configs/yolo_hard_voc.py', 'absent.pth'], r'absent\.pth|does not exist'),
+        (plot_soft_labels.main, ['absent.pth'], r'no checkpoint file absent\.pth'),
     ],
 )
-def test_bad_input_is_a_message_not_a_traceback(arguments, message):
-    output = tool(*arguments, ok=False)
-    assert re.search(rf'(?s)^(.*: )?error: .*{message}', output, re.M)
-    assert 'Traceback' not in output
+def test_bad_input_is_a_message_not_a_traceback(main, arguments, message, command):
+    output = command(main, *arguments, ok=False)
+    assert re.search(rf'(?s)(^|tool.py: )error: .*{message}', output, re.M)
 
 
-def test_a_checkpoint_of_other_classes_is_refused_for_testing_and_resuming(demo, trained, tmp_path):
+def test_an_error_ends_the_process_without_a_traceback():
+    output = tool('plot_soft_labels.py', 'absent.pth', ok=False)
+    assert output.startswith('error: ') and 'Traceback' not in output
+
+
+def test_a_checkpoint_of_other_classes_is_refused_for_testing_and_resuming(
+    demo, trained, tmp_path, command
+):
     work_dir, _ = trained
     names = [name for name in CLASSES if name != 'fox']
     config = tmp_path / 'eight.py'
@@ -203,10 +222,10 @@ def test_a_checkpoint_of_other_classes_is_refused_for_testing_and_resuming(demo,
         'test_dataloader = dict(dataset=dict(metainfo=metainfo))\n'
     )
     more = options(demo)
-    output = tool('test.py', config, checkpoint(work_dir), *more, ok=False)
+    output = command(test.main, config, checkpoint(work_dir), *more, ok=False)
     assert re.search(r'error: To test with .* 9 classes: apple, peach', output)
-    resume = ('train.py', config, '--resume', checkpoint(work_dir), '--work-dir', tmp_path, *more)
-    assert re.search(r'error: To resume with .* 9 classes: apple', tool(*resume, ok=False))
+    resume = (train.main, config, '--resume', checkpoint(work_dir), '--work-dir', tmp_path, *more)
+    assert re.search(r'error: To resume with .* 9 classes: apple', command(*resume, ok=False))
 
 
 CLASSIFIER = """
@@ -238,7 +257,7 @@ default_hooks = dict(ols=dict(type='OLSHook'))
 """
 
 
-def test_classification_configs_are_served_alike(tmp_path):
+def test_classification_configs_are_served_alike(tmp_path, command):
     rng = np.random.default_rng(0)
     for name, level in (('dark', 60), ('light', 190)):
         (tmp_path / 'data' / name).mkdir(parents=True)
@@ -247,14 +266,14 @@ def test_classification_configs_are_served_alike(tmp_path):
             Image.fromarray(pixels).save(tmp_path / 'data' / name / f'{index}.png')
     config = tmp_path / 'classifier.py'
     config.write_text(CLASSIFIER.replace('{root!r}', repr(str(tmp_path / 'data'))))
-    output = tool('train.py', config, '--work-dir', tmp_path / 'work')
+    output = command(train.main, config, '--work-dir', tmp_path / 'work')
     assert len(re.findall('rolled over at epoch', output)) == 2
     path = checkpoint(tmp_path / 'work')
     out = tmp_path / 'predictions.pkl'
-    tested = tool('test.py', config, path, '--work-dir', tmp_path / 'work', '--out', out)
+    tested = command(test.main, config, path, '--work-dir', tmp_path / 'work', '--out', out)
     accuracy = [re.findall(r'accuracy/top1: ([\d.]+)', text)[-1] for text in (output, tested)]
     assert accuracy[0] == accuracy[1]
     assert len(pickle.loads(out.read_bytes())) == 16
-    tool('test.py', config, path, '--work-dir', tmp_path / 'work', '--tta')
-    plot = tool('plot_soft_labels.py', path)
+    command(test.main, config, path, '--work-dir', tmp_path / 'work', '--tta')
+    plot = command(plot_soft_labels.main, path)
     assert 'is taken for' in plot and re.search(r'of dark +is taken for light', plot)
