@@ -46,7 +46,7 @@ def main_metric(keys: Iterable[str]) -> str | None:
 
 def is_better_lower(key: str) -> bool:
     """Whether lower values are better, as they are logged: an accuracy is better higher."""
-    return metric_of(key).logged_lower_is_better
+    return metric_of(key).logged_lower_is_better is True
 
 
 def short_name(key: str) -> str:
