@@ -35,6 +35,7 @@ from timing import ROOT, Stopwatch, circumstances, interleave, keep_freed_memory
 from torch import Tensor, nn
 
 from mmdet_ols import OLSLoss, OLSSparseLoss
+from mmdet_ols.core import Samples
 
 PERIODS = 3
 ENTRIES = (2, 5, 10, 20, 50, 100, 200)
@@ -192,7 +193,9 @@ def follow(stream: MadeUp | Training, advance: Callable[[], None]) -> list[Row]:
             if not held_out:
                 dense.learn(scores, label)
                 for criterion in sparse.values():
-                    criterion.learn(scores, label, torch.ones_like(label, dtype=torch.bool), None)
+                    criterion.learn(
+                        Samples(scores, label, torch.ones_like(label, dtype=torch.bool))
+                    )
         taught = dense.roll_over()
         for m, criterion in sparse.items():
             criterion.update_soft_labels()
@@ -214,7 +217,7 @@ def compare(
     others = sparse.num_columns - sparse.top_m
     rest = (1 - values.sum(1, keepdim=True)) / max(others, 1)
     best = rest.repeat(1, sparse.num_columns).scatter_(1, columns, values)
-    targets = dense.target(label), sparse.make_target(scores, label, label >= 0)
+    targets = dense.target(label), sparse.make_target(Samples(scores, label, label >= 0))
     dense_loss, loss = (-(target * scores.log_softmax(1)).sum(1) for target in targets)
     return dict(
         rows=len(taught),

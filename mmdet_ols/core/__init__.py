@@ -24,6 +24,7 @@ from mmdet_ols.core.rolling_state import (
     state_name,
     state_paths,
 )
+from mmdet_ols.core.samples import Samples
 from mmdet_ols.core.score_columns import count_columns
 from mmdet_ols.core.soft_labels import SUMS, RollOver, SoftLabels, SoftLabelState, may_select
 from mmdet_ols.core.sparse_soft_labels import SparseSoftLabels, dense_soft_labels
@@ -35,6 +36,7 @@ __all__ = [
     'PredictionBank',
     'RollOver',
     'RollingState',
+    'Samples',
     'SoftLabelState',
     'SoftLabels',
     'SparseSoftLabels',

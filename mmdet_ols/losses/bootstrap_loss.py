@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from mmdet_ols.core import label_rows
+from mmdet_ols.core import Samples
 from mmdet_ols.losses.classification_loss import ClassificationLoss
 from mmdet_ols.registry import register_model
 
@@ -40,7 +40,16 @@ class BootstrapLoss(ClassificationLoss):
         beta: Share of the given label, in [0, 1]; 1 is the plain cross entropy. None means 0.95 for
             'soft' and 0.8 for 'hard'.
         detach_target: Whether the target is a constant to the gradient ('hard' always is).
-        **options: The other arguments of `ClassificationLoss`.
+        use_sigmoid: See `ClassificationLoss`, as for the arguments after it.
+        background: See `ClassificationLoss`.
+        reduction: See `ClassificationLoss`.
+        loss_weight: See `ClassificationLoss`.
+        class_weight: See `ClassificationLoss`.
+        ignore_index: See `ClassificationLoss`.
+        avg_non_ignore: See `ClassificationLoss`.
+        gamma: See `ClassificationLoss`.
+        balance: See `ClassificationLoss`.
+        implementation: See `ClassificationLoss`.
 
     Raises:
         ValueError: An argument, or a label on the CPU, is outside its range.
@@ -57,9 +66,30 @@ class BootstrapLoss(ClassificationLoss):
         beta: float | None = None,
         *,
         detach_target: bool = False,
-        **options: Any,
+        use_sigmoid: bool = False,
+        background: bool = False,
+        reduction: str = 'mean',
+        loss_weight: float = 1.0,
+        class_weight: Sequence[float] | None = None,
+        ignore_index: int | None = None,
+        avg_non_ignore: bool = False,
+        gamma: float = 0.0,
+        balance: float | None = None,
+        implementation: str = 'auto',
     ) -> None:
-        super().__init__(num_classes, **options)
+        super().__init__(
+            num_classes,
+            use_sigmoid=use_sigmoid,
+            background=background,
+            reduction=reduction,
+            loss_weight=loss_weight,
+            class_weight=class_weight,
+            ignore_index=ignore_index,
+            avg_non_ignore=avg_non_ignore,
+            gamma=gamma,
+            balance=balance,
+            implementation=implementation,
+        )
         if mode not in BETAS:
             raise ValueError(f'`mode` must be one of {tuple(BETAS)}, but got {mode!r}.')
         beta = BETAS[mode] if beta is None else beta
@@ -71,10 +101,9 @@ class BootstrapLoss(ClassificationLoss):
         self.beta = beta
         self.detach_target = detach_target
 
-    def make_target(self, logits: Tensor, label: Tensor, valid: Tensor) -> Tensor:
-        rows = label_rows(label, self.num_columns, valid, logits.dtype)
-        if self.detach_target:
-            logits = logits.detach()
+    def make_target(self, samples: Samples) -> Tensor:
+        rows = samples.rows()
+        logits = samples.logits.detach() if self.detach_target else samples.logits
         if self.use_sigmoid:
             own = logits.sigmoid() if self.mode == 'soft' else (logits > 0).to(rows.dtype)
         else:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from mmdet_ols.core import (
     CannotCompileError,
+    Samples,
     binary_cross_entropy,
     binary_focal_loss,
     check_reduction,
@@ -135,46 +135,29 @@ class ClassificationLoss(nn.Module):
         self.gamma = gamma
         self.balance = balance
 
-    def make_target(self, logits: Tensor, label: Tensor, valid: Tensor) -> Tensor:
+    def make_target(self, samples: Samples) -> Tensor:
         """What the method wants the scores to be.
-
-        Args:
-            logits: (N, C), float32 or wider.
-            label: Class indices (N,), or target rows (N, C); `label_rows` makes them alike.
-            valid: Bool, in the shape of `label`: False where an index names no column (background
-                under sigmoid, ignored), or a row's entry counts as 0.
 
         Returns:
             Target rows (N, C); zero where the sample has no class.
         """
         raise NotImplementedError
 
-    def total_loss(
-        self, cross_entropy: Tensor, logits: Tensor, label: Tensor, valid: Tensor
-    ) -> Tensor:
-        """What a sample costs altogether: its cross entropy, unless a method has terms beside it.
+    def total_loss(self, cross_entropy: Tensor, samples: Samples) -> Tensor:
+        """What a sample costs altogether: its cross entropy, and what else a method adds to it.
 
         Args:
             cross_entropy: Against the target, (N, 1), under sigmoid (N, C); with `class_weight`.
-            logits: As in `make_target`.
-            label: As in `make_target`.
-            valid: As in `make_target`.
+            samples: As `make_target` gets them.
 
         Returns:
-            In the shape of `cross_entropy`; not weighed yet. Under softmax 0 where a sample has no
+            In the shape of `cross_entropy`; not weighted yet. Under softmax 0 where a sample has no
             class; under sigmoid ignored scores are left out afterwards.
         """
         return cross_entropy
 
-    def learn(self, logits: Tensor, label: Tensor, valid: Tensor, weight: Tensor | None) -> None:
-        """Look at a batch that is trained on, after its loss; most methods need not.
-
-        Args:
-            logits: As in `make_target`.
-            label: As in `make_target`.
-            valid: As in `make_target`.
-            weight: (N, 1), under sigmoid possibly (N, C), or None.
-        """
+    def learn(self, samples: Samples) -> None:
+        """Look at a batch that is trained on, after its loss; most methods need not."""
 
     def forward(
         self,
@@ -184,7 +167,8 @@ class ClassificationLoss(nn.Module):
         avg_factor: float | Tensor | None = None,
         reduction_override: str | None = None,
         ignore_index: int | None = None,
-        **kwargs: Any,
+        pos_inds: Tensor | None = None,
+        pos_labels: Tensor | None = None,
     ) -> Tensor:
         """Return the loss and, in training, let the method learn from the batch.
 
@@ -198,12 +182,20 @@ class ClassificationLoss(nn.Module):
             avg_factor: Divisor of the sum instead of the number of elements ('mean' only).
             reduction_override: Replaces `reduction` in this call.
             ignore_index: Replaces the configured one in this call.
-            **kwargs: Ignored; heads may pass more than a loss needs.
+            pos_inds: Must be None: MMDetection's CenterNetUpdateHead sends it, whose targets are
+                heat maps and no classes.
+            pos_labels: As `pos_inds`.
 
         Returns:
             A scalar; with reduction 'none' the element-wise losses, (...,) for softmax and
             (..., C) for sigmoid. An empty batch gives 0 with a graph.
         """
+        if pos_inds is not None or pos_labels is not None:
+            raise ValueError(
+                '`pos_inds` and `pos_labels` come from a head that trains on heat maps '
+                f'(CenterNetUpdateHead), for which {type(self).__name__} has no meaning. Keep its '
+                'own loss.'
+            )
         reduction = self.reduction
         if reduction_override is not None:
             check_reduction('reduction_override', reduction_override)
@@ -234,7 +226,7 @@ class ClassificationLoss(nn.Module):
         if as_rows or self.use_sigmoid:
             valid = valid & (label >= 0)
         self._check_labels(label, valid)
-        loss = self._run(logits, label, valid, weight, avg_factor, reduction)
+        loss = self._run(Samples(logits, label, valid, weight, avg_factor, reduction))
         if reduction == 'none':
             loss = loss.reshape(cls_score.shape if self.use_sigmoid else cls_score.shape[:-1])
         return loss
@@ -266,9 +258,9 @@ class ClassificationLoss(nn.Module):
     def _may_leave_out(
         self, weight: Tensor, avg_factor: float | Tensor | None, reduction: str
     ) -> bool:
-        """Whether samples of weight 0 can be left out: a YOLO head sends a hundred for each other.
+        """Whether samples of weight 0 can be left out: of a YOLO head's, about 99 % are.
 
-        What weighs nothing costs nothing, whatever its scores; but it may have to be counted.
+        They cost nothing, whatever their scores; but a mean may have to count them.
         """
         counted = self.avg_non_ignore and avg_factor is None and reduction == 'mean'
         return (
@@ -279,27 +271,20 @@ class ClassificationLoss(nn.Module):
             and may_select(weight)
         )
 
-    def _run(
-        self,
-        logits: Tensor,
-        label: Tensor,
-        valid: Tensor,
-        weight: Tensor | None,
-        avg_factor: float | Tensor | None,
-        reduction: str,
-    ) -> Tensor:
+    def _run(self, samples: Samples) -> Tensor:
         """`_compute`, compiled if that was asked for and can be."""
-        compute = functools.partial(self._compute, logits, label, valid, weight)
         if self.implementation != 'compiled' or torch.compiler.is_compiling():
-            return compute(avg_factor, reduction)
+            return self._compute(samples)
         from torch._dynamo.exc import TorchDynamoException
 
+        avg_factor = samples.avg_factor
         if avg_factor is not None and not isinstance(avg_factor, Tensor):
             # As a number it would be a constant, compiled anew for each; on the CPU it would keep a
             # GPU's graph from being captured.
-            avg_factor = torch.full((), avg_factor, device=logits.device)
+            avg_factor = torch.full((), avg_factor, device=samples.logits.device)
+            samples = samples._replace(avg_factor=avg_factor)
         try:
-            return _compiled_compute()(self, *compute.args, avg_factor, reduction)
+            return _compiled_compute()(self, samples)
         except (TorchDynamoException, CannotCompileError) as error:
             warnings.warn(
                 f'{type(self).__name__} could not be compiled, and is computed operation by '
@@ -307,39 +292,37 @@ class ClassificationLoss(nn.Module):
                 stacklevel=2,
             )
             self.implementation = 'plain'
-            return compute(avg_factor, reduction)
+            return self._compute(samples)
 
-    def _compute(
-        self,
-        logits: Tensor,
-        label: Tensor,
-        valid: Tensor,
-        weight: Tensor | None,
-        avg_factor: float | Tensor | None,
-        reduction: str,
-    ) -> Tensor:
+    def _compute(self, samples: Samples) -> Tensor:
         """The loss of a flat batch; with reduction 'none' (N, 1), under sigmoid (N, C)."""
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        as_rows = label.dim() == 2
-        foreground = (
-            valid if as_rows or not self.use_sigmoid else valid & (label < self.num_columns)
+        logits, label, valid, weight, avg_factor, reduction = samples
+        by_index = not samples.has_rows
+        # What the method gets: scores of enough precision, and no index without a column.
+        samples = Samples(
+            logits.to(torch.promote_types(logits.dtype, torch.float32)),
+            label,
+            valid & (label < self.num_columns) if self.use_sigmoid and by_index else valid,
+            weight,
+            avg_factor,
+            reduction,
         )
-        target = self.make_target(logits, label, foreground)
+        target = self.make_target(samples)
         if self.use_sigmoid:
-            loss = self._sigmoid_loss(logits, target)
+            loss = self._sigmoid_loss(samples.logits, target)
         else:
-            loss = cross_entropy(logits, target, self.column_weight)[:, None]
-        loss = self.total_loss(loss, logits, label, foreground)
+            loss = cross_entropy(samples.logits, target, self.column_weight)[:, None]
+        loss = self.total_loss(loss, samples)
         if self.use_sigmoid:
-            loss = loss * (valid if as_rows else valid[:, None])
+            loss = loss * (valid[:, None] if by_index else valid)
         if weight is not None:
             loss = loss * weight
         if self.avg_non_ignore and avg_factor is None and reduction == 'mean':
-            avg_factor = self._count_valid(valid, as_rows)
+            avg_factor = self._count_valid(valid, by_index)
         loss = self.loss_weight * reduce_loss(loss, reduction, avg_factor)
         # A call without a graph trains nothing: PISA's heads try a loss out before they take it.
         if self.training and torch.is_grad_enabled() and teaching_allowed():
-            self.learn(logits.detach(), label, foreground, weight)
+            self.learn(samples._replace(logits=samples.logits.detach()))
         return loss
 
     def _sigmoid_loss(self, logits: Tensor, target: Tensor) -> Tensor:
@@ -347,9 +330,9 @@ class ClassificationLoss(nn.Module):
             return binary_focal_loss(logits, target, self.gamma, self.balance, self.column_weight)
         return binary_cross_entropy(logits, target, self.column_weight)
 
-    def _count_valid(self, valid: Tensor, as_rows: bool) -> Tensor:
+    def _count_valid(self, valid: Tensor, by_index: bool) -> Tensor:
         count = valid.sum()
-        return count * self.num_columns if self.use_sigmoid and not as_rows else count
+        return count * self.num_columns if self.use_sigmoid and by_index else count
 
     def _flat_weight(self, weight: Tensor, cls_score: Tensor) -> Tensor:
         """As a column or, for a weight of every score, as rows."""
@@ -358,8 +341,9 @@ class ClassificationLoss(nn.Module):
         # One for every score, as rows or flat: FSAF's head sends the latter.
         if self.use_sigmoid and weight.numel() == cls_score.numel():
             return weight.float().reshape(-1, self.num_columns)
+        each = 'sample or score' if self.use_sigmoid else 'sample'
         raise ValueError(
-            f'`weight` must give one weight for each sample{" or score" * self.use_sigmoid}, '
+            f'`weight` must give one weight for each {each}, '
             f'but got shape {tuple(weight.shape)} for scores {tuple(cls_score.shape)}.'
         )
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from mmdet_ols.core import label_rows
+from mmdet_ols.core import Samples
 from mmdet_ols.losses.classification_loss import ClassificationLoss
 from mmdet_ols.registry import register_model
 
@@ -31,7 +31,16 @@ class DisturbLabelLoss(ClassificationLoss):
         num_classes: See `ClassificationLoss`.
         rate: a, the share of samples whose label is drawn anew, in [0, 1]; 0 is the plain cross
             entropy. The draw may hit the same class again.
-        **options: The other arguments of `ClassificationLoss`.
+        use_sigmoid: See `ClassificationLoss`, as for the arguments after it.
+        background: See `ClassificationLoss`.
+        reduction: See `ClassificationLoss`.
+        loss_weight: See `ClassificationLoss`.
+        class_weight: See `ClassificationLoss`.
+        ignore_index: See `ClassificationLoss`.
+        avg_non_ignore: See `ClassificationLoss`.
+        gamma: See `ClassificationLoss`.
+        balance: See `ClassificationLoss`.
+        implementation: See `ClassificationLoss`.
 
     Raises:
         ValueError: An argument, or a label on the CPU, is outside its range.
@@ -41,8 +50,35 @@ class DisturbLabelLoss(ClassificationLoss):
         tensor(1.0986)
     """
 
-    def __init__(self, num_classes: int, rate: float = 0.1, **options: Any) -> None:
-        super().__init__(num_classes, **options)
+    def __init__(
+        self,
+        num_classes: int,
+        rate: float = 0.1,
+        *,
+        use_sigmoid: bool = False,
+        background: bool = False,
+        reduction: str = 'mean',
+        loss_weight: float = 1.0,
+        class_weight: Sequence[float] | None = None,
+        ignore_index: int | None = None,
+        avg_non_ignore: bool = False,
+        gamma: float = 0.0,
+        balance: float | None = None,
+        implementation: str = 'auto',
+    ) -> None:
+        super().__init__(
+            num_classes,
+            use_sigmoid=use_sigmoid,
+            background=background,
+            reduction=reduction,
+            loss_weight=loss_weight,
+            class_weight=class_weight,
+            ignore_index=ignore_index,
+            avg_non_ignore=avg_non_ignore,
+            gamma=gamma,
+            balance=balance,
+            implementation=implementation,
+        )
         if not 0 <= rate <= 1:
             raise ValueError(
                 f'`rate`, the share of labels that are drawn anew, must be in [0, 1], but got '
@@ -50,8 +86,8 @@ class DisturbLabelLoss(ClassificationLoss):
             )
         self.rate = rate
 
-    def make_target(self, logits: Tensor, label: Tensor, valid: Tensor) -> Tensor:
-        rows = label_rows(label, self.num_columns, valid, logits.dtype)
+    def make_target(self, samples: Samples) -> Tensor:
+        rows = samples.rows()
         if not self.training:
             return rows
         drawn = torch.randint(self.num_classes, (len(rows), 1), device=rows.device)

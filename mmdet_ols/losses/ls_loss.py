@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 from torch import Tensor
 
-from mmdet_ols.core import smooth_targets
+from mmdet_ols.core import Samples, smooth_targets
 from mmdet_ols.losses.classification_loss import ClassificationLoss
 from mmdet_ols.registry import register_model
 
@@ -26,7 +26,16 @@ class LSLoss(ClassificationLoss):
     Args:
         num_classes: See `ClassificationLoss`.
         epsilon: Share of the label that is spread over all classes, in [0, 1].
-        **options: The other arguments of `ClassificationLoss`.
+        use_sigmoid: See `ClassificationLoss`, as for the arguments after it.
+        background: See `ClassificationLoss`.
+        reduction: See `ClassificationLoss`.
+        loss_weight: See `ClassificationLoss`.
+        class_weight: See `ClassificationLoss`.
+        ignore_index: See `ClassificationLoss`.
+        avg_non_ignore: See `ClassificationLoss`.
+        gamma: See `ClassificationLoss`.
+        balance: See `ClassificationLoss`.
+        implementation: See `ClassificationLoss`.
 
     Raises:
         ValueError: An argument, or a label on the CPU, is outside its range.
@@ -37,14 +46,43 @@ class LSLoss(ClassificationLoss):
         tensor(1.0986)
     """
 
-    def __init__(self, num_classes: int, epsilon: float = 0.1, **options: Any) -> None:
-        super().__init__(num_classes, **options)
+    def __init__(
+        self,
+        num_classes: int,
+        epsilon: float = 0.1,
+        *,
+        use_sigmoid: bool = False,
+        background: bool = False,
+        reduction: str = 'mean',
+        loss_weight: float = 1.0,
+        class_weight: Sequence[float] | None = None,
+        ignore_index: int | None = None,
+        avg_non_ignore: bool = False,
+        gamma: float = 0.0,
+        balance: float | None = None,
+        implementation: str = 'auto',
+    ) -> None:
+        super().__init__(
+            num_classes,
+            use_sigmoid=use_sigmoid,
+            background=background,
+            reduction=reduction,
+            loss_weight=loss_weight,
+            class_weight=class_weight,
+            ignore_index=ignore_index,
+            avg_non_ignore=avg_non_ignore,
+            gamma=gamma,
+            balance=balance,
+            implementation=implementation,
+        )
         if not 0 <= epsilon <= 1:
             raise ValueError(f'`epsilon` must be in [0, 1], but got {epsilon!r}.')
         self.epsilon = epsilon
 
-    def make_target(self, logits: Tensor, label: Tensor, valid: Tensor) -> Tensor:
-        return smooth_targets(label, self.num_columns, self.epsilon, valid, logits.dtype)
+    def make_target(self, samples: Samples) -> Tensor:
+        return smooth_targets(
+            samples.label, self.num_columns, self.epsilon, samples.valid, samples.logits.dtype
+        )
 
     def extra_repr(self) -> str:
         return f'epsilon={self.epsilon}, {super().extra_repr()}'

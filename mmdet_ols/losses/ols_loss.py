@@ -13,6 +13,7 @@ from torch import Tensor
 from mmdet_ols.core import (
     CannotCompileError,
     RollOver,
+    Samples,
     SoftLabels,
     SoftLabelState,
     can_fuse,
@@ -126,16 +127,16 @@ class OLSLoss(ClassificationLoss):
     ) -> None:
         super().__init__(
             num_classes,
-            use_sigmoid,
-            background,
-            reduction,
-            loss_weight,
-            class_weight,
-            ignore_index,
-            avg_non_ignore,
-            gamma,
-            balance,
-            implementation,
+            use_sigmoid=use_sigmoid,
+            background=background,
+            reduction=reduction,
+            loss_weight=loss_weight,
+            class_weight=class_weight,
+            ignore_index=ignore_index,
+            avg_non_ignore=avg_non_ignore,
+            gamma=gamma,
+            balance=balance,
+            implementation=implementation,
         )
         if not 0 <= alpha <= 1:
             raise ValueError(
@@ -292,20 +293,22 @@ class OLSLoss(ClassificationLoss):
             self.implementation = 'plain'
             return None
 
-    def make_target(self, logits: Tensor, label: Tensor, valid: Tensor) -> Tensor:
-        return mix_targets(label, self.soft_labels.to(logits.dtype), self.alpha, valid)
+    def make_target(self, samples: Samples) -> Tensor:
+        soft_labels = self.soft_labels.to(samples.logits.dtype)
+        return mix_targets(samples.label, soft_labels, self.alpha, samples.valid)
 
-    def learn(self, logits: Tensor, label: Tensor, valid: Tensor, weight: Tensor | None) -> None:
+    def learn(self, samples: Samples) -> None:
         """Hand the samples that may teach to the state; see `SoftLabelState.accumulate`."""
-        if label.dim() == 1:
-            teaches = valid
-        else:
-            rows = torch.where(valid, label, 0)
+        logits, label = samples.logits, samples.label
+        if samples.has_rows:
+            rows = torch.where(samples.valid, label, 0)
             largest, label = rows.max(-1)
             teaches = (largest > 0) & (largest >= self.soft_row_threshold * rows.sum(-1))
+        else:
+            teaches = samples.valid
         teaches = teaches & (label < self.num_classes)
-        if weight is not None:
-            teaches = teaches & (weight != 0).any(-1)
+        if samples.weight is not None:
+            teaches = teaches & (samples.weight != 0).any(-1)
         sigmoid = self.use_sigmoid and self.sigmoid_reading != 'softmax'
         prob = logits.sigmoid() if sigmoid else logits.softmax(-1)
         self.state.accumulate(logits, prob, label, teaches)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from mmdet_ols.core import PredictionBank, label_rows
+from mmdet_ols.core import PredictionBank, Samples
 from mmdet_ols.losses.ols_loss import OLSLoss, check_option, divisor
 from mmdet_ols.registry import register_model
 
@@ -139,15 +139,15 @@ class OLSSingleLoss(OLSLoss):
     def bank_size(self) -> int:
         return self.state.bank_size
 
-    def make_target(self, logits: Tensor, label: Tensor, valid: Tensor) -> Tensor:
+    def make_target(self, samples: Samples) -> Tensor:
         if not self.training:
-            return super().make_target(logits, label, valid)
-        rows = label_rows(label, self.num_columns, valid, logits.dtype)
-        if label.dim() == 1:
-            index = torch.where(valid, label, 0)
+            return super().make_target(samples)
+        rows = samples.rows()
+        if not samples.has_rows:
+            index = torch.where(samples.valid, samples.label, 0)
         else:  # of exponential times with these rates, the first is distributed as the shares
             index = (rows / torch.empty_like(rows).exponential_()).argmax(-1)
-        partner = self.state.draw(index).to(logits.dtype)
+        partner = self.state.draw(index).to(rows.dtype)
         return self.alpha * rows + (1 - self.alpha) * rows.sum(-1, keepdim=True) * partner
 
     def extra_repr(self) -> str:

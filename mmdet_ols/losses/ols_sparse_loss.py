@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from mmdet_ols.core import SparseSoftLabels
+from mmdet_ols.core import Samples, SparseSoftLabels
 from mmdet_ols.losses.ols_loss import OLSLoss, check_option, divisor
 from mmdet_ols.registry import register_model
 
@@ -120,8 +120,10 @@ class OLSSparseLoss(OLSLoss):
     def top_m(self) -> int:
         return self.state.top_m
 
-    def make_target(self, logits: Tensor, label: Tensor, valid: Tensor) -> Tensor:
-        return self.state.mixed_targets(label, self.alpha, valid, logits.dtype)
+    def make_target(self, samples: Samples) -> Tensor:
+        return self.state.mixed_targets(
+            samples.label, self.alpha, samples.valid, samples.logits.dtype
+        )
 
     def extra_repr(self) -> str:
         return f'top_m={self.top_m}, {super().extra_repr()}'

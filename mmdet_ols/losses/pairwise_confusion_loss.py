@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from mmdet_ols.core import label_rows
+from mmdet_ols.core import Samples
 from mmdet_ols.losses.classification_loss import ClassificationLoss
 from mmdet_ols.registry import register_model
 
@@ -52,8 +52,16 @@ class PairwiseConfusionLoss(ClassificationLoss):
             what the released code recommends.
         inputs: What is compared, 'logits' or 'softmax'. None means softmax scores for 'paper' and
             logits for the others.
-        **options: The other arguments of `ClassificationLoss`, but `use_sigmoid` and `background`.
-            `class_weight` weighs the cross entropy alone.
+        use_sigmoid: Must be False.
+        background: Must be False.
+        reduction: See `ClassificationLoss`, as for the arguments after it.
+        loss_weight: See `ClassificationLoss`.
+        class_weight: See `ClassificationLoss`. It weights the cross entropy only.
+        ignore_index: See `ClassificationLoss`.
+        avg_non_ignore: See `ClassificationLoss`.
+        gamma: See `ClassificationLoss`.
+        balance: See `ClassificationLoss`.
+        implementation: See `ClassificationLoss`.
 
     Raises:
         ValueError: An argument, or a label on the CPU, is outside its range; rows as labels (mixup,
@@ -73,9 +81,30 @@ class PairwiseConfusionLoss(ClassificationLoss):
         confusion_weight: float | None = None,
         *,
         inputs: str | None = None,
-        **options: Any,
+        use_sigmoid: bool = False,
+        background: bool = False,
+        reduction: str = 'mean',
+        loss_weight: float = 1.0,
+        class_weight: Sequence[float] | None = None,
+        ignore_index: int | None = None,
+        avg_non_ignore: bool = False,
+        gamma: float = 0.0,
+        balance: float | None = None,
+        implementation: str = 'auto',
     ) -> None:
-        super().__init__(num_classes, **options)
+        super().__init__(
+            num_classes,
+            use_sigmoid=use_sigmoid,
+            background=background,
+            reduction=reduction,
+            loss_weight=loss_weight,
+            class_weight=class_weight,
+            ignore_index=ignore_index,
+            avg_non_ignore=avg_non_ignore,
+            gamma=gamma,
+            balance=balance,
+            implementation=implementation,
+        )
         if self.use_sigmoid or self.background:
             raise ValueError(
                 'PairwiseConfusionLoss compares whole images in pairs, so it has no meaning for '
@@ -96,20 +125,19 @@ class PairwiseConfusionLoss(ClassificationLoss):
         self.confusion_weight = confusion_weight
         self.inputs = inputs
 
-    def make_target(self, logits: Tensor, label: Tensor, valid: Tensor) -> Tensor:
-        return label_rows(label, self.num_columns, valid, logits.dtype)
+    def make_target(self, samples: Samples) -> Tensor:
+        return samples.rows()
 
-    def total_loss(
-        self, cross_entropy: Tensor, logits: Tensor, label: Tensor, valid: Tensor
-    ) -> Tensor:
-        if self.form == 'paper' and label.dim() > 1:
+    def total_loss(self, cross_entropy: Tensor, samples: Samples) -> Tensor:
+        logits, label = samples.logits, samples.label
+        if self.form == 'paper' and samples.has_rows:
             raise ValueError(
                 "PairwiseConfusionLoss(form='paper') looks for pairs of different classes, so "
                 '`label` must hold class indices, but got rows (as from mixup or CutMix): take '
                 "form='ols' or 'released', which look at no label."
             )
         half = len(logits) // 2
-        counts = label_rows(label, self.num_columns, valid, logits.dtype).sum(-1) > 0
+        counts = samples.rows().sum(-1) > 0
         paired = counts[:half] & counts[half : 2 * half]
         if self.form == 'paper':
             paired = paired & (label[:half] != label[half : 2 * half])

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from mmdet_ols.core import label_rows
+from mmdet_ols.core import Samples
 from mmdet_ols.losses.classification_loss import ClassificationLoss
 from mmdet_ols.registry import register_model
 
@@ -44,8 +44,16 @@ class SCELoss(ClassificationLoss):
         beta: Weight of the reverse cross entropy, not negative.
         label: How the label enters the cross entropy: 'exact', or 'clamped' as in the OLS authors'
             code (softmax alone).
-        **options: The other arguments of `ClassificationLoss`. `class_weight` weighs the cross
-            entropy alone.
+        use_sigmoid: See `ClassificationLoss`, as for the arguments after it.
+        background: See `ClassificationLoss`.
+        reduction: See `ClassificationLoss`.
+        loss_weight: See `ClassificationLoss`.
+        class_weight: See `ClassificationLoss`. It weights the cross entropy only.
+        ignore_index: See `ClassificationLoss`.
+        avg_non_ignore: See `ClassificationLoss`.
+        gamma: See `ClassificationLoss`.
+        balance: See `ClassificationLoss`.
+        implementation: See `ClassificationLoss`.
 
     Raises:
         ValueError: An argument, or a label on the CPU, is outside its range.
@@ -62,9 +70,30 @@ class SCELoss(ClassificationLoss):
         beta: float = 0.1,
         *,
         label: str = 'exact',
-        **options: Any,
+        use_sigmoid: bool = False,
+        background: bool = False,
+        reduction: str = 'mean',
+        loss_weight: float = 1.0,
+        class_weight: Sequence[float] | None = None,
+        ignore_index: int | None = None,
+        avg_non_ignore: bool = False,
+        gamma: float = 0.0,
+        balance: float | None = None,
+        implementation: str = 'auto',
     ) -> None:
-        super().__init__(num_classes, **options)
+        super().__init__(
+            num_classes,
+            use_sigmoid=use_sigmoid,
+            background=background,
+            reduction=reduction,
+            loss_weight=loss_weight,
+            class_weight=class_weight,
+            ignore_index=ignore_index,
+            avg_non_ignore=avg_non_ignore,
+            gamma=gamma,
+            balance=balance,
+            implementation=implementation,
+        )
         for name, value in (('alpha', alpha), ('beta', beta)):
             if not value >= 0:
                 raise ValueError(f'`{name}` must not be negative, but got {value!r}.')
@@ -79,16 +108,15 @@ class SCELoss(ClassificationLoss):
         self.beta = beta
         self.label = label
 
-    def make_target(self, logits: Tensor, label: Tensor, valid: Tensor) -> Tensor:
-        rows = label_rows(label, self.num_columns, valid, logits.dtype)
+    def make_target(self, samples: Samples) -> Tensor:
+        rows = samples.rows()
         if self.label == 'clamped':
             rows = rows.maximum(SMALLEST_LABEL * rows.sum(-1, keepdim=True))
         return rows
 
-    def total_loss(
-        self, cross_entropy: Tensor, logits: Tensor, label: Tensor, valid: Tensor
-    ) -> Tensor:
-        rows = label_rows(label, self.num_columns, valid, logits.dtype)
+    def total_loss(self, cross_entropy: Tensor, samples: Samples) -> Tensor:
+        rows = samples.rows()
+        logits = samples.logits
         if self.use_sigmoid:
             yes, no = (answer.clamp(min=SMALLEST_LABEL).log() for answer in (rows, 1 - rows))
             reverse = -(logits.sigmoid() * yes + (-logits).sigmoid() * no)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Sequence
 
 from torch import Tensor
 
-from mmdet_ols.core import label_rows
+from mmdet_ols.core import Samples
 from mmdet_ols.losses.classification_loss import ClassificationLoss
 from mmdet_ols.registry import register_model
 
@@ -45,7 +45,16 @@ class TfKDRegLoss(ClassificationLoss):
         multiplier: m, not negative (1 to 100 in the original).
         form: 'released' (mean over samples and classes) or 'fair' (over samples).
         correct_prob: What u gives to the class, in [0, 1].
-        **options: The other arguments of `ClassificationLoss`, but `use_sigmoid`.
+        use_sigmoid: Must be False.
+        background: See `ClassificationLoss`, as for the arguments after it.
+        reduction: See `ClassificationLoss`.
+        loss_weight: See `ClassificationLoss`.
+        class_weight: See `ClassificationLoss`.
+        ignore_index: See `ClassificationLoss`.
+        avg_non_ignore: See `ClassificationLoss`.
+        gamma: See `ClassificationLoss`.
+        balance: See `ClassificationLoss`.
+        implementation: See `ClassificationLoss`.
 
     Raises:
         ValueError: An argument, or a label on the CPU, is outside its range.
@@ -65,9 +74,30 @@ class TfKDRegLoss(ClassificationLoss):
         form: str = 'released',
         *,
         correct_prob: float = 0.99,
-        **options: Any,
+        use_sigmoid: bool = False,
+        background: bool = False,
+        reduction: str = 'mean',
+        loss_weight: float = 1.0,
+        class_weight: Sequence[float] | None = None,
+        ignore_index: int | None = None,
+        avg_non_ignore: bool = False,
+        gamma: float = 0.0,
+        balance: float | None = None,
+        implementation: str = 'auto',
     ) -> None:
-        super().__init__(num_classes, **options)
+        super().__init__(
+            num_classes,
+            use_sigmoid=use_sigmoid,
+            background=background,
+            reduction=reduction,
+            loss_weight=loss_weight,
+            class_weight=class_weight,
+            ignore_index=ignore_index,
+            avg_non_ignore=avg_non_ignore,
+            gamma=gamma,
+            balance=balance,
+            implementation=implementation,
+        )
         if self.use_sigmoid:
             raise ValueError(
                 'TfKDRegLoss is a divergence between distributions over the classes, which sigmoid '
@@ -101,17 +131,15 @@ class TfKDRegLoss(ClassificationLoss):
         classes = self.num_columns if self.form == 'released' else 1
         return self.alpha * self.multiplier / classes
 
-    def make_target(self, logits: Tensor, label: Tensor, valid: Tensor) -> Tensor:
-        rows = label_rows(label, self.num_columns, valid, logits.dtype)
+    def make_target(self, samples: Samples) -> Tensor:
+        rows = samples.rows()
         right, wrong = self.teacher
         teacher = (right - wrong) * rows + wrong * rows.sum(-1, keepdim=True)
         return (1 - self.alpha) * rows + self.teacher_weight * teacher
 
-    def total_loss(
-        self, cross_entropy: Tensor, logits: Tensor, label: Tensor, valid: Tensor
-    ) -> Tensor:
+    def total_loss(self, cross_entropy: Tensor, samples: Samples) -> Tensor:
         # The divergence is a cross entropy less the teacher's entropy, which trains nothing.
-        rows = label_rows(label, self.num_columns, valid, logits.dtype)
+        rows = samples.rows()
         right, wrong = self.teacher
         others = self.num_columns - 1
         entropy = -right * math.log(right) - (others * wrong * math.log(wrong) if others else 0)

@@ -357,10 +357,21 @@ def test_class_weight_under_sigmoid_weighs_the_positive_part_unlike_mmpretrains(
     assert_close(ours(scores, rows), torch.where(rows == 1, positive, element_wise))
 
 
-def test_unknown_keyword_arguments_are_left_alone():
-    """Heads may pass more than a loss needs; MMDetection's own would raise a TypeError."""
-    scores, label = torch.randn(N, C), labels('indices')
-    assert_close(OLSLoss(C)(scores, label, img_metas=[]), OLSLoss(C)(scores, label))
+@pytest.mark.parametrize('name', ['weights', 'img_metas', 'avg_factors'])
+def test_an_unknown_argument_of_a_call_is_refused(name):
+    """As by MMDetection's own: a misspelt `weight` must not go unnoticed."""
+    for criterion in mmdet_pair():
+        with pytest.raises(TypeError, match=f"unexpected keyword argument '{name}'"):
+            criterion(torch.randn(N, C), labels('indices'), **{name: torch.ones(N)})
+
+
+@pytest.mark.parametrize('name', ['pos_inds', 'pos_labels'])
+def test_heat_maps_are_refused(name):
+    """As CenterNetUpdateHead sends them, whose loss is a HeatmapFocalLoss."""
+    with pytest.raises(ValueError, match='`pos_inds` and .* heat maps .* Keep its own'):
+        OLSLoss(C, use_sigmoid=True)(
+            torch.zeros(2, C), torch.zeros(2, C), **{name: torch.tensor([0])}
+        )
 
 
 # --- MMDetection's FocalLoss ---------------------------------------------------------------------
