@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ from email.parser import Parser
 from pathlib import Path
 
 import pytest
+from toy_lenet import write_lenet
 
 import mmdet_ols
 
@@ -22,8 +24,8 @@ FIGURES = {'mmdet_ols/paper/results.csv', 'mmdet_ols/paper/cells.csv'}
 PIP = (sys.executable, '-m', 'pip', '--disable-pip-version-check')
 
 
-def run(*command: str | Path, cwd: Path) -> str:
-    result = subprocess.run(command, cwd=cwd, capture_output=True, text=True)
+def run(*command: str | Path, cwd: Path, env: dict[str, str] | None = None) -> str:
+    result = subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=env)
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout
 
@@ -86,7 +88,8 @@ def test_wheel_has_every_module_and_nothing_else_at_the_top(wheel, source):
     assert modules - names == set()
     assert {FUSED, *FIGURES} - names == set()
     tops = {name.split('/')[0] for name in names}
-    assert tops == {'mmdet_ols', f'mmdet_ols-{mmdet_ols.__version__}.dist-info'}
+    info = f'mmdet_ols-{mmdet_ols.__version__}.dist-info'
+    assert tops == {'mmdet_ols', 'mmdet_ols_command.py', info}
 
 
 def test_sdist_has_all_configs_and_tools(source, shipped, tmp_path):
@@ -108,8 +111,15 @@ def test_torch_is_the_only_unconditional_requirement(metadata):
     assert [re.match(r'[\w-]+', r)[0] for r in unconditional] == ['torch']
 
 
-def test_installed_wheel_needs_torch_alone(wheel, tmp_path):
-    run(*PIP, 'install', '--no-deps', '--target', tmp_path / 'site', wheel, cwd=tmp_path)
+@pytest.fixture(scope='module')
+def site(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the wheel is installed, and nothing else."""
+    folder = tmp_path_factory.mktemp('installed') / 'site'
+    run(*PIP, 'install', '--no-deps', '--target', folder, wheel, cwd=folder.parent)
+    return folder
+
+
+def test_installed_wheel_needs_only_torch(site, tmp_path):
     absent = 'mmengine mmcv mmdet mmpretrain torchvision numpy cv2 PIL matplotlib rich sklearn'
     script = f"""
 import sys
@@ -121,7 +131,7 @@ class Without(PathFinder):
         return None if name in {absent.split()!r} else super().find_spec(name, path, target)
 
 sys.meta_path[sys.meta_path.index(PathFinder)] = Without
-sys.path.insert(0, {str(tmp_path / 'site')!r})
+sys.path.insert(0, {str(site)!r})
 import mmdet_ols
 from mmdet_ols import OLSLoss, config_path
 OLSLoss(num_classes=3)
@@ -129,7 +139,38 @@ print(mmdet_ols.__file__)
 print(config_path('yolo_ols_voc.py'))
 """
     package_file, config = run(sys.executable, '-c', script, cwd=tmp_path).splitlines()
-    package = tmp_path / 'site' / 'mmdet_ols'
+    package = site / 'mmdet_ols'
     assert Path(package_file) == package / '__init__.py'
     assert Path(config) == package / '.mim' / 'configs' / 'yolo_ols_voc.py'
     assert Path(config).read_bytes() == (ROOT / 'configs' / 'yolo_ols_voc.py').read_bytes()
+
+
+def test_the_command_trains_and_compares_where_only_the_wheel_is_installed(site, tmp_path):
+    environment = {**os.environ, 'PYTHONPATH': str(site), 'OMP_NUM_THREADS': '1'}
+    config, data = write_lenet(tmp_path)
+
+    def command(*words):
+        return run(sys.executable, site / 'bin/mmdet-ols', *words, cwd=tmp_path, env=environment)
+
+    own = "installed = __import__('mmdet_ols').__file__\n"
+    config.write_text(config.read_text().replace("'nowhere'", repr(str(data))) + own)
+    command('compare', config, '--seeds', '0', '--work-dir', 'runs')
+    assert (tmp_path / 'runs/comparison.md').is_file()
+    command('train', 'runs/lenet/seed_0/lenet.py', '--work-dir', 'again')
+    assert (tmp_path / 'again/epoch_1.pth').is_file()
+    for dumped in ('runs/lenet/seed_0/lenet.py', 'again/lenet.py'):
+        assert f"installed = '{site / 'mmdet_ols/__init__.py'}'" in (tmp_path / dumped).read_text()
+
+
+def test_help_comes_at_once(site, tmp_path):
+    """Importing PyTorch and MMEngine takes seconds."""
+    script = """
+import sys
+from mmdet_ols_command import main
+main()
+print(sorted({name.partition('.')[0] for name in sys.modules} & {'torch', 'mmengine', 'numpy'}))
+"""
+    environment = {**os.environ, 'PYTHONPATH': str(site)}
+    for words in (['--help'], ['plot', '--help'], []):
+        printed = run(sys.executable, '-c', script, *words, cwd=tmp_path, env=environment)
+        assert 'COMMAND --help' in printed and printed.endswith('[]\n')

@@ -1,0 +1,17 @@
+"""The hosts' own command lines, which their packages ship."""
+
+import runpy
+from pathlib import Path
+
+import torch
+
+
+def hosts_train(host):
+    """A function that runs train.py of a host's package, with the arguments in `sys.argv`."""
+    path = Path(host.__file__).parent / '.mim/tools/train.py'
+    return lambda: runpy.run_path(str(path), run_name='__main__')
+
+
+def weights(folder):
+    """The state dict that a run of one epoch has left."""
+    return torch.load(folder / 'epoch_1.pth', weights_only=False)['state_dict']
