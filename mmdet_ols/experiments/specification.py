@@ -23,7 +23,7 @@ NEUTRAL_OPTIONS = ('data_root', 'num_workers', 'persistent_workers', 'pin_memory
 
 @dataclass(frozen=True)
 class RunSpec:
-    """What a run is, whoever executes it and wherever it goes.
+    """What a run is, regardless of where it goes and of what executes it.
 
     Args:
         config: Path of the config.
