@@ -19,15 +19,15 @@ NAMES = {'l1': 'ece', 'l2': 'rmsce', 'max': 'mce'}
 class CalibrationError(BaseMetric):
     """Expected calibration error (ECE) of the predicted class, in per cent.
 
-    The confidences (highest scores) are sorted into bins of equal width over [0, 1]; in each bin
-    the mean confidence is compared with the share of right predictions, and the bins count by
-    their samples (Guo et al., ICML 2017, https://arxiv.org/abs/1706.04599; 15 bins as in their
-    code, since the paper on online label smoothing names no number).
+    The confidences (highest scores) are sorted into bins of equal width over [0, 1]. In each bin
+    the mean confidence is compared with the share of correct predictions; bins are weighted by
+    their number of samples (Guo et al., ICML 2017, https://arxiv.org/abs/1706.04599; 15 bins as in
+    their code, since the paper on online label smoothing gives no number).
 
-    TorchMetrics computes it. Its bins are [low, high), those of Guo et al. (low, high]; the two
-    differ for confidences that hit an inner edge exactly, and at 1, which TorchMetrics would give
-    a bin of its own. Overconfident networks reach 1 often (in float32), so it is put into the
-    last bin here, as the definition has it.
+    TorchMetrics computes it. Its bins are [low, high), those of Guo et al. (low, high]. The two
+    differ for confidences exactly on an inner edge, and at 1, for which TorchMetrics would have a
+    bin of its own. Overconfident networks often reach 1 in float32, so it is put into the last
+    bin here, as in the definition.
 
     Logs `calibration/ece`.
 
@@ -73,14 +73,14 @@ class CalibrationError(BaseMetric):
         self.norm = norm
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Keep the confidence of each prediction, and whether it is right.
+        """Keep the confidence of each prediction, and whether it is correct.
 
         Args:
             data_batch: Not used.
             data_samples: MMPretrain's data samples as dicts.
 
         Raises:
-            ValueError: A score is no probability.
+            ValueError: A score is not a probability.
         """
         scores = torch.stack([sample['pred_score'] for sample in data_samples])
         label = torch.cat([sample['gt_label'] for sample in data_samples]).to(scores.device)

@@ -1,4 +1,4 @@
-"""How far a classifier is from what people saw in the test images of CIFAR-10."""
+"""How far a classifier's probabilities are from those of people on CIFAR-10's test images."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from mmdet_ols.evaluation.descriptions import MetricDescription
 from mmdet_ols.registry import BaseMetric, register_metric
 
-#: People's first choice is another class than the label in 0.79 % of the images.
+#: People's first choice differs from the label in 0.79 % of the images.
 MOST_DISAGREEMENT = 0.05
 
 
@@ -30,7 +30,7 @@ class CIFAR10HDivergence(BaseMetric):
 
     The file's rows follow the test set. The images are put into its order by the `sample_idx` that
     MMPretrain's data sets give (so a shuffled loader does no harm), or taken as they come where
-    that is missing or no permutation; an order that does not fit is refused.
+    that is missing or no permutation; an order that does not agree with the labels is refused.
 
     Logs `cifar10h/kl`.
 
@@ -42,7 +42,7 @@ class CIFAR10HDivergence(BaseMetric):
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It holds no probabilities.
+        ValueError: It does not hold probabilities.
     """
 
     default_prefix = 'cifar10h'
@@ -102,7 +102,7 @@ class CIFAR10HDivergence(BaseMetric):
                 "(and classes) in the order of CIFAR-10's test batch, and the test loader must "
                 'not shuffle (shuffle=False).'
             )
-        # Every sample is right or not by the model's first choice, as accuracy has it.
+        # Whether the model's first choice is correct, as in the accuracy.
         right = model.argmax(dim=1) == label
         model = model.clamp(min=torch.finfo(torch.float).tiny)
         divergence = F.kl_div(model.log(), self.human, reduction='none').sum(dim=1)

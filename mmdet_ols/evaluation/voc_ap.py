@@ -1,4 +1,4 @@
-"""Average precision as PASCAL VOC defines it, in both of its readings and for every class."""
+"""Average precision as PASCAL VOC defines it, in both of its forms and for every class."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ def _fraction(key: str, title: str, main: bool = False) -> MetricDescription:
 class VOCAPMetric(BaseMetric):
     """PASCAL VOC's AP as area under the curve (VOC2010 and later) and at 11 points (VOC2007).
 
-    MMDetection's own `eval_map` does the matching. Its `VOCMetric` reports one of the two readings
+    MMDetection's own `eval_map` does the matching. Its `VOCMetric` reports one of the two forms
     at a time, prints the AP of each class without logging it, and prints VOC's class names for
-    any data in a folder called VOC2007 or VOC2012. As VOC has it, objects marked as difficult
-    count neither for nor against a detector, of several detections of one object all but the
-    best are false, and sizes count whole pixels (x2 - x1 + 1).
+    any data in a folder called VOC2007 or VOC2012. As VOC defines it, objects marked as difficult
+    count neither for nor against a detector, only the best of several detections of one object
+    is correct, and sizes count whole pixels (x2 - x1 + 1).
 
     Logs, between 0 and 1: `pascal_voc/mAP` (area), `pascal_voc/mAP_11points`, and per class
     `pascal_voc/AP/CLASS` and `pascal_voc/AP_11points/CLASS`. A class without objects to be found
     has no AP: it is not logged and does not count in the means.
 
     Args:
-        iou_thr: Overlap with an object from which a detection counts as right.
+        iou_thr: Smallest overlap with an object at which a detection counts as correct.
         collect_device: Where the processes' results are gathered, 'cpu' or 'gpu'.
         prefix: What the names of the logged values start with.
     """
@@ -59,7 +59,7 @@ class VOCAPMetric(BaseMetric):
         import numpy as np
 
         for sample in data_samples:
-            objects, ignored, found = (
+            objects, ignored, detected = (
                 {key: sample[instances][key].cpu().numpy() for key in keys}
                 for instances, keys in (
                     ('gt_instances', ('bboxes', 'labels')),
@@ -70,15 +70,15 @@ class VOCAPMetric(BaseMetric):
             annotation = dict(
                 **objects, bboxes_ignore=ignored['bboxes'], labels_ignore=ignored['labels']
             )
-            detections = np.hstack([found['bboxes'], found['scores'][:, None]])
+            detections = np.hstack([detected['bboxes'], detected['scores'][:, None]])
             per_class = [
-                detections[found['labels'] == label]
+                detections[detected['labels'] == label]
                 for label in range(len(self.dataset_meta['classes']))
             ]
             self.results.append((annotation, per_class))
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        """Compute and print both readings.
+        """Compute and print both forms of the AP.
 
         Args:
             results: What `process` kept, of all images and processes.

@@ -1,1 +1,1 @@
-"""Several runs: what is comparable, what each run needs next, what they say together."""
+"""Many runs: what each of them is, which are comparable, what they show together."""

@@ -1,4 +1,4 @@
-"""The commands that train and test a run: the same whoever executes them."""
+"""The commands that train and test a run, the same for every executor."""
 
 from __future__ import annotations
 

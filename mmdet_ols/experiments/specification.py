@@ -22,7 +22,7 @@ NEUTRAL_OPTIONS = ('data_root', 'num_workers', 'persistent_workers', 'pin_memory
 
 @dataclass(frozen=True)
 class RunSpec:
-    """What a run is, whoever executes it and wherever it goes.
+    """What a run is, regardless of where it goes and of what executes it.
 
     Args:
         config: Path of the config.
@@ -115,17 +115,16 @@ class Variant:
     def paper_figures(self) -> list[dict[str, Any]]:
         """The paper's figures, as long as the options leave the config what the paper's is.
 
-        They are those of the config's `paper_cell`, and of its own `paper_result` where no method
-        was added to it.
+        They are those of the config's `paper_cell`, or its own `paper_result` where it has one and
+        no method was added to it.
         """
         keys = [option.partition('=')[0] for option in self.request.options]
         if any(key.rpartition('.')[2] not in NEUTRAL_OPTIONS for key in keys):
             return []
-        written = self.cfg.get('paper_result') if self.request.method is None else None
-        shown = [written] if isinstance(written, dict) else list(written or ())
-        if self.cfg.get('paper_cell'):
-            shown += _figures(self.cfg.paper_cell, self.request.method)
-        return shown
+        written, cell = self.cfg.get('paper_result'), self.cfg.get('paper_cell')
+        if written and self.request.method is None:
+            return [written] if isinstance(written, dict) else list(written)
+        return _figures(cell, self.request.method) if cell else []
 
     @property
     def validates_on_the_test_set(self) -> bool:

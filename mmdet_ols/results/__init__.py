@@ -1,1 +1,1 @@
-"""Reading the folder of a run."""
+"""What runs reached: reading their folders, showing their metrics, statistics."""

@@ -1,4 +1,4 @@
-"""How metrics are shown: title, unit and direction, taken from whoever logs them."""
+"""How metrics are shown: title, unit and direction, as the classes that log them say."""
 
 from __future__ import annotations
 
