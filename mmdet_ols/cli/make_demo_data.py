@@ -1,4 +1,4 @@
-"""Draw the demo data set: nine classes in three families of look-alikes, in VOCdevkit's layout."""
+"""Draw the demo data set: nine classes in three families of look-alikes, in VOC's layout."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    parser.add_argument('root', nargs='?', default='data/demo', type=Path, help='folder to make')
+    parser.add_argument(
+        'root', nargs='?', default='data/demo', type=Path, help='new folder for the data set'
+    )
     parser.add_argument(
         '--images',
         nargs=3,
@@ -23,15 +25,17 @@ def parse_args() -> argparse.Namespace:
         metavar=('TRAIN07', 'TRAIN12', 'TEST07'),
         help=f'number of images of {", ".join(DEFAULT_NUM_IMAGES)}',
     )
-    parser.add_argument('--seed', type=int, default=0, help='another seed draws other images')
+    parser.add_argument('--seed', type=int, default=0, help='seed of the images')
     parser.add_argument(
         '--wrong-labels',
         type=float,
         default=0.0,
         metavar='SHARE',
-        help='share of the training objects that get a wrong class on purpose, as in 0.05',
+        help='share of the training objects that are labelled wrongly on purpose, such as 0.05',
     )
-    parser.add_argument('--workers', type=int, help='number of processes (None: one a CPU core)')
+    parser.add_argument(
+        '--workers', type=int, help='number of processes (None: one for each CPU core)'
+    )
     return parser.parse_args()
 
 

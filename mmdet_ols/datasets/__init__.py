@@ -1,6 +1,7 @@
-"""Data sets around those of the hosts, transforms for them, and what VOC's layout needs.
+"""Data sets and wrappers that only this project needs, and transforms for them.
 
-Import the demo data set and VOC's annotations from their modules: they ask for libraries.
+The demo data set and the reader of VOC's annotations are imported from their own modules, because
+they need more libraries. `tree.py` walks through nested data sets.
 """
 
 from mmdet_ols.datasets.aircraft import FGVCAircraft90

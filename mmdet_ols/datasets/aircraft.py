@@ -10,18 +10,18 @@ from mmdet_ols.registry import register_dataset
 
 @register_dataset
 class FGVCAircraft90(DatasetWrapper):
-    """MMPretrain's `FGVCAircraft`, of whose class names only the first word counts.
+    """MMPretrain's `FGVCAircraft` with class names truncated at the first space.
 
-    The paper has 90 classes where the data set has 100 variants. Its authors' lists show why: names
-    were cut at the first space, which makes one class each of the 4 variants of Cessna, the 3 of
-    Fokker, and the 2 of BAE, ERJ, Falcon, Gulfstream and Saab.
+    The paper has 90 classes where the data set has 100 variants. The authors' lists show why: the
+    truncation merges the 4 variants of Cessna, the 3 of Fokker, and the 2 each of BAE, ERJ, Falcon,
+    Gulfstream and Saab into one class each.
 
     Args:
         **options: The arguments of `FGVCAircraft`.
     """
 
     def __init__(self, **options: Any) -> None:
-        # As a plain list, which can be changed in place: then whatever tells labels tells these.
+        # A plain list of samples, which can be changed in place: all ways to ask for a label agree.
         options = {**options, 'serialize_data': False}
         super().__init__(dict(type='mmpretrain.FGVCAircraft', **options))
         words = [name.split()[0] for name in self.dataset.metainfo['classes']]

@@ -1,4 +1,4 @@
-"""A part of a data set that has equally many samples of each class."""
+"""A part of a data set with the same number of samples from each class."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class BalancedSubset(DatasetWrapper):
 
     Raises:
         ValueError: The number is below 1, a class has fewer samples, or the data set does not name
-            its classes.
+            its classes or is a wrapper.
     """
 
     def __init__(self, dataset: Any, samples_per_class: int) -> None:
@@ -37,12 +37,12 @@ class BalancedSubset(DatasetWrapper):
         labels = class_labels(self.dataset)
         kept: list[int] = []
         for label in range(len(classes)):
-            found = (labels == label).nonzero().flatten().tolist()
-            if len(found) < samples_per_class:
+            members = (labels == label).nonzero().flatten().tolist()
+            if len(members) < samples_per_class:
                 raise ValueError(
                     f'`samples_per_class` must be at most the size of the smallest class, but got '
-                    f'{samples_per_class} and class {label} has {len(found)} samples.'
+                    f'{samples_per_class} and class {label} has {len(members)} samples.'
                 )
-            kept += found[:samples_per_class]
-        # In place, so that the samples are numbered anew.
+            kept += members[:samples_per_class]
+        # In place, so that the samples are renumbered.
         self.dataset.get_subset_(sorted(kept))

@@ -1,4 +1,4 @@
-"""Augmentations that treat a whole batch of equally large images at once, on their device."""
+"""Augmentations of a whole batch of images of one size at once, on their device."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mmdet_ols.registry import register_transform
 
 
 class BatchTransform(ABC):
-    """What `InMemoryDataset.batch_transforms` can hold; derive your own from it."""
+    """Base class of everything that `InMemoryDataset.batch_transforms` can hold."""
 
     @abstractmethod
     def __call__(self, images: Tensor, generator: Generator | None = None) -> Tensor:
@@ -30,14 +30,15 @@ class BatchTransform(ABC):
 
 @register_transform
 class BatchRandomCrop(BatchTransform):
-    """Pad each image on its four sides, and cut a square out of it at a random place.
+    """Pad each image on its four sides, and crop a square at a random position.
 
-    It draws from the same distribution as MMPretrain's `RandomCrop`: every place is equally likely.
+    It draws from the same distribution as MMPretrain's `RandomCrop`: all positions are equally
+    likely.
 
     Args:
         crop_size: Side of the square, in pixels.
         padding: Number of pixels that are added on each side.
-        pad_value: What they are filled with.
+        pad_value: Value of the padding.
 
     Raises:
         ValueError: The crop is not positive, or the padding is negative.
@@ -113,10 +114,10 @@ class BatchCutOut(BatchTransform):
 
     Args:
         size: Side of the square, in pixels (16 for CIFAR-10, 8 for CIFAR-100).
-        fill: What the square is filled with, one value or one a channel, in the order of the
-            batch's channels (that of the loaded images, before `to_rgb` of the preprocessor). The
-            original blanks to 0 after normalisation: that is the preprocessor's mean. If a value
-            has fractions, the batch becomes float32, so that it is met exactly.
+        fill: Value of the square, one for all channels or one for each, in the order of the batch's
+            channels (that of the loaded images, before `to_rgb` of the preprocessor). The original
+            blanks to 0 after normalisation: that is the preprocessor's mean. If a value has a
+            fractional part, the batch becomes float32, so that the value is exact.
 
     Raises:
         ValueError: The size is below 1.
@@ -151,5 +152,5 @@ class BatchCutOut(BatchTransform):
         fill = self.fill.to(images.device)
         if self._whole:
             fill = fill.to(images.dtype)
-        # Either product is 0: faster than torch.where, and exact.
+        # One of the two products is 0: this is faster than torch.where, and exact.
         return images * ~square + fill * square

@@ -14,18 +14,19 @@ from mmdet_ols.registry import register_transform
 class CutOutSquare:
     """Blank out a square of every image, around a pixel that is drawn uniformly.
 
-    The original CutOut (Terrance DeVries and Graham W. Taylor, 2017, arXiv 1708.04552): the square
-    is clipped at all four borders. The hosts' transforms draw others. MMDetection's `CutOut` draws
-    the upper left corner, so that only the right and the bottom border clip; MMPretrain's `Cutout`
-    moves squares that would pass the left or the top border back inside, whole; its `RandomErasing`
-    never lets one pass a border. `BatchCutOut` is the same as this one for `InMemoryDataset`.
+    This is the original CutOut (Terrance DeVries and Graham W. Taylor, 2017, arXiv 1708.04552): the
+    square is clipped at all four borders. The hosts' transforms draw other squares. MMDetection's
+    `CutOut` draws the upper left corner, so that only the right and the bottom border clip;
+    MMPretrain's `Cutout` moves squares that would cross the left or the top border back inside; its
+    `RandomErasing` never lets one cross a border. `BatchCutOut` does the same as this transform for
+    `InMemoryDataset`.
 
     Args:
         size: Side of the square, in pixels (112 for ImageNet).
-        fill: What the square is filled with, one value or one a channel, in the order of the
-            image's channels: BGR as MMCV loads it. The original blanks to 0 after normalisation:
-            that is the preprocessor's mean. If a value has fractions, the image becomes float32, so
-            that it is met exactly, and takes four times the memory on its way to the model.
+        fill: Value of the square, one for all channels or one for each, in the order of the image's
+            channels: BGR as MMCV loads it. The original blanks to 0 after normalisation: that is
+            the preprocessor's mean. If a value has a fractional part, the image becomes float32, so
+            that the value is exact, and takes four times the memory on its way to the model.
 
     Raises:
         ValueError: The size is below 1.
@@ -56,7 +57,7 @@ class CutOutSquare:
                 f'{self.fill!r}.'
             )
         image = image.copy() if self._whole else image.astype('float32')
-        # PyTorch's numbers: the processes that load data draw from streams of their own.
+        # PyTorch's random numbers, because each process that loads data has a stream of its own.
         top, left = (int(torch.randint(side, ())) - self.size // 2 for side in image.shape[:2])
         image[max(top, 0) : top + self.size, max(left, 0) : left + self.size] = self.fill
         results['img'] = image

@@ -20,17 +20,18 @@ from mmdet_ols.registry import register_dataset, register_function
 class InMemoryDataset(DatasetWrapper):
     """Keeps every image of another data set in one tensor, and augments batches instead of images.
 
-    To be used as any data set of MMPretrain, best with `num_workers=0` and
-    `collate_fn=dict(type='whole_batch_collate')`; the hosts' collate functions do too, more slowly.
-    In an MMEngine run the random numbers of a batch depend on the run's seed, the epoch, the
-    samples, and how often they came in that epoch, so that a resumed run goes on as if it had not
-    been interrupted; elsewhere they come from torch's global generator.
+    Use it like any data set of MMPretrain, preferably with `num_workers=0` and
+    `collate_fn=dict(type='whole_batch_collate')`; the hosts' collate functions work too, but more
+    slowly. In an MMEngine run, the random numbers of a batch depend on the run's seed, the epoch,
+    the samples, and how often they have occurred in that epoch, so that a resumed run continues as
+    if it had not been interrupted; elsewhere they come from torch's global generator.
 
     Args:
         dataset: The data set that loads the images, or its config. Its pipeline is run once for
             each image: it must load and pack it (`PackInputs`), with nothing random in between.
-        batch_transforms: What is done to each batch: `BatchTransform`s or their configs.
-        device: Where the images lie and are augmented. On 'cuda' they never leave the GPU.
+        batch_transforms: `BatchTransform`s or their configs, which are applied to each batch.
+        device: Device on which the images are kept and augmented. On 'cuda' they never leave the
+            GPU.
 
     Attributes:
         images: All images, of shape (N, C, H, W), uint8, on `device`.
@@ -132,21 +133,21 @@ class InMemoryDataset(DatasetWrapper):
         from mmengine.logging import MessageHub
 
         run, device = MessageHub.get_current_instance(), self.images.device
-        # MMEngine brings the epoch up to date before it asks for the first batch; its iteration
-        # lags behind by one, except at the start.
+        # MMEngine updates the epoch before it asks for the first batch; its iteration lags behind
+        # by one, except at the start.
         seed, epoch = run.get_info('seed'), run.get_info('epoch')
         if seed is None or epoch is None or get_worker_info() is not None:  # a worker's copy is old
             return generator(int(torch.randint(2**32, ())), device=device)
         if epoch != self._epoch:
             self._epoch, self._visits = epoch, Counter()
-        # The same samples come again within an epoch where a wrapper repeats them, and in a loop
-        # that counts no epochs. A batch that came before came with its first sample.
+        # Samples occur several times in an epoch where a wrapper repeats them, and in a loop that
+        # does not count epochs. A batch that occurred before had the same first sample.
         self._visits[indices[0]] += 1
         return generator(seed, epoch, self._visits[indices[0]], *indices, device=device)
 
 
 class WholeBatch(Sequence):
-    """The samples of a batch, of which `whole_batch_collate` makes one without taking it apart.
+    """The samples of a batch, which `whole_batch_collate` passes on without taking it apart.
 
     Args:
         images: Of shape (B, C, H, W).
@@ -166,7 +167,7 @@ class WholeBatch(Sequence):
 
 @register_function
 def whole_batch_collate(data_batch: Sequence[Any]) -> Any:
-    """As MMEngine's `default_collate`, but takes the batches of `InMemoryDataset` as they are."""
+    """Pass on the batches of `InMemoryDataset`; do as MMEngine's `default_collate` with others."""
     from mmengine.dataset import default_collate
 
     if isinstance(data_batch, WholeBatch):
@@ -184,9 +185,9 @@ def _transforms(dataset: Any) -> Iterator[Any]:
 
 
 def _copy(sample: Any) -> Any:
-    """A data sample whose fields can be set without setting those of the next epochs.
+    """Copy a data sample, so that fields that are set in it are not set in the next epochs.
 
-    MMEngine's own `clone` takes ten times as long: it checks and registers each field anew.
+    MMEngine's own `clone` takes ten times as long, because it checks and registers each field.
     """
     copied = object.__new__(type(sample))
     fields = copied.__dict__

@@ -24,19 +24,19 @@ _STREAM = 1405  # tells these draws from others of the same seed
 class NoisyLabelDataset(DatasetWrapper):
     """Gives a random share of the samples of another data set a label of a random other class.
 
-    Exactly floor(rate * N) of the N samples are drawn, without regard to their class, and each gets
-    one of the other K - 1 classes with equal probability. The labels are fixed when the data set is
-    built. What draws them is the seed alone: all methods that are trained with one seed learn from
-    the same labels, and the samples that are wrong at a low rate are wrong at a high one too.
+    Exactly floor(rate * N) of the N samples are drawn, regardless of their class, and each gets one
+    of the other K - 1 classes with equal probability. The labels are fixed when the data set is
+    built, and depend only on the seed: all methods that are trained with one seed learn from the
+    same labels, and the samples that are wrong at a low rate are also wrong at a high one.
 
     Args:
         dataset: The data set with the clean labels, or its config: one class a sample. Put
             `InMemoryDataset` around this one, not into it.
         rate: Share of the samples, in [0, 1]; 0 changes nothing.
-        seed: Seed of the noise. None follows the run: it is the number that the process was seeded
-            with, MMEngine's `randomness.seed`. Set one of the two, or a resumed run draws anew.
-        include_true_class: Draw from all K classes, as some papers do, so that a K-th of the drawn
-            samples keeps its label.
+        seed: Seed of the noise. None takes the seed of the process, MMEngine's `randomness.seed`.
+            Set one of the two, or a resumed run draws other labels.
+        include_true_class: Draw from all K classes, as some papers do, so that about one in K of
+            the drawn samples keeps its label.
 
     Attributes:
         clean_labels: The labels before, of shape (N,), int64.
@@ -45,8 +45,8 @@ class NoisyLabelDataset(DatasetWrapper):
 
     Raises:
         ValueError: The rate is not in [0, 1], the classes are unknown or fewer than 2, or a sample
-            has not exactly one of them.
-        TypeError: The data set is one in memory, or has no pipeline of its own.
+            does not have exactly one of them.
+        TypeError: The data set is an `InMemoryDataset`, or has no pipeline of its own.
     """
 
     clean_labels: np.ndarray
@@ -83,7 +83,7 @@ class NoisyLabelDataset(DatasetWrapper):
         self.rate = rate
         self.seed = _seed_of_run() if seed is None else seed
         draws = generator(self.seed, _STREAM)
-        # As written: in binary fractions, 0.29 * 100 is less than 29.
+        # The decimal number as it is written: as a binary fraction, 0.29 * 100 is less than 29.
         count = math.floor(Fraction(str(rate)) * len(clean))
         drawn = torch.randperm(len(clean), generator=draws)[:count]
         first = 0 if include_true_class else 1
@@ -98,7 +98,7 @@ class NoisyLabelDataset(DatasetWrapper):
         return self.dataset.pipeline(self.get_data_info(index))
 
     def get_data_info(self, index: int) -> dict[str, Any]:
-        """What is known of a sample, with its noisy label."""
+        """Everything that is known about a sample, with its noisy label."""
         return {**self.dataset.get_data_info(index), 'gt_label': int(self.noisy_labels[index])}
 
     def get_gt_labels(self) -> np.ndarray:
@@ -106,13 +106,13 @@ class NoisyLabelDataset(DatasetWrapper):
         return self.noisy_labels.copy()
 
     def get_cat_ids(self, index: int) -> list[int]:
-        """The noisy label of a sample, as the data sets of MMPretrain give it."""
+        """The noisy label of a sample, as the data sets of MMPretrain return it."""
         return [int(self.noisy_labels[index])]
 
     def save_record(self, folder: str | Path) -> Path:
         """Write `noisy_labels.csv`: index, clean and noisy label of each sample that was flipped.
 
-        Call it again after a run was resumed: it makes sure that the labels are the same.
+        After a run was resumed, call it again to make sure that the labels are the same.
 
         Args:
             folder: The run's folder.
@@ -142,7 +142,7 @@ class NoisyLabelDataset(DatasetWrapper):
 
 
 def _seed_of_run() -> int:
-    """What MMEngine gave to `torch.manual_seed`; the first process's where they differ."""
+    """The seed of the first process, which MMEngine gave to `torch.manual_seed`."""
     from mmengine.dist import broadcast_object_list
 
     seed = [torch.initial_seed()]

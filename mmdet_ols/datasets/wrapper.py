@@ -1,4 +1,4 @@
-"""What the data sets have in common that wrap another one."""
+"""The base class of data sets that wrap another one."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 import torch
 from torch.utils.data import Dataset
 
-#: They would cut the inner data set behind the wrapper's back.
+#: These would change the inner data set without the wrapper's knowledge.
 _NOT_PASSED_ON = ('get_subset', 'get_subset_')
 
 
 class DatasetWrapper(Dataset):
-    """Builds the data set inside, and answers with its attributes where it has none of its own.
+    """Builds the inner data set, and passes on its attributes unless it has its own.
 
     Args:
-        dataset: Config of the data set inside, or the data set.
+        dataset: The inner data set, or its config.
     """
 
     def __init__(self, dataset: Any) -> None:
@@ -35,7 +35,7 @@ class DatasetWrapper(Dataset):
         return self.dataset[index]
 
     def __getattr__(self, name: str) -> Any:
-        # Private names are asked for before there is a data set, as when a copy is made.
+        # Private names are requested before there is a data set, for example by copy().
         if name.startswith('_') or name == 'dataset' or name in _NOT_PASSED_ON:
             raise AttributeError(f'{type(self).__name__} has no attribute {name!r}.')
         return getattr(self.dataset, name)
@@ -61,10 +61,10 @@ def class_labels(dataset: Any) -> torch.Tensor:
 
 
 def generator(*entropy: int, device: torch.device | str = 'cpu') -> torch.Generator:
-    """A generator whose stream is that of these integers and of no others.
+    """Make a generator with a stream of its own for these integers.
 
-    They are hashed, since a generator that is seeded by the run's seed itself repeats the draws of
-    others: MMEngine's sampler shuffles the first epoch by a generator with just that seed.
+    They are hashed, since a generator seeded with the run's seed itself would repeat the numbers of
+    others: MMEngine's sampler shuffles the first epoch with a generator of just that seed.
     """
     digest = hashlib.blake2b(repr(entropy).encode(), digest_size=7).digest()
     return torch.Generator(device).manual_seed(int.from_bytes(digest, 'big'))

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from mmdet_ols.datasets import demo_voc
-from mmdet_ols.datasets.demo_voc import CLASSES, FAMILIES, TRAIT_MEANS, draw_object, make_demo_voc
+from mmdet_ols.datasets.demo_voc import CLASSES, build, make_demo_voc, scenes
 
 SMALL = {'VOC2007/trainval': 40, 'VOC2012/trainval': 30, 'VOC2007/test': 30}
 
@@ -103,7 +103,7 @@ def test_annotations_fit_their_images(root):
         with Image.open(path.parents[1] / 'JPEGImages' / f'{path.stem}.jpg') as image:
             assert image.size == (width, height)
             assert image.mode == 'RGB'
-        assert 1 <= len(objects) <= demo_voc.MAX_OBJECTS
+        assert 1 <= len(objects) <= scenes.MAX_OBJECTS
         for item in objects:
             xmin, ymin, xmax, ymax = item['box']
             assert item['name'] in CLASSES
@@ -129,88 +129,6 @@ def test_variety(root):
     ]
     assert 0.15 < min(lengths) < 0.25
     assert 0.4 < max(lengths) < 0.6
-
-
-@pytest.mark.parametrize('name', CLASSES)
-def test_pixels_change_where_the_box_says(name, monkeypatch):
-    green = (0, 255, 0)
-    monkeypatch.setattr(
-        demo_voc, '_draw_background', lambda rng, *size: Image.new('RGB', size, green)
-    )
-    monkeypatch.setattr(demo_voc, 'CLASSES', (name,))
-    monkeypatch.setattr(demo_voc, 'MAX_OBJECTS', 1)
-    monkeypatch.setattr(demo_voc, 'TRUNCATED_SHARE', 0.5)
-    drawn = [demo_voc.draw_image(np.random.default_rng(seed)) for seed in range(12)]
-    for image, (item,) in drawn:
-        changed = np.abs(np.asarray(image, dtype=int) - green).max(axis=2) > 30
-        rows, columns = np.flatnonzero(changed.any(axis=1)), np.flatnonzero(changed.any(axis=0))
-        found = [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
-        np.testing.assert_allclose(found, item.box, rtol=0, atol=1.5)
-    assert {item.truncated for _, (item,) in drawn} == {False, True}
-
-
-def test_enough_of_every_object_is_seen(monkeypatch):
-    colours = []
-
-    def draw_rectangle(name, size, rng):
-        colours.append(len(colours) + 1)
-        return Image.new(
-            'RGBA', (size, int(rng.integers(size // 2, size + 1))), (colours[-1], 0, 0)
-        )
-
-    monkeypatch.setattr(demo_voc, '_draw_background', lambda rng, *size: Image.new('RGB', size))
-    monkeypatch.setattr(demo_voc, 'draw_object', draw_rectangle)
-    monkeypatch.setattr(demo_voc, 'MAX_OBJECTS', 12)
-    shares = []
-    for seed in range(30):
-        colours.clear()
-        image, objects = demo_voc.draw_image(np.random.default_rng(seed))
-        seen = np.bincount(np.asarray(image)[..., 0].ravel())[1:]
-        areas = [(x1 - x0) * (y1 - y0) for _, (x0, y0, x1, y1), _, _ in objects]
-        shares += list(seen[seen > 0] / areas)
-    assert 0.3 <= min(shares) < 0.5
-    assert max(shares) == 1
-
-
-@pytest.mark.parametrize('family', FAMILIES)
-def test_best_classifier_is_right_86_to_88_times_in_100(family):
-    rng = np.random.default_rng(0)
-    means = np.array([TRAIT_MEANS[name] for name in FAMILIES[family]])
-    right = [
-        np.linalg.norm(rng.normal(mean, size=(20_000, 2))[:, None] - means, axis=2).argmin(1) == i
-        for i, mean in enumerate(means)
-    ]
-    assert 0.855 < np.mean(right) < 0.885
-
-
-def test_traits_alone_tell_the_class(monkeypatch):
-    monkeypatch.setattr(demo_voc, 'TRAIT_MEANS', dict.fromkeys(CLASSES, (0.3, -0.4)))
-    for names in FAMILIES.values():
-        first, *others = (draw_object(name, 60, np.random.default_rng(5)) for name in names)
-        for other in others:
-            np.testing.assert_array_equal(first, other)
-
-
-def test_families_differ_in_colour():
-    """The mean colour alone tells the family: what confuses a detector lies within the families."""
-    rng = np.random.default_rng(0)
-    colours = {
-        family: np.array(
-            [
-                np.average(pixels[..., :3], axis=(0, 1), weights=pixels[..., 3:].repeat(3, axis=2))
-                for name in names
-                for pixels in (np.asarray(draw_object(name, 40, rng), float) for _ in range(30))
-            ]
-        )
-        for family, names in FAMILIES.items()
-    }
-    # One centre a class, since a family of fruit runs from purple to yellow.
-    centres = np.concatenate([c.reshape(3, 30, 3).mean(axis=1) for c in colours.values()])
-    right = [
-        np.linalg.norm(found[:, None] - centres, axis=2).argmin(axis=1) // 3 == i
-        for i, found in enumerate(colours.values())
-    ]
-    assert np.mean(right) > 0.9
 
 
 @pytest.fixture(scope='module')
@@ -290,7 +208,7 @@ def test_the_default_set_is_what_it_was(root):
 
 def test_same_set_is_used_again(root, monkeypatch):
     before = {path: path.stat().st_mtime_ns for path in root.rglob('*')}
-    monkeypatch.setattr(demo_voc, '_make_splits', lambda *_: pytest.fail('drawn again'))
+    monkeypatch.setattr(build, '_make_splits', lambda *_: pytest.fail('drawn again'))
     make_demo_voc(root, SMALL)
     assert {path: path.stat().st_mtime_ns for path in root.rglob('*')} == before
 
@@ -300,7 +218,7 @@ def test_set_that_another_process_finished_first_is_used(root, tmp_path, monkeyp
         shutil.copytree(root, tmp_path / 'set')
         return {}
 
-    monkeypatch.setattr(demo_voc, '_make_splits', make_splits)
+    monkeypatch.setattr(build, '_make_splits', make_splits)
     make_demo_voc(tmp_path / 'set', SMALL)
     assert [path.name for path in tmp_path.iterdir()] == ['set']
     assert contents(tmp_path / 'set') == contents(root)
@@ -334,7 +252,7 @@ def test_interrupted_run_leaves_nothing(tmp_path, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(demo_voc, '_annotation', interrupt)
+    monkeypatch.setattr(build, 'write_image', interrupt)
     with pytest.raises(KeyboardInterrupt):
         make_demo_voc(tmp_path / 'set', SMALL, workers=1)
     assert list(tmp_path.iterdir()) == []
