@@ -1,4 +1,7 @@
-"""Networks for classifiers, and parts of a data preprocessor that run once per batch."""
+"""Networks for classifiers, and parts of a data preprocessor that run once per batch.
+
+`yolo_head` is not imported here, since it needs MMDetection; the configs that use it import it.
+"""
 
 from mmdet_ols.models.avg_pool_dropout import AvgPoolDropout
 from mmdet_ols.models.batch_random_scale import BatchRandomScale

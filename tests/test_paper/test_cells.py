@@ -11,7 +11,7 @@ import torch
 from mmengine.config import Config, DictAction
 from mmengine.registry import HOOKS, MODELS, DefaultScope
 
-from mmdet_ols import config_path
+from mmdet_ols import apply_method, config_path
 from mmdet_ols.paper import all_figures, cells, paper_results
 
 #: Methods of the paper's tables that this project does not have.
@@ -100,12 +100,11 @@ def test_the_metrics_of_a_cell_are_measured(config):
 )
 def test_a_cell_can_be_built(config, method, options, monkeypatch):
     """The head with the method's loss, and its hooks; networks are built elsewhere."""
-    methods = pytest.importorskip('mmdet_ols.methods')
     monkeypatch.setattr(torch.nn.init, 'kaiming_uniform_', lambda tensor, *args, **kwargs: tensor)
     cfg = read(config)
     entries = [option for option in options if option != '--tta']
     cfg.merge_from_dict(parse_options(entries))
-    cfg = methods.apply_method(cfg, method)
+    cfg = apply_method(cfg, method)
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
         if 'head' in cfg.model:
             head = MODELS.build(cfg.model.head)
