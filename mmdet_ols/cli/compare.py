@@ -90,7 +90,7 @@ def _add_rows(parser: argparse.ArgumentParser) -> None:
         'reaches over them; as in --methods hard ols --sweep ols:alpha 0.1 0.3 0.5, or hard.py '
         'ols.py --sweep model.head.loss.alpha 0.1 0.3 0.5',
     )
-    add_config_options(parser, parsed=False)
+    add_config_options(parser, parsed=False)  # of all rows
 
 
 def _check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import toy_methods
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from PIL import Image
@@ -24,15 +23,6 @@ from mmdet_ols.datasets.demo_voc import make_demo_voc
 from mmdet_ols.experiments.executor import LOG
 from mmdet_ols.experiments.experiment import Experiment
 from mmdet_ols.experiments.specification import Request, read_variants
-
-
-@pytest.fixture(autouse=True)
-def known_methods(monkeypatch):
-    try:
-        import mmdet_ols.methods  # noqa: F401
-    except ImportError:
-        monkeypatch.setitem(sys.modules, 'mmdet_ols.methods', toy_methods)
-
 
 ROOT = Path(__file__).parents[2]
 DEMO = 'configs/yolo_ols_demo.py'

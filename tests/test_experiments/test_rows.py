@@ -2,22 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-
 import pytest
-import toy_methods
 
 from mmdet_ols.experiments.comparison import Sweep
 from mmdet_ols.experiments.rows import requested_rows
 from mmdet_ols.experiments.specification import Request
-
-
-@pytest.fixture(autouse=True)
-def known_methods(monkeypatch):
-    try:
-        import mmdet_ols.methods  # noqa: F401
-    except ImportError:
-        monkeypatch.setitem(sys.modules, 'mmdet_ols.methods', toy_methods)
 
 
 def test_plain_configs_and_variants_are_rows_as_they_are():

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import toy_methods
 
 import mmdet_ols.paper
 from mmdet_ols.experiments.comparability import check_comparable
@@ -23,14 +21,6 @@ default_scope = 'mmpretrain'
 train_dataloader = dict(batch_size=4)
 train_cfg = dict(by_epoch=True, max_epochs=3)
 """
-
-
-@pytest.fixture(autouse=True)
-def known_methods(monkeypatch):
-    try:
-        import mmdet_ols.methods  # noqa: F401
-    except ImportError:
-        monkeypatch.setitem(sys.modules, 'mmdet_ols.methods', toy_methods)
 
 
 @pytest.fixture
