@@ -46,7 +46,7 @@ setup(
     long_description_content_type='text/markdown',
     license='Apache-2.0',
     packages=find_packages(include=['mmdet_ols', 'mmdet_ols.*']),
-    package_data={'mmdet_ols.analysis.report': ['report.html'], 'mmdet_ols.core': ['*.cpp']},
+    package_data={'mmdet_ols.analysis.report': ['report.html'], 'mmdet_ols.core.fused': ['*.cpp']},
     python_requires='>=3.9',
     install_requires=['torch>=2.1'],
     extras_require={
