@@ -51,7 +51,7 @@ setup(
     entry_points={'console_scripts': ['mmdet-ols = mmdet_ols_command:main']},
     package_data={
         'mmdet_ols.analysis.report': ['report.html'],
-        'mmdet_ols.core': ['*.cpp'],
+        'mmdet_ols.core.fused': ['*.cpp'],
         'mmdet_ols.paper': ['*.csv'],
     },
     python_requires='>=3.9',

@@ -19,7 +19,7 @@ import mmdet_ols
 
 ROOT = Path(__file__).resolve().parent.parent
 #: Compiled on the user's machine.
-FUSED = 'mmdet_ols/core/fused_cross_entropy.cpp'
+FUSED = 'mmdet_ols/core/fused/cross_entropy.cpp'
 FIGURES = {'mmdet_ols/paper/results.csv', 'mmdet_ols/paper/cells.csv'}
 PIP = (sys.executable, '-m', 'pip', '--disable-pip-version-check')
 

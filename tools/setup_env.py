@@ -7,6 +7,7 @@ import fcntl
 import hashlib
 import os
 import re
+import runpy
 import shlex
 import shutil
 import subprocess
@@ -24,10 +25,8 @@ LOG = VENV / 'setup.log'
 # Says what the environment was made from, and for what mmcv's operators were compiled: 'cpu' or
 # 'cuda'.
 STAMP = VENV / 'setup-stamp'
-CACHE = Path(
-    os.environ.get('MMDET_OLS_CACHE')
-    or Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache', 'mmdet_ols')
-)
+# Not imported: the package needs torch.
+CACHE = runpy.run_path(str(ROOT / 'mmdet_ols/core/cache.py'))['cache_folder']() or Path('.cache')
 DISK_GB = 8
 PIP = (str(PYTHON), '-m', 'pip', '--disable-pip-version-check', '--no-input')
 PIP_PROGRESS = r'(Collecting|Downloading|Building wheel for) [^\s;]+|Installing collected packages'

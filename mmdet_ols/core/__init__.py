@@ -8,7 +8,7 @@ from mmdet_ols.core.cross_entropy import (
     mix_targets,
     smooth_targets,
 )
-from mmdet_ols.core.fused_cross_entropy import (
+from mmdet_ols.core.fused import (
     CannotCompileError,
     can_fuse,
     compiled_library,

@@ -167,11 +167,18 @@ class OLSLoss(ClassificationLoss):
             )
         self._check_state(state, options)
         self.state = state
+        # Of the class and the options; the rest is for each call to say.
+        self._has_fused_step = (
+            self.has_fused_form
+            and has_fused_step(type(state))
+            and not use_sigmoid
+            and class_weight is None
+        )
         if implementation == 'fused':
             if not has_fused_step(type(state)):
                 raise ValueError(
                     f'{type(state).__name__} changes a part of the step that the fused form stands '
-                    f"for, but got implementation='fused': leave it out, or take 'compiled'."
+                    "for, but got implementation='fused': leave it out, or take 'compiled'."
                 )
             compiled_library()  # fails here, or not in the training
 
@@ -264,14 +271,11 @@ class OLSLoss(ClassificationLoss):
         reduction: str,
         ignore_index: int,
     ) -> Tensor | None:
-        """One compiled function for a batch whose labels are all classes; see `core`."""
+        """One compiled function for a batch whose labels are all classes; see `core.fused`."""
         if not (
-            self.has_fused_form
-            and has_fused_step(type(self.state))
+            self._has_fused_step
             and self.implementation in ('auto', 'fused')
             and self.training
-            and not self.use_sigmoid
-            and self.column_weight is None
             and (reduction == 'mean' or (reduction == 'sum' and avg_factor is None))
             and not 0 <= ignore_index < self.num_columns
             and not (isinstance(avg_factor, Tensor) and avg_factor.requires_grad)

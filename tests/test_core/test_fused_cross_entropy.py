@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import importlib
 import multiprocessing
 import stat
 from concurrent.futures import ThreadPoolExecutor
@@ -23,9 +22,8 @@ from mmdet_ols.core import (
     fused_cross_entropy,
     mix_targets,
 )
-
-# The package has a function of the module's name.
-module = importlib.import_module('mmdet_ols.core.fused_cross_entropy')
+from mmdet_ols.core.fused import cross_entropy as step_module
+from mmdet_ols.core.fused import library as library_module
 
 #: Around the 16 lanes of a vector, and many vectors.
 COLUMNS = (1, 2, 3, 10, 15, 16, 17, 20, 33, 100, 1000)
@@ -345,7 +343,7 @@ def threads(monkeypatch):
         return call
 
     watched = {dtype: spy(function) for dtype, function in functions.items()}
-    monkeypatch.setattr(module, 'compiled_library', lambda: watched)
+    monkeypatch.setattr(step_module, 'compiled_library', lambda: watched)
     before = torch.get_num_threads()
     yield asked
     torch.set_num_threads(before)
@@ -353,7 +351,7 @@ def threads(monkeypatch):
 
 @pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
 def test_more_threads_change_no_bit(dtype, threads, monkeypatch):
-    monkeypatch.setattr(module, 'SCORES_PER_THREAD', 1)
+    monkeypatch.setattr(step_module, 'SCORES_PER_THREAD', 1)
     logits, label = torch.randn(2000, 20).to(dtype), torch.randint(20, (2000,))
     weight = torch.rand(2000)
     results = []
@@ -442,7 +440,7 @@ def test_the_layer_below_gets_its_gradient():
 @pytest.fixture(scope='module')
 def library(tmp_path_factory):
     path = tmp_path_factory.mktemp('library') / 'library.so'
-    module._compile(path)
+    library_module._compile(path)
     return path
 
 
@@ -468,6 +466,7 @@ def building(library, monkeypatch, tmp_path):
     use.cache = tmp_path / 'cache' / 'mmdet_ols'
     use('cp "$library" "$2"')
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+    monkeypatch.delenv('MMDET_OLS_CACHE', raising=False)
     compiled_library.cache_clear()
     yield use
     compiled_library.cache_clear()
@@ -493,14 +492,14 @@ def test_library_is_made_once_and_kept_for_later_processes(building, monkeypatch
 
 @pytest.mark.parametrize(
     ('name', 'value'),
-    [('FLAGS', (*module.FLAGS, '-DNDEBUG')), ('_processor', lambda: 'another one')],
+    [('FLAGS', (*library_module.FLAGS, '-DNDEBUG')), ('_processor', lambda: 'another one')],
 )
 def test_library_is_made_anew_for_another_machine_or_other_flags(
     name, value, building, monkeypatch
 ):
     compiled_library()
     compiled_library.cache_clear()
-    monkeypatch.setattr(module, name, value)
+    monkeypatch.setattr(library_module, name, value)
     compiled_library()
     assert building.runs() == 2
     assert len(list(building.cache.iterdir())) == 2
@@ -510,8 +509,8 @@ def test_library_is_made_anew_when_its_source_changes(building, monkeypatch, tmp
     compiled_library()
     compiled_library.cache_clear()
     changed = tmp_path / 'changed.cpp'
-    changed.write_text(module.SOURCE.read_text() + '// more\n')
-    monkeypatch.setattr(module, 'SOURCE', changed)
+    changed.write_text(library_module.SOURCE.read_text() + '// more\n')
+    monkeypatch.setattr(library_module, 'SOURCE', changed)
     compiled_library()
     assert building.runs() == 2
 

@@ -454,6 +454,7 @@ def resumed(criterion, implementation, **options):
 @pytest.fixture
 def no_compiler(monkeypatch, tmp_path):
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+    monkeypatch.delenv('MMDET_OLS_CACHE', raising=False)
     monkeypatch.delenv('CXX', raising=False)
     monkeypatch.setenv('PATH', '')
     compiled_library.cache_clear()

@@ -1,0 +1,16 @@
+"""The compiled form of the loss's training step: all that a loss asks of it.
+
+A loss decides once, when it is made, whether its class and its options have such a form
+(`has_fused_step`), and for each call whether the batch is one for it (`can_fuse`).
+"""
+
+from mmdet_ols.core.fused.cross_entropy import can_fuse, fused_cross_entropy, has_fused_step
+from mmdet_ols.core.fused.library import CannotCompileError, compiled_library
+
+__all__ = [
+    'CannotCompileError',
+    'can_fuse',
+    'compiled_library',
+    'fused_cross_entropy',
+    'has_fused_step',
+]

@@ -1,0 +1,126 @@
+"""The training step of Online Label Smoothing on a CPU as one compiled function.
+
+`cross_entropy.cpp` says what it does and how.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mmdet_ols.core.fused.library import compiled_library
+from mmdet_ols.core.soft_labels import SUMS, SoftLabels, SoftLabelState
+from mmdet_ols.core.teaching import teaching_allowed
+
+#: The methods of a state that the fused form stands for.
+STATE_METHODS = ('accumulate', '_add_rows', 'collecting')
+#: Starting a thread takes as long as some hundred thousand scores.
+SCORES_PER_THREAD = 2**20
+
+
+def has_fused_step(kind: type) -> bool:
+    """Whether the fused form does what a state of this class does in a step."""
+    own = (getattr(kind, name, None) is getattr(SoftLabels, name) for name in STATE_METHODS)
+    return issubclass(kind, SoftLabels) and all(own)
+
+
+def can_fuse(logits: Tensor, label: Tensor, weight: Tensor | None, state: SoftLabelState) -> bool:
+    """Whether a batch is one for `fused_cross_entropy`: (N, C) logits and class indices (N,).
+
+    It is not where no gradient is wanted (or one of the weight), where the call is traced, away
+    from the CPU, and in another type than float32 and bfloat16.
+    """
+    soft_labels = state.soft_labels
+    return (
+        logits.requires_grad
+        and torch.is_grad_enabled()
+        and not torch.compiler.is_compiling()
+        and type(logits) is type(label) is type(soft_labels) is Tensor
+        and (logits.is_cpu and label.is_cpu and soft_labels.is_cpu)
+        and (weight is None or (weight.is_cpu and not weight.requires_grad))
+        and logits.dtype in (torch.float32, torch.bfloat16)
+        and soft_labels.dtype == torch.float32  # FSDP may have changed it
+        and soft_labels.is_contiguous()
+        and label.dim() == 1
+        and len(label) > 0
+    )
+
+
+def fused_cross_entropy(
+    logits: Tensor,
+    label: Tensor,
+    weight: Tensor | None,
+    factor: float,
+    alpha: float,
+    state: SoftLabelState,
+) -> Tensor | None:
+    """Return the loss of a batch and add its correct samples to the state's sums.
+
+    Equals `mix_targets` and `cross_entropy`, weighted and summed, and `state.accumulate` after
+    them, but for the rounding of float32. Cannot be differentiated twice. After a first backward
+    pass with retain_graph=True the gradient of that pass must not be changed in place.
+
+    Args:
+        logits: (N, C) float32 or bfloat16 on the CPU; computed in float32.
+        label: (N,) int64.
+        weight: (N,) float32 or None; samples of weight 0 teach nothing.
+        factor: Of the sum of the losses, such as 1 / N.
+        alpha: Share of the hard label, in [0, 1].
+        state: Where the soft labels are, and where the sums go unless `no_teaching` forbids it; in
+            training mode, on the CPU.
+
+    Returns:
+        Scalar, float32. None, and nothing is changed, if a label is outside [0, C): wrong, or
+        ignored.
+
+    Raises:
+        CannotCompileError: There is no library and none could be made.
+    """
+    scores, label = logits.detach().contiguous(), label.contiguous()
+    weight = None if weight is None else weight.contiguous()
+    loss = torch.empty((), dtype=torch.float32, device='cpu')
+    gradient = torch.empty_like(scores)
+    sums: list[int | None] = [None] * len(SUMS)
+    if teaching_allowed():
+        collecting = state.collecting()
+        sums = [collecting[name].data_ptr() for name in SUMS]
+    if not compiled_library()[scores.dtype](
+        *scores.shape,
+        state.num_classes,
+        scores.data_ptr(),
+        label.data_ptr(),
+        None if weight is None else weight.data_ptr(),
+        factor,
+        alpha,
+        state.soft_labels.data_ptr(),
+        loss.data_ptr(),
+        gradient.data_ptr(),
+        *sums,
+        max(1, min(torch.get_num_threads(), scores.numel() // SCORES_PER_THREAD)),
+    ):
+        return None
+    return _KnownGradient.apply(logits, (loss, gradient))
+
+
+class _KnownGradient(torch.autograd.Function):
+    """A loss whose gradient is known: going back multiplies it, if there is something to."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, known: tuple[Tensor, Tensor]) -> Tensor:
+        loss, gradient = known  # in a tuple, where autograd does not take them for its inputs
+        ctx.save_for_backward(gradient)
+        return loss
+
+    @staticmethod
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():
+            raise RuntimeError(
+                'The fused form of OLSLoss cannot be differentiated twice (create_graph=True): '
+                "make the loss with implementation='plain'."
+            )
+        (gradient,) = ctx.saved_tensors
+        if slope.item() != 1:
+            gradient = gradient * slope
+        return gradient, None
