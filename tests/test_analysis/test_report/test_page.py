@@ -13,7 +13,7 @@ from PIL import Image
 from toy_work_dir import CONFIG, Reader, assert_self_contained, epoch_end, start, step
 
 from mmdet_ols.analysis.annotations import Annotation
-from mmdet_ols.analysis.report import suspects, write_report
+from mmdet_ols.analysis.report import accuracy, facts, suspects, write_report
 
 CLASSES = ['<b>bold</b>', 'a & "b"', 'plain']
 
@@ -98,6 +98,18 @@ def test_errors_are_best_where_they_are_lowest(tmp_path):
     assert text[text.index('Best val/error, epoch 1') + 1] == '0.250'
     row = text.index('Metric')
     assert text[row : row + 6] == ['Metric', 'Last', 'Best', 'val/error', '0.5', '0.25']
+
+
+def test_a_metric_without_a_direction_has_no_best(tmp_path, monkeypatch):
+    for module in (accuracy, facts):
+        monkeypatch.setattr(module, 'lower_is_better', lambda key: None)
+    lines = [step(1, 1, loss=1.0), {'val/odd': 0.25, 'step': 1}, {'val/odd': 0.5, 'step': 2}]
+    start(tmp_path, '20260101_000000', lines)
+    text = Reader(write_report(tmp_path).read_text()).text
+    assert text[text.index('val/odd, epoch 2') + 1] == '0.500'
+    assert not [words for words in text if words.startswith('Best val')]
+    row = text.index('Metric')
+    assert text[row : row + 6] == ['Metric', 'Last', 'Best', 'val/odd', '0.5', '–']
 
 
 def test_few_suspects_are_followed_by_the_nearest(run):
