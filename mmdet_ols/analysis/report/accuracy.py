@@ -44,9 +44,12 @@ def main_metric(keys: Iterable[str]) -> str | None:
     return headline_metrics(names)[0].key if names else None
 
 
-def is_better_lower(key: str) -> bool:
-    """Whether lower values are better, as they are logged: an accuracy is better higher."""
-    return metric_of(key).logged_lower_is_better is True
+def lower_is_better(key: str) -> bool | None:
+    """Whether lower values are better, as they are logged; None where nobody says.
+
+    An accuracy is better higher, although it may be shown as an error elsewhere.
+    """
+    return metric_of(key).better_lower
 
 
 def short_name(key: str) -> str:
@@ -60,6 +63,9 @@ def _overall_metric(key: str) -> str | None:
     return None if hidden or class_of_key(key) else key
 
 
-def _best(key: str, points: Sequence[tuple[float, float]]) -> float:
+def _best(key: str, points: Sequence[tuple[float, float]]) -> float | None:
+    direction = lower_is_better(key)
+    if direction is None:
+        return None
     values = [value for _, value in points]
-    return min(values) if is_better_lower(key) else max(values)
+    return min(values) if direction else max(values)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
-from mmdet_ols.analysis.report.accuracy import is_better_lower, main_metric, short_name
+from mmdet_ols.analysis.report.accuracy import lower_is_better, main_metric, short_name
 from mmdet_ols.analysis.report.charts import format_number
 from mmdet_ols.analysis.report.record import TrainingRecord
 from mmdet_ols.datasets.tree import leaf_datasets
@@ -27,13 +27,13 @@ def figures(record: TrainingRecord) -> Facts:
     if run.validations:
         last = max(run.validations)
         key = main_metric(run.validations[last])
-        best = run.best(key, is_better_lower(key)) if key else None
-        if key and best:
+        if key:
             name, value = short_name(key), run.validations[last][key]
-            numbers += [
-                (f'{name}, {schedule.unit} {last}', format_number(value)),
-                (f'Best {name}, {schedule.unit} {best[0]}', format_number(best[1])),
-            ]
+            numbers.append((f'{name}, {schedule.unit} {last}', format_number(value)))
+            direction = lower_is_better(key)
+            best = None if direction is None else run.best(key, direction)
+            if best:
+                numbers.append((f'Best {name}, {schedule.unit} {best[0]}', format_number(best[1])))
     state = 'finished' if run.trained else 'unfinished'
     numbers.append((f'Training {state}', f'{run.done:g} of {run.length} {schedule.unit}s'))
     if run.seconds:

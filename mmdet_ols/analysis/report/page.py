@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from mmengine.config import Config
 from mmengine.logging import print_log
 
 from mmdet_ols.analysis.report.accuracy import accuracy
@@ -17,6 +18,7 @@ from mmdet_ols.analysis.report.suspects import AnnotationAudit, audit_annotation
 from mmdet_ols.analysis.report.table import TABLE, write_table
 
 PAGE = 'report.html'
+SPLIT_NAMES = {'train': 'training', 'val': 'validation', 'test': 'test'}
 
 
 def write_report(
@@ -27,6 +29,7 @@ def write_report(
     max_images: int = 0,
     top: int = 50,
     options: Mapping[str, Any] | None = None,
+    change_config: Callable[[Config], None] | None = None,
 ) -> Path:
     """Write the page about a run, finished or not, and the table of suspicious annotations.
 
@@ -43,15 +46,18 @@ def write_report(
         top: How many suspicious annotations the page shows; the table holds all. Where there are
             fewer than ten, the page adds those that the network nearly takes for another class.
         options: Config entries that changed since the training, such as the place of the data.
+        change_config: Called with the config after that, for changes that are no single entries.
 
     Raises:
         FileNotFoundError: The folder holds no training, or there is no `checkpoint`.
-        ValueError: A number is negative, or `checkpoint` cannot be read.
+        ValueError: A number is negative, `split` is unknown, or `checkpoint` cannot be read.
     """
+    if split not in SPLIT_NAMES:
+        raise ValueError(f'`split` must be one of {list(SPLIT_NAMES)}, but got {split!r}.')
     for name, value in (('max_images', max_images), ('top', top)):
         if value < 0:
             raise ValueError(f'`{name}` must not be negative, but got {value!r}.')
-    record = read_training(work_dir, checkpoint, options)
+    record = read_training(work_dir, checkpoint, options, change_config)
     audit = _audit(record, split, max_images)
     for note in record.notes:
         print_log(note, logger='current')
@@ -61,7 +67,7 @@ def write_report(
     if audit is not None:
         sections.update(audit_sections(audit, top))
         write_table(audit, out.with_name(TABLE))
-    out.write_text(render(dict(sections, split=split, table=TABLE)), encoding='utf-8')
+    out.write_text(render(dict(sections, split=SPLIT_NAMES[split], table=TABLE)), encoding='utf-8')
     return out
 
 
@@ -72,7 +78,7 @@ def _audit(record: TrainingRecord, split: str, max_images: int) -> AnnotationAud
     try:
         return audit_annotations(record, split, max_images)
     except (FileNotFoundError, ValueError) as error:
-        record.notes.append(f'The images of the {split} data were not looked at: {error}')
+        record.notes.append(f'The images of the {split} data were not examined: {error}')
         return None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -70,6 +70,7 @@ def read_training(
     folder: str | Path,
     checkpoint: str | Path | None = None,
     options: Mapping[str, Any] | None = None,
+    change_config: Callable[[Config], None] | None = None,
 ) -> TrainingRecord:
     """Read the work directory of a training by MMEngine.
 
@@ -77,6 +78,7 @@ def read_training(
         folder: The work directory.
         checkpoint: Checkpoint to look into; the last one by default.
         options: Config entries that changed since, such as the place of the data.
+        change_config: Called with the config after that, for changes that are no single entries.
 
     Raises:
         FileNotFoundError: The folder holds no training, or there is no `checkpoint`.
@@ -86,10 +88,12 @@ def read_training(
     starts = training_folders(folder)
     cfg = _read_config(folder, starts)
     cfg.merge_from_dict(dict(options or {}))
+    if change_config is not None:
+        change_config(cfg)
     schedule = _schedule(cfg)
     length, by_epoch, val_interval = schedule.length, schedule.by_epoch, schedule.val_interval
     run = read_run(folder, length, by_epoch, val_interval=val_interval)
-    hooks_by_epoch = all(hook.get('by_epoch', True) for hook in ols_hooks(cfg))
+    hooks_by_epoch = all(hook.get('by_epoch') is not False for hook in ols_hooks(cfg))
     record = TrainingRecord(
         folder,
         cfg,
@@ -150,13 +154,13 @@ def _machine(start: Path) -> list[tuple[str, str]]:
 def _load_checkpoint(record: TrainingRecord, checkpoint: str | Path | None) -> None:
     path = Path(checkpoint) if checkpoint else record.run.last_checkpoint
     if path is None:
-        record.notes.append('There is no checkpoint yet, so nothing is said about images.')
+        record.notes.append('There is no checkpoint yet, so the report says nothing about images.')
         return
     try:
         record.content = load_checkpoint(path)
     except (FileNotFoundError, ValueError) as error:
         if checkpoint:  # asked for by name
             raise
-        record.notes.append(f'Nothing is said about images: {error}')
+        record.notes.append(f'The report says nothing about images: {error}')
     else:
         record.checkpoint = path

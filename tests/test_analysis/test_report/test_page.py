@@ -13,7 +13,7 @@ from PIL import Image
 from toy_work_dir import CONFIG, Reader, assert_self_contained, epoch_end, start, step
 
 from mmdet_ols.analysis.annotations import Annotation
-from mmdet_ols.analysis.report import suspects, write_report
+from mmdet_ols.analysis.report import accuracy, facts, suspects, write_report
 
 CLASSES = ['<b>bold</b>', 'a & "b"', 'plain']
 
@@ -100,6 +100,18 @@ def test_errors_are_best_where_they_are_lowest(tmp_path):
     assert text[row : row + 6] == ['Metric', 'Last', 'Best', 'calibration/ece', '0.5', '0.25']
 
 
+def test_a_metric_without_a_direction_has_no_best(tmp_path, monkeypatch):
+    for module in (accuracy, facts):
+        monkeypatch.setattr(module, 'lower_is_better', lambda key: None)
+    lines = [step(1, 1, loss=1.0), {'val/odd': 0.25, 'step': 1}, {'val/odd': 0.5, 'step': 2}]
+    start(tmp_path, '20260101_000000', lines)
+    text = Reader(write_report(tmp_path).read_text()).text
+    assert text[text.index('val/odd, epoch 2') + 1] == '0.500'
+    assert not [words for words in text if words.startswith('Best val')]
+    row = text.index('Metric')
+    assert text[row : row + 6] == ['Metric', 'Last', 'Best', 'val/odd', '0.5', '–']
+
+
 def test_few_suspects_are_followed_by_the_nearest(run):
     def nearest(**arguments):
         html = write_report(run[0], **arguments).read_text()
@@ -118,6 +130,8 @@ def test_top_limits_the_page_alone(run, tmp_path):
     assert len((tmp_path / 'other/suspicious_annotations.csv').read_text().splitlines()) == 4
     with pytest.raises(ValueError, match='`top` must not be negative, but got -1'):
         write_report(work_dir, top=-1)
+    with pytest.raises(ValueError, match="`split` must be one of .*'val'.*, but got 'valid'"):
+        write_report(work_dir, split='valid')
 
 
 def test_history_is_shown_at_start_middle_and_end(run):
@@ -177,7 +191,7 @@ def test_run_without_checkpoint_and_without_soft_labels(tmp_path):
     html = write_report(tmp_path).read_text()
     text = '\n'.join(assert_self_contained(html).text)
     assert 'There is no checkpoint yet' in text and 'CrossEntropyLoss' in text and 'Losses' in text
-    assert 'Soft labels' not in text and 'Annotations to look at' not in text
+    assert 'Soft labels' not in text and 'Annotations to check' not in text
 
 
 def test_data_that_moved_are_named_and_the_rest_is_shown(run, monkeypatch):
@@ -186,8 +200,8 @@ def test_data_that_moved_are_named_and_the_rest_is_shown(run, monkeypatch):
 
     monkeypatch.setattr(suspects, 'read_annotations', moved)
     text = '\n'.join(Reader(write_report(run[0]).read_text()).text)
-    assert 'were not looked at: no such folder: gone/data' in text
-    assert 'Losses' in text and 'Soft labels' in text and 'Annotations to look at' not in text
+    assert 'were not examined: no such folder: gone/data' in text
+    assert 'Losses' in text and 'Soft labels' in text and 'Annotations to check' not in text
 
 
 @pytest.mark.parametrize('damage', [lambda path: path.unlink(), lambda p: p.write_bytes(b'PK')])
@@ -195,6 +209,10 @@ def test_last_checkpoint_that_cannot_be_loaded_is_a_note(run, damage):
     work_dir, _ = run
     damage(work_dir / 'epoch_4.pth')
     text = '\n'.join(Reader(write_report(work_dir).read_text()).text)
-    assert 'Nothing is said about images' in text and 'epoch_4.pth' in text and 'Losses' in text
+    assert (
+        'The report says nothing about images' in text
+        and 'epoch_4.pth' in text
+        and 'Losses' in text
+    )
     with pytest.raises((FileNotFoundError, ValueError), match=r'epoch_4\.pth'):
         write_report(work_dir, checkpoint=work_dir / 'epoch_4.pth')

@@ -83,14 +83,20 @@ def test_a_run_is_read_once_into_one_record(tmp_path):
     start(tmp_path, '20260102_000000', [step(2, 20, loss=0.5)])
     log = tmp_path / '20260102_000000/20260102_000000.log'
     log.write_text('    Python: 3.11.9\n    GPU 0,1: NVIDIA H100\n    GCC: n/a\n')
-    record = read_training(tmp_path, options={'train_dataloader.dataset.data_root': 'moved'})
+
+    def name_place(cfg):
+        cfg.place = f'{cfg.train_dataloader.dataset.data_root} here'
+
+    options = {'train_dataloader.dataset.data_root': 'moved'}
+    record = read_training(tmp_path, options=options, change_config=name_place)
+    assert record.cfg.place == 'moved here'
     assert record.schedule == ('epoch', 4, 1) and record.period == 'epoch'
     assert record.cfg.train_dataloader.dataset.data_root == 'moved'
     assert record.machine == [('Python', '3.11.9'), ('GPU 0,1', 'NVIDIA H100')]
     assert record.run.validations == {1: {'pascal_voc/mAP': 0.1, 'pascal_voc/AP/plain': 0.05}}
     assert [line['step'] for line in record.curves.training] == [10, 20]
     assert (record.checkpoint, record.content, record.history, record.classes) == (None, {}, {}, [])
-    assert record.notes == ['There is no checkpoint yet, so nothing is said about images.']
+    assert record.notes == ['There is no checkpoint yet, so the report says nothing about images.']
 
 
 @pytest.mark.parametrize('exists', [True, False])
