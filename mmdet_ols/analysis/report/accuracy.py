@@ -49,7 +49,7 @@ def lower_is_better(key: str) -> bool | None:
 
     An accuracy is better higher, although it may be shown as an error elsewhere.
     """
-    return metric_of(key).better_lower
+    return metric_of(key).logged_lower_is_better
 
 
 def short_name(key: str) -> str:
