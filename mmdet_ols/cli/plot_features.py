@@ -6,12 +6,12 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from mmengine.config import Config, DictAction
 from rich.console import Console
 
 from mmdet_ols.analysis.features import embed, read_features
 from mmdet_ols.checks.checkpoints import loading_rules
-from mmdet_ols.cli.options import user_errors
+from mmdet_ols.cli.options import add_config_options, add_trust_option, user_errors
+from mmdet_ols.engine.run_config import read_config
 from mmdet_ols.visualization import draw_embeddings
 
 
@@ -39,18 +39,8 @@ def parse_args() -> argparse.Namespace:
         default='features.png',
         help='the picture; the points are saved in the same folder as .npz',
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='override entries of all configs',
-    )
-    parser.add_argument(
-        '--trust-checkpoint',
-        action='store_true',
-        help='load checkpoints that hold more than data; they can run code on this machine',
-    )
+    add_config_options(parser)
+    add_trust_option(parser)
     args = parser.parse_args()
     args.pairs = list(zip(args.networks[::2], args.networks[1::2]))
     if len(args.networks) % 2:
@@ -68,8 +58,7 @@ def main() -> None:
         out.parent.mkdir(parents=True, exist_ok=True)
         panels = []
         for number, (config, checkpoint) in enumerate(args.pairs, 1):
-            cfg = Config.fromfile(config)
-            cfg.merge_from_dict(args.cfg_options or {})
+            cfg = read_config(config, options=args.cfg_options, data_root=args.data_root)
             values, labels, classes = read_features(cfg, checkpoint, args.split, args.max_samples)
             with Console().status(f't-SNE of {len(labels)} images'):
                 points = embed(values, args.perplexity, args.seed)

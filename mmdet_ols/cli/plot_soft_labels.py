@@ -19,7 +19,7 @@ from mmdet_ols.analysis import (
     table_of_pairs,
 )
 from mmdet_ols.checks.checkpoints import load_checkpoint, loading_rules
-from mmdet_ols.cli.options import user_errors
+from mmdet_ols.cli.options import add_trust_option, user_errors
 from mmdet_ols.visualization import matching_names, save_soft_labels, save_target
 
 
@@ -55,11 +55,7 @@ def parse_args() -> argparse.Namespace:
         metavar='NAME,NAME',
         help='groups of classes that look alike; prints how much more often those are confused',
     )
-    parser.add_argument(
-        '--trust-checkpoint',
-        action='store_true',
-        help='load a checkpoint that holds more than data; it can run code on this machine',
-    )
+    add_trust_option(parser)
     return parser.parse_args()
 
 

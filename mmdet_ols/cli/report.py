@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 
-from mmengine.config import DictAction
+from mmengine.config import Config
 
 from mmdet_ols.analysis.report import PAGE, TABLE, write_report
 from mmdet_ols.checks.checkpoints import loading_rules
-from mmdet_ols.cli.options import user_errors
+from mmdet_ols.cli.options import add_config_options, add_trust_option, user_errors
+from mmdet_ols.engine.data_root import replace_data_root
 
 
 def parse_args() -> argparse.Namespace:
@@ -32,23 +33,18 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--top', type=int, default=50, help='how many suspicious annotations to show'
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='override entries of the config, such as the place of data that moved',
-    )
-    parser.add_argument(
-        '--trust-checkpoint',
-        action='store_true',
-        help='load a checkpoint that holds more than data; it can run code on this machine',
-    )
+    add_config_options(parser)
+    add_trust_option(parser)
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
+
+    def move_data(cfg: Config) -> None:
+        if args.data_root is not None:
+            replace_data_root(cfg, args.data_root)
+
     with user_errors(), loading_rules(args.trust_checkpoint):
         page = write_report(
             args.work_dir,
@@ -58,6 +54,7 @@ def main() -> None:
             args.max_images,
             args.top,
             args.cfg_options,
+            move_data,
         )
         print(f'Report: {page}')
 
