@@ -27,7 +27,7 @@ HELP = ('-h', '--help')
 
 def main() -> None:
     """Run the sub-command that the command line names."""
-    # An own `argparse` would need the options of every tool, and so all of their imports.
+    # One parser for all would need the options of every tool, and so all of their imports.
     command, *rest = sys.argv[1:] or ['--help']
     if command in HELP:
         print(_overview('mmdet-ols', COMMANDS))
@@ -50,6 +50,7 @@ def run_plot(words: list[str]) -> None:
     """Run the plot that the words after `mmdet-ols plot` ask for."""
     if not words or words[0] in HELP:
         print(_overview('mmdet-ols plot', PLOTS))
+        print('`mmdet-ols plot CHECKPOINT` draws soft labels, too.')
     elif words[0] in PLOTS:
         _run(f'mmdet-ols plot {words[0]}', PLOTS[words[0]][1], words[1:])
     else:

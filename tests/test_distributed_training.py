@@ -119,7 +119,8 @@ def run(*command, cwd=ROOT, **environment):
         **os.environ,
         'OMP_NUM_THREADS': '1',
         'PYTHON': sys.executable,
-        'PYTHONPATH': str(Path(__file__).parent),
+        # This file, for its hook; and the package beside it, whichever one is installed.
+        'PYTHONPATH': os.pathsep.join([str(Path(__file__).parent), str(ROOT)]),
         **environment,
     }
     done = subprocess.run(

@@ -173,4 +173,4 @@ print(sorted({name.partition('.')[0] for name in sys.modules} & {'torch', 'mmeng
     environment = {**os.environ, 'PYTHONPATH': str(site)}
     for words in (['--help'], ['plot', '--help'], []):
         printed = run(sys.executable, '-c', script, *words, cwd=tmp_path, env=environment)
-        assert 'COMMAND --help' in printed and printed.endswith('[]\n')
+        assert 'COMMAND --help lists' in printed and printed.endswith('\n[]\n')
