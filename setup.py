@@ -46,9 +46,7 @@ setup(
     long_description_content_type='text/markdown',
     license='Apache-2.0',
     packages=find_packages(include=['mmdet_ols', 'mmdet_ols.*']),
-    # Outside the package, whose import takes seconds: `mmdet-ols --help` answers at once.
-    py_modules=['mmdet_ols_command'],
-    entry_points={'console_scripts': ['mmdet-ols = mmdet_ols_command:main']},
+    entry_points={'console_scripts': ['mmdet-ols = mmdet_ols.cli.main:main']},
     package_data={
         'mmdet_ols.analysis.report': ['report.html'],
         'mmdet_ols.core.fused': ['*.cpp'],

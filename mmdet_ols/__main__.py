@@ -1,6 +1,6 @@
 """`python -m mmdet_ols`: the same as the command `mmdet-ols`."""
 
-from mmdet_ols_command import main
+from mmdet_ols.cli.main import main
 
 if __name__ == '__main__':
     main()

@@ -1,7 +1,4 @@
-"""The command `mmdet-ols`: which sub-commands there are, and what runs each.
-
-A module of its own, since importing the package `mmdet_ols` imports PyTorch and MMEngine.
-"""
+"""The command `mmdet-ols`: which sub-commands there are, and what runs each."""
 
 from __future__ import annotations
 

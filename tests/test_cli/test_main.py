@@ -1,0 +1,46 @@
+"""The command `mmdet-ols`, whose tools are tested by themselves."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from mmdet_ols.cli import main as module
+
+
+@pytest.mark.parametrize('words', [[], ['--help'], ['plot', '--help']])
+def test_help_lists_the_commands(words, monkeypatch, capsys):
+    monkeypatch.setattr(sys, 'argv', ['mmdet-ols', *words])
+    module.main()
+    commands = module.PLOTS if words[:1] == ['plot'] else module.COMMANDS
+    printed = capsys.readouterr().out
+    assert [line.split()[0] for line in printed.splitlines() if line.startswith('  ')] == [
+        *commands
+    ]
+
+
+@pytest.mark.parametrize(
+    ('words', 'program', 'rest'),
+    [
+        (['report', 'work_dirs/a'], 'report', ['work_dirs/a']),
+        (['plot', 'a.pth', '--top', '3'], 'plot_soft_labels', ['a.pth', '--top', '3']),
+        (['plot', 'features', 'a.py', 'a.pth'], 'plot_features', ['a.py', 'a.pth']),
+    ],
+)
+def test_words_go_to_the_tool(words, program, rest, monkeypatch):
+    """Each name leads to a module with a `main`, which gets the words after the name."""
+    from importlib import import_module
+
+    seen = []
+    tool = import_module(f'mmdet_ols.cli.{program}')
+    monkeypatch.setattr(tool, 'main', lambda: seen.append(sys.argv[1:]))
+    monkeypatch.setattr(sys, 'argv', ['mmdet-ols', *words])
+    module.main()
+    assert seen == [rest]
+
+
+def test_an_unknown_command_is_named(monkeypatch):
+    monkeypatch.setattr(sys, 'argv', ['mmdet-ols', 'tran'])
+    with pytest.raises(SystemExit, match="one of train, test, .* but got 'tran'"):
+        module.main()
