@@ -14,8 +14,6 @@ from toy_lenet import write_lenet
 
 from mmdet_ols.cli import test, train
 
-pytest.importorskip('mmdet_ols.methods')
-
 
 @pytest.fixture
 def lenet(tmp_path, monkeypatch):

@@ -4,7 +4,9 @@ import pytest
 from mmengine.config import Config
 from toy_voc import make_voc, write_xml
 
+from mmdet_ols import config_path
 from mmdet_ols.engine.own_classes import fill_in_classes
+from mmdet_ols.engine.run_config import read_config
 
 
 def dataset(root, **more):
@@ -77,3 +79,20 @@ def test_what_cannot_be_filled_in_is_said(tmp_path):
         fill_in_classes(config(dict(type='CocoDataset'), dataset(root), yolo()))
     with pytest.raises(ValueError, match='needs `num_classes` in the head'):
         fill_in_classes(config(dataset(root), dataset(root), dict(bbox_head=dict(type='A'))))
+
+
+@pytest.mark.parametrize('name', ['yolo_ols_own.py', 'yolo_hard_own.py'])
+def test_the_shipped_configs_hold_the_classes_once_they_are_read(name, tmp_path):
+    root = make_voc(tmp_path / 'own')
+    cfg = read_config(config_path(name), data_root=str(root), method='ols')
+    cfg.dump(tmp_path / 'dumped.py')
+    for whole in (cfg, Config.fromfile(tmp_path / 'dumped.py')):
+        head = whole.model.bbox_head
+        assert (head.num_classes, head.loss_cls.num_classes, head.loss_cls.type) == (
+            3,
+            3,
+            'OLSLoss',
+        )
+        for loader in (whole.train_dataloader, whole.val_dataloader, whole.test_dataloader):
+            assert loader.dataset.metainfo.classes == ('cat', 'dog', 'fox')
+            assert loader.dataset.data_root == str(root)
