@@ -111,7 +111,7 @@ def config_blocks() -> list[str]:
     return [
         code for code in found
         if all(isinstance(node, ast.Assign) for node in ast.parse(code).body)
-        and '...' not in code and 'config_path' not in code and 'apply_method' not in code
+        and not any(word in code for word in ('...', '_base_', 'apply_method'))
     ]  # fmt: skip
 
 
