@@ -30,7 +30,7 @@ def read(name):
 
 def plain(cfg):
     """What a config trains, without what names the run."""
-    names = ('custom_imports', 'applied_method', 'work_dir', 'paper_cell')
+    names = ('custom_imports', 'applied_method', 'work_dir', 'paper_result', 'paper_cell')
     return {key: value for key, value in cfg.to_dict().items() if key not in names}
 
 
