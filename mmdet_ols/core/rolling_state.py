@@ -69,9 +69,7 @@ class RollingState(nn.Module):
     def collecting(self) -> Sums:
         """The tensors that a training step adds to, in place."""
         self._keep_float32()
-        if world_size() < 2:
-            return self._collected_buffers()
-        return self._own_sums()
+        return self._collected_buffers() if world_size() < 2 else self._own_sums()
 
     def so_far(self) -> Sums:
         """What was collected since the last roll-over, as far as this rank knows.

@@ -279,15 +279,17 @@ class OLSLoss(ClassificationLoss):
             and (reduction == 'mean' or (reduction == 'sum' and avg_factor is None))
             and not 0 <= ignore_index < self.num_columns
             and not (isinstance(avg_factor, Tensor) and avg_factor.requires_grad)
-            and can_fuse(logits, label, weight, self.state)
         ):
+            return None
+        state: Any = self._modules['state']  # as `self.state`, in a tenth of the time
+        if not can_fuse(logits, label, weight, state):
             return None
         factor = self.loss_weight
         if reduction == 'mean':
             eps = torch.finfo(torch.float32).eps  # as in `reduce_loss`
             factor /= len(label) if avg_factor is None else float(avg_factor) + eps
         try:
-            return fused_cross_entropy(logits, label, weight, factor, self.alpha, self.state)
+            return fused_cross_entropy(logits, label, weight, factor, self.alpha, state)
         except CannotCompileError as error:
             warnings.warn(
                 "OLSLoss is computed operation by operation (implementation='plain', which also "
