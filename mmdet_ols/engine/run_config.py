@@ -57,7 +57,7 @@ def read_config(
     cfg = _read_plain(path)
     _warn_of_old_variables(cfg)
     options = options if isinstance(options, Mapping) else parse_options(options or ())
-    cfg.merge_from_dict(dict(options))
+    _merge(cfg, options)
     if data_root is not None:
         replace_data_root(cfg, data_root)
     fill_in_classes(cfg)
@@ -108,7 +108,26 @@ def parse_options(words: Sequence[str]) -> dict[str, Any]:
             raise ValueError(f'Entries of the config must be KEY=VALUE, but got {word!r}.')
     parser = argparse.ArgumentParser()
     parser.add_argument('--options', nargs='+', action=DictAction, default={})
-    return parser.parse_args(['--options', *words] if words else []).options
+    try:
+        return parser.parse_args(['--options', *words] if words else []).options
+    except AssertionError as error:  # MMEngine's, such as about brackets
+        raise ValueError(f'An entry of the config cannot be read: {error}.') from error
+
+
+def _merge(cfg: Config, options: Mapping[str, Any]) -> None:
+    """Override entries of a config.
+
+    Raises:
+        ValueError: The config has no place for an entry.
+    """
+    try:
+        cfg.merge_from_dict(dict(options))
+    except (AttributeError, KeyError, TypeError) as error:
+        given = ' '.join(f'{key}={value}' for key, value in options.items())
+        raise ValueError(
+            'Options must override entries below dicts, or items that a list has, but got '
+            f'--cfg-options {given}: {error.args[0]}'
+        ) from error
 
 
 def write_out_defaults(cfg: Config) -> None:
@@ -212,7 +231,7 @@ def use_visualization(cfg: Config, show: bool, show_dir: str | None, wait_time: 
     Raises:
         ValueError: The config has no such hook.
     """
-    hook = cfg.get('default_hooks', {}).get('visualization')
+    hook = (cfg.get('default_hooks') or {}).get('visualization')
     if not hook:
         raise ValueError(
             '--show and --show-dir need default_hooks.visualization in the config '

@@ -144,9 +144,10 @@ def _spec(parts: list[tuple[str, dict[str, Any]]]) -> MethodSpec:
     """Check methods and options against what is known, and bring them into one order."""
     for name, given in parts:
         options = _method(name).options
-        for key in given:
+        for key, value in given.items():
             if key not in options:
                 raise ValueError(unknown(f'An option of {name!r} must be known', key, options))
+            _check_number(name, key, value, options[key])
     names = [name for name, _ in parts]
     for i, name in enumerate(names):
         for other in names[:i]:
@@ -169,6 +170,18 @@ def _spec(parts: list[tuple[str, dict[str, Any]]]) -> MethodSpec:
             for name, given in ordered
         )
     )
+
+
+def _check_number(method: str, option: str, value: Any, default: Any) -> None:
+    """Refuse what is no number where the default is one; the range is for the method to check."""
+    numbers = (int, float)
+    if not isinstance(default, numbers) or isinstance(default, bool):
+        return
+    if not isinstance(value, numbers) or isinstance(value, bool):
+        raise ValueError(
+            f'`{option}` of {method} must be a number, but got {value!r}: for example '
+            f'{method}:{option}={default}.'
+        )
 
 
 def _method(name: str) -> Method:

@@ -38,9 +38,26 @@ def add_default_hook(cfg: Config, name: str, hook: dict[str, Any]) -> None:
 
 
 def add_ols_hook(cfg: Config) -> None:
-    """Add the hook that rolls the soft labels over, unless there is one already."""
-    if not ols_hooks(cfg):
-        add_default_hook(cfg, 'ols', dict(type='OLSHook'))
+    """Add the hook that rolls the soft labels over, or give arguments to the one that is there."""
+    arguments = take_ols_arguments(cfg)
+    hooks = ols_hooks(cfg)
+    for hook in hooks:
+        hook.update(arguments)
+    if not hooks:
+        add_default_hook(cfg, 'ols', dict(type='OLSHook', **arguments))
+
+
+def take_ols_arguments(cfg: Config) -> dict[str, Any]:
+    """Remove `default_hooks.ols` from a config if it names no type, and return what it holds.
+
+    Those are arguments of the hook that a method adds:
+    `--cfg-options default_hooks.ols.interval=12` is merged into the config before.
+    """
+    hook = (cfg.get('default_hooks') or {}).get('ols')
+    if not isinstance(hook, dict) or 'type' in hook:
+        return {}
+    remove_hooks(cfg, [hook])
+    return dict(hook)
 
 
 def remove_hooks(cfg: Config, unwanted: list[dict]) -> None:

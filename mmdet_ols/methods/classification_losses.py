@@ -213,7 +213,9 @@ def _read_head(
     """The classification loss of a module, if it is a head that has one."""
     rule = head_rule(cls)
     if rule is None:
-        if isinstance(node.get('loss_cls'), dict):
+        # `loss` is the entry of MMPretrain's heads, but of many other modules as well.
+        has_loss = isinstance(node.get('loss'), dict) and cls is None
+        if has_loss or isinstance(node.get('loss_cls'), dict):
             reason = 'its class is derived from no head that mmdet_ols knows'
             remedy = "Derive it from one, or set its loss_cls to dict(type='OLSLoss', ...) by hand."
             if cls is None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmdet_ols.config_tree import hook_configs, ols_hooks, registered_class, type_name
 from mmdet_ols.losses.classification_loss import ClassificationLoss
-from mmdet_ols.methods.changes import remove_hooks, say
+from mmdet_ols.methods.changes import remove_hooks, say, take_ols_arguments
 from mmdet_ols.methods.classification_losses import HeadLoss, find_losses, inspect_heads
 from mmdet_ols.methods.cutout import remove_cutout
 from mmdet_ols.methods.method import KeptSettings, Method, options_of, summary_of
@@ -53,7 +53,9 @@ def make_hard(cfg: Config, refuse: bool = False, keep_ols_hooks: bool = False) -
     for loss in found:
         _make_loss_hard(loss, applied.get('ols', {}).get('loss_scale', 1))
     _remove_late_losses(cfg, refuse)
-    remove_hooks(cfg, [] if keep_ols_hooks else ols_hooks(cfg))
+    if not keep_ols_hooks:
+        take_ols_arguments(cfg)
+        remove_hooks(cfg, ols_hooks(cfg))
     if 'cutout' in applied:
         remove_cutout(cfg)
     cfg.pop('applied_method', None)

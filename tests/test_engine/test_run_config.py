@@ -153,6 +153,19 @@ def test_entries_are_parsed_as_mmengine_parses_them():
 OURS = 'custom_imports = dict(imports=["mmdet_ols"])'
 
 
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (['model.head=[1,2'], 'Imbalanced brackets'),
+        (['train_dataloader.batch_size.x=1'], r'batch_size\.x=1.* is of type .*int'),
+        (['a=1', 'a.b=2'], 'a=1 a.b=2'),
+    ],
+)
+def test_entries_that_have_no_place(options, message, config):
+    with pytest.raises(ValueError, match=message):
+        read_config(config(), options=options)
+
+
 def test_variables_that_are_no_longer_read_are_a_warning(config, monkeypatch):
     monkeypatch.setenv('NOISE_RATE', '0.4')
     with pytest.warns(UserWarning, match='NOISE_RATE is set, but no longer read: use .*noise'):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 from mmengine.config import Config
 from tiny_models import read_host
 
 import mmdet_ols
 from mmdet_ols import apply_method
+from mmdet_ols.config_tree import ols_hooks
 from mmdet_ols.methods import METHODS
 
 YOLO, RESNET = 'yolo_{}_voc.py', 'resnet56_{}_cifar100.py'
@@ -147,6 +150,8 @@ def test_options_may_stand_in_the_text_or_beside_it(bases):
     [
         ('yolo', 'ols:alpha=2', r'YOLOV3Head \(model\.bbox_head\): `alpha`.* in \[0, 1\].* got 2'),
         ('yolo', 'ols:start=ones', r'YOLOV3Head.*`start` must be one of .*ones'),
+        ('yolo', 'ols:alpha=half', r"`alpha` of ols must be a number, but got 'half'.*alpha=0\.5"),
+        ('yolo', 'ols:alpha=None', r'`alpha` of ols must be a number, but got None'),
         ('yolo', 'ols:loss_scale=0', r'`loss_scale` must be a positive number, but got 0'),
         ('yolo', 'tfkd_reg', r'YOLOV3Head.*use_sigmoid=True: take LSLoss'),
         ('faster', 'ols:sigmoid_reading=softmax', r'Shared2FCBBoxHead.*for sigmoid scores'),
@@ -219,6 +224,29 @@ def test_the_hook_comes_with_the_methods_that_roll_over(bases):
     assert apply_method(own, 'ols').custom_hooks == own.custom_hooks
     assert 'ols' not in apply_method(own, 'ols').default_hooks
     assert apply_method(own, 'ls').custom_hooks == own.custom_hooks[1:]
+
+
+@pytest.mark.parametrize('in_config', [None, 'default_hooks', 'custom_hooks'])
+def test_arguments_of_the_hook_may_be_given_before_the_method_adds_it(bases, in_config):
+    cfg = copy.deepcopy(bases['yolo'])
+    hook = dict(type='OLSHook', draw_interval=5) if in_config else None
+    if in_config == 'default_hooks':
+        cfg.default_hooks.ols = hook
+    elif in_config == 'custom_hooks':
+        cfg.custom_hooks = [hook]
+    cfg.merge_from_dict({'default_hooks.ols.interval': 12})
+    expected = dict(hook or dict(type='OLSHook'), interval=12)
+    new = apply_method(cfg, 'ols')
+    assert ols_hooks(new) == [expected]
+    assert ('ols' in new.default_hooks) == (in_config != 'custom_hooks')
+    # So that one option serves all methods of a comparison.
+    assert 'ols' not in apply_method(cfg, 'hard').default_hooks
+
+
+def test_hard_takes_out_the_only_hook_of_a_config(bases):
+    cfg = copy.deepcopy(bases['yolo'])
+    cfg.default_hooks = dict(ols=dict(type='OLSHook'))
+    assert not apply_method(cfg, 'hard').get('default_hooks')
 
 
 def test_data_that_an_epoch_repeats_are_a_warning(bases, said):

@@ -361,6 +361,7 @@ def test_what_is_not_known_is_refused_and_never_skipped(registered):
     cases = {
         'OwnHead .*derived from no head': detector(type='OwnHead', loss_cls=entropy),
         'NoHead .*not registered.*custom_imports': detector(type='NoHead', loss_cls=entropy),
+        'NoClsHead .*not registered': classifier(dict(linear(entropy), type='NoClsHead')),
         'OtherEntropy computes something else': detector(loss_cls=dict(type='OtherEntropy')),
         'its loss OwnLoss is none that': detector(loss_cls=dict(type='OwnLoss')),
         'its loss NoLoss is not registered': detector(loss_cls=dict(type='NoLoss')),
