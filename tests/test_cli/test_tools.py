@@ -19,6 +19,7 @@ from mmdet_ols.cli import plot_soft_labels, test, train
 from mmdet_ols.datasets.demo_voc import CLASSES, make_demo_voc
 
 ROOT = Path(__file__).parents[2]
+SOFT_LABELS = 'bbox_head.loss_cls.state.soft_labels'
 NUM_IMAGES = {'VOC2007/trainval': 8, 'VOC2012/trainval': 6, 'VOC2007/test': 4}
 
 
@@ -102,7 +103,7 @@ def test_training_prints_the_map_of_every_class_and_leaves_a_checkpoint(trained)
     assert len(re.findall('rolled over at epoch', output)) == 2
     saved = load(checkpoint(work_dir))
     assert saved['meta']['dataset_meta']['classes'] == CLASSES
-    soft_labels = saved['state_dict']['bbox_head.loss_cls.soft_labels']
+    soft_labels = saved['state_dict'][SOFT_LABELS]
     torch.testing.assert_close(soft_labels.sum(1), torch.ones(9))
     assert len(list(work_dir.glob('*/vis_data/vis_image/soft_labels_*_2.png'))) == 1
 
@@ -166,14 +167,14 @@ def test_the_voc_configs_train_on_data_in_vocs_layout(demo, tmp_path, method, co
     )
     assert len(unknown) == 3 and not named & set(re.findall(r'(\w+) \(', unknown[0][1]))
     saved = load(checkpoint(tmp_path))['state_dict']
-    assert ('bbox_head.loss_cls.soft_labels' in saved) == (method == 'ols')
+    assert (SOFT_LABELS in saved) == (method == 'ols')
 
 
 def test_plotting_names_the_classes_and_says_where_the_picture_lies(trained, tmp_path):
     work_dir, _ = trained
     output = tool('plot_soft_labels.py', checkpoint(work_dir), '--out-dir', tmp_path, '--top', 3)
     pairs = re.findall(r'([\d.]+)%  of (\w+) +is taken for (\w+)', output)
-    matrix = load(checkpoint(work_dir))['state_dict']['bbox_head.loss_cls.soft_labels']
+    matrix = load(checkpoint(work_dir))['state_dict'][SOFT_LABELS]
     assert len(pairs) == 3
     for share, true, other in pairs:
         value = matrix[CLASSES.index(true), CLASSES.index(other)].item()
