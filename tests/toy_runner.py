@@ -169,6 +169,7 @@ def train(
     lr=LR,
     loss=OLS,
     names=('head',),
+    model=None,
     wrapper=None,
     runner_class=Runner,
     strategy=None,
@@ -190,6 +191,7 @@ def train(
         lr: Learning rate of SGD.
         loss: Config of the loss of each head.
         names: Names of the heads.
+        model: Config of another model instead.
         wrapper: Arguments of DDP in a process group; None trains in this process alone.
         runner_class: Runner, or FlexibleRunner.
         strategy: Config of FlexibleRunner's strategy instead of DDP.
@@ -206,7 +208,7 @@ def train(
         work_dir=str(work_dir),
         # Runners of one name share their logger and visualizer in a process.
         experiment_name=f'{work_dir.name}_{uuid4().hex}',
-        model=dict(type='ToyClassifier', loss=loss, names=names),
+        model=model or dict(type='ToyClassifier', loss=loss, names=names),
         train_dataloader=one_by_one(batches) if isinstance(batches, list) else batches,
         train_cfg=dict(by_epoch=True, max_epochs=epochs)
         if epochs
