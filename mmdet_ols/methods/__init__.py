@@ -8,6 +8,8 @@ heads and losses; `docs/detectors.md` lists the heads.
 from __future__ import annotations
 
 import copy
+import dataclasses
+import itertools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -35,24 +37,37 @@ if TYPE_CHECKING:
 
 __all__ = ['METHODS', 'Method', 'MethodSpec', 'apply_method', 'parse_method']
 
+_MODULES = (
+    hard,
+    cutout,
+    ls,
+    ols,
+    ols_sparse,
+    ols_single,
+    bootsoft,
+    boothard,
+    disturblabel,
+    sce,
+    pairwise_confusion,
+    tfkd_reg,
+)
+
+
+def _with_partners(methods: list[Method]) -> dict[str, Method]:
+    """Let each method name its partners, of which only one of the two has to know."""
+    partners: dict[str, list[str]] = {method.name: [] for method in methods}
+    for method in methods:
+        for other in method.combines_with:
+            partners[method.name].append(other)
+            partners[other].append(method.name)
+    return {
+        method.name: dataclasses.replace(method, combines_with=tuple(partners[method.name]))
+        for method in methods
+    }
+
+
 #: name -> method, in the order in which several are applied.
-METHODS: dict[str, Method] = {
-    module.METHOD.name: module.METHOD
-    for module in (
-        hard,
-        cutout,
-        ls,
-        ols,
-        ols_sparse,
-        ols_single,
-        bootsoft,
-        boothard,
-        disturblabel,
-        sce,
-        pairwise_confusion,
-        tfkd_reg,
-    )
-}
+METHODS: dict[str, Method] = _with_partners([module.METHOD for module in _MODULES])
 
 
 def parse_method(text: str) -> MethodSpec:
@@ -151,12 +166,11 @@ def _spec(parts: list[tuple[str, dict[str, Any]]]) -> MethodSpec:
     names = [name for name, _ in parts]
     for i, name in enumerate(names):
         for other in names[:i]:
-            partners = {*METHODS[other].combines_with, *METHODS[name].combines_with}
-            if not {name, other} & partners or name == other:
+            if name not in METHODS[other].combines_with:
                 allowed = [
-                    f'{first}+{method.name}'
-                    for method in METHODS.values()
-                    for first in method.combines_with
+                    f'{first}+{second}'
+                    for first, second in itertools.combinations(METHODS, 2)
+                    if second in METHODS[first].combines_with
                 ]
                 raise ValueError(
                     f'Methods that are combined must change different things, but got {other!r} '

@@ -41,6 +41,8 @@ class HeadLoss:
         settings: What the loss was told.
         loss_cls: The loss's class.
         smoothers: Entries of the head by which it smooths labels, with their values.
+        is_detr: Whether the head turns `class_weight` and `bg_cls_weight` into a weight for each
+            column before it makes the loss.
     """
 
     head: str

@@ -74,3 +74,5 @@ def test_every_method_says_what_it_is():
         assert method.summary.endswith('.') and method.source and method.changes
         assert all(other in METHODS for other in method.combines_with)
     assert METHODS['ols'].options['alpha'] == 0.5
+    assert METHODS['ols'].combines_with == ('cutout',) and METHODS['hard'].combines_with == ()
+    assert set(METHODS['cutout'].combines_with) == expected - {'cutout', 'hard'}
