@@ -138,7 +138,8 @@ class OLSHook(Hook):
         self._losses = {
             name: state
             for name, state in find_states(model).items()
-            if isinstance(state, SoftLabelState)
+            # The teacher of a semi-supervised detector only predicts: its losses see no sample.
+            if isinstance(state, SoftLabelState) and 'teacher' not in name.split('.')
         }
         for state in self._paths.values():
             state.roll_over_scheduled = True

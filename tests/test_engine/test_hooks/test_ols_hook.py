@@ -8,6 +8,7 @@ import re
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.registry import MODELS
 from mmengine.runner import Runner
 from reference import Reference
 from torch import nn
@@ -16,6 +17,7 @@ from toy_runner import (
     BACKGROUND,
     NUM_BATCHES,
     NUM_CLASSES,
+    OLS,
     Recorder,
     ToyClassifier,
     exactly,
@@ -130,6 +132,21 @@ def test_a_loss_that_saw_no_class_warns(tmp_path):
     # MMEngine says a thing once.
     assert len(re.findall(r'WARNING - losses.head saw no sample of a class', run['log'])) == 1
     assert 'saw no sample' not in train(tmp_path / 'all', make_batches(), epochs=1)['log']
+
+
+@MODELS.register_module()
+class ToyWithTeacher(ToyClassifier):
+    """As MMDetection's semi-supervised detectors, whose teacher never computes a loss."""
+
+    def __init__(self, loss):
+        super().__init__(loss)
+        self.teacher = ToyClassifier(loss)
+
+
+def test_a_teacher_is_left_alone(tmp_path):
+    run = train(tmp_path, make_batches(), epochs=2, model=dict(type='ToyWithTeacher', loss=OLS))
+    assert len(re.findall(r'Soft labels of losses\.head rolled over', run['log'])) == 2
+    assert 'teacher' not in run['log'].partition('Epoch(train)')[2]
 
 
 def test_loss_without_a_hook_warns_in_the_second_epoch(tmp_path, recwarn):
