@@ -30,6 +30,8 @@ def replace_data_root(cfg: Config, root: str) -> None:
         ValueError: `root` cannot be written into a config, no data set has a `data_root`, or they
             have several.
     """
+    if not root:  # such as a variable of the shell that is not set
+        raise ValueError("--data-root must be a folder, but got '': name one, or leave it out.")
     if '{{' in root:
         raise ValueError(
             f"--data-root must not contain '{{{{', which configs read as the start of a variable, "

@@ -156,8 +156,8 @@ def read_variants(
     repeated = [name for name, count in counts.items() if count > 1]
     if repeated:
         raise ValueError(
-            f'Each row needs a name of its own, but {", ".join(repeated)} comes twice: rename one '
-            'of them with --variant NAME CONFIG.'
+            f'Each row needs a name of its own, but {", ".join(repeated)} comes twice: ask for '
+            'it once, or name a config differently with --variant NAME CONFIG.'
         )
     variants = []
     undone: dict[Any, tuple[dict, dict | None]] = {}  # methods of one config share their base

@@ -405,7 +405,7 @@ def test_nothing_starts_if_the_result_could_not_be_written(command, monkeypatch)
 @pytest.mark.parametrize(
     ('asked', 'message'),
     [
-        ([('ce', 'ce.py', []), ('ce', 'ols.py', [])], 'ce comes twice'),
+        ([('ce', 'ce.py', []), ('ce', 'ols.py', [])], 'ce comes twice: ask for it once'),
         ([('a/b', 'ce.py', [])], "names its folder.*'a/b'"),
         ([('ce', 'ce.py', ['lr'])], "KEY=VALUE, but got 'lr'"),
         ([('ce', 'ce.py', ['randomness.seed=3'])], '--seeds'),

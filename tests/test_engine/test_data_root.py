@@ -131,3 +131,8 @@ def test_nothing_to_replace_is_an_error():
 def test_what_a_config_would_read_as_a_variable_is_refused():
     with pytest.raises(ValueError, match='must not contain .* through a link'):
         moved(dict(type='A', data_root='old'), '/a/{{ fileDirname }}')
+
+
+def test_an_empty_root_is_refused():
+    with pytest.raises(ValueError, match="must be a folder, but got ''"):
+        moved(dict(type='A', data_root='old/'), '')
