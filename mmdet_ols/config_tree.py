@@ -37,6 +37,22 @@ def registered_class(registry: Any, cfg: Mapping[str, Any], scope: str | None = 
             return None
 
 
+def imported_modules(cfg: Config) -> list[str]:
+    """The modules that a config imports (`custom_imports`)."""
+    imports = (cfg.get('custom_imports') or {}).get('imports') or []
+    return [imports] if isinstance(imports, str) else list(imports)
+
+
+def import_package(cfg: Config) -> None:
+    """Let a config import this package, whose names its dump needs in the hosts' own tools."""
+    imports = imported_modules(cfg)
+    if not any(name.partition('.')[0] == 'mmdet_ols' for name in imports):
+        imports.append('mmdet_ols')
+    custom_imports = dict(cfg.get('custom_imports') or {}, imports=imports)
+    custom_imports.setdefault('allow_failed_imports', False)
+    cfg.custom_imports = custom_imports
+
+
 def constructor_default(cls: Any, name: str) -> Any:
     """The default of a constructor's parameter, also where it is handed up to a base class.
 

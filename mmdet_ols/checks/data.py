@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import os
-from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -27,12 +25,11 @@ from mmdet_ols.checks.detection_data import (
     count_xml_objects,
 )
 from mmdet_ols.checks.folders import listing
+from mmdet_ols.checks.processes import is_first_process
 from mmdet_ols.checks.servers import SERVER_TIMEOUT, server_timeout
 from mmdet_ols.config_tree import is_a, registered_class, type_name
-from mmdet_ols.datasets.tree import leaf_datasets
+from mmdet_ols.datasets.tree import SPLITS, datasets_of_config
 from mmdet_ols.datasets.voc_annotations import LAYOUT
-
-SPLITS = ('train', 'val', 'test')
 
 
 def check_datasets(cfg: Config, splits: tuple[str, ...] = SPLITS, strict: bool = False) -> None:
@@ -56,12 +53,12 @@ def check_datasets(cfg: Config, splits: tuple[str, ...] = SPLITS, strict: bool =
             no object at all is of a named class; or the head of a classifier has not as many
             classes as the data.
     """
-    if os.environ.get('RANK', '0') != '0':
+    if not is_first_process():
         return  # the first process checks for all
     seen: set[str] = set()
     num_classes = _classes_of_classifier(cfg)
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
-        for split, dataset in _datasets(cfg, splits):
+        for split, dataset in datasets_of_config(cfg, splits):
             keys = ('data_root', 'ann_file', 'data_prefix', 'split')
             places = str({key: dataset.get(key) for key in keys})
             if places not in seen:  # the same images often serve to validate and to test
@@ -87,11 +84,11 @@ def fetch_datasets(cfg: Config, splits: tuple[str, ...] = SPLITS) -> None:
         ValueError: One cannot be built, mostly for want of a network; the message says how to do
             without.
     """
-    if os.environ.get('RANK', '0') != '0':
+    if not is_first_process():
         return
     done: list[ConfigDict] = []
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
-        for split, dataset in _datasets(cfg, splits):
+        for split, dataset in datasets_of_config(cfg, splits):
             if dataset in done or not _downloads_itself(registered_class(DATASETS, dataset)):
                 continue
             done.append(dataset)
@@ -105,13 +102,6 @@ def fetch_datasets(cfg: Config, splits: tuple[str, ...] = SPLITS) -> None:
                     f'{split}_dataloader, {name}, which downloads its data to {root!r}, cannot '
                     f'be built: {error!r}. Check the network, or: {by_hand}'
                 ) from error
-
-
-def _datasets(cfg: Config, splits: tuple[str, ...]) -> Iterator[tuple[str, ConfigDict]]:
-    for split in splits:
-        loader = cfg.get(f'{split}_dataloader') or {}
-        for dataset in leaf_datasets(loader.get('dataset') or {}):
-            yield split, dataset
 
 
 def _classes_of_classifier(cfg: Config) -> int | None:

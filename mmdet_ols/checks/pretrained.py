@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import os
 from collections.abc import Iterator
 from http.client import HTTPException
 from pathlib import Path
@@ -15,6 +14,7 @@ from mmengine.config import Config
 from mmengine.runner import checkpoint as hosts_checkpoints
 
 from mmdet_ols.checks.checkpoints import load_checkpoint
+from mmdet_ols.checks.processes import is_first_on_machine
 from mmdet_ols.checks.servers import SERVER_TIMEOUT, server_timeout
 from mmdet_ols.config_tree import type_name
 
@@ -33,7 +33,7 @@ def check_pretrained(cfg: Config) -> None:
             where, where to put it by hand, and how to train without it.
         ValueError: MMEngine has no model of that name, or the file cannot be loaded.
     """
-    if os.environ.get('LOCAL_RANK', '0') != '0':
+    if not is_first_on_machine():
         return
     for place, checkpoint in _pretrained_weights(cfg.get('model') or {}, 'model'):
         where = f"The pretrained weights of {place}, '{checkpoint}',"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
 
 from mmengine.config import Config
@@ -13,7 +12,19 @@ from mmengine.runner import Runner, find_latest_checkpoint
 from torch import nn
 
 from mmdet_ols.checks.checkpoints import check_fits, load_checkpoint
+from mmdet_ols.checks.processes import is_first_process
 from mmdet_ols.results.run_folder import training_folders
+
+
+def check_checkpoint_exists(cfg: Config) -> None:
+    """Look for the checkpoint that a run starts from before anything else takes time.
+
+    Raises:
+        FileNotFoundError: `load_from` names a file that is not there.
+    """
+    path = cfg.get('load_from')
+    if path and '://' not in str(path) and not Path(path).exists():
+        raise FileNotFoundError(f'There is no checkpoint file {path}.')
 
 
 def check_same_method(cfg: Config) -> None:
@@ -25,7 +36,7 @@ def check_same_method(cfg: Config) -> None:
     Raises:
         ValueError: The run was made with another method.
     """
-    if not cfg.get('resume') or os.environ.get('RANK', '0') != '0':
+    if not cfg.get('resume') or not is_first_process():
         return  # the first process checks for all, before it overwrites the dumped config
     folder = Path(cfg.load_from).parent if cfg.get('load_from') else Path(cfg.work_dir)
     # As each start dumps it; a test overwrites the one in the folder itself.

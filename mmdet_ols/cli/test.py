@@ -8,7 +8,7 @@ from mmengine.config import Config
 
 from mmdet_ols.checks.checkpoints import loading_rules
 from mmdet_ols.checks.data import check_datasets, fetch_datasets
-from mmdet_ols.checks.start import check_start
+from mmdet_ols.checks.start import check_checkpoint_exists, check_start
 from mmdet_ols.cli.options import add_run_options, config_of, pickle_file, user_errors
 from mmdet_ols.engine.launch import build_runner, leave_processes, set_local_rank
 from mmdet_ols.engine.run_config import save_predictions, use_visualization
@@ -45,6 +45,7 @@ def checked_config(args: argparse.Namespace) -> Config:
     """Read the config of a command line and look at everything that could stop the test later."""
     cfg = config_of(args)
     cfg.load_from, cfg.resume = args.checkpoint, False
+    check_checkpoint_exists(cfg)
     if args.show or args.show_dir:
         use_visualization(cfg, args.show, args.show_dir, args.wait_time)
     if args.tta:

@@ -10,7 +10,7 @@ from mmdet_ols.checks.checkpoints import loading_rules
 from mmdet_ols.checks.data import check_datasets, fetch_datasets
 from mmdet_ols.checks.losses import check_losses
 from mmdet_ols.checks.pretrained import check_pretrained
-from mmdet_ols.checks.start import check_same_method, check_start
+from mmdet_ols.checks.start import check_checkpoint_exists, check_same_method, check_start
 from mmdet_ols.cli.options import add_run_options, config_of, user_errors
 from mmdet_ols.engine.launch import build_runner, leave_processes, set_local_rank
 from mmdet_ols.engine.run_config import use_amp, use_auto_scale_lr
@@ -60,6 +60,7 @@ def checked_config(args: argparse.Namespace) -> Config:
     if args.resume:
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
+    check_checkpoint_exists(cfg)
     check_same_method(cfg)
     check_losses(cfg)
     check_datasets(cfg, ('train', 'val'), strict=args.strict_classes)

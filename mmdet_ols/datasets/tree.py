@@ -10,11 +10,12 @@ wrappers.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Callable
 
 from mmdet_ols.config_tree import is_a, type_name
 
+SPLITS = ('train', 'val', 'test')
 #: Where a wrapper keeps what it wraps.
 INNER_KEYS = ('datasets', 'dataset')
 #: Its images have passed their pipeline already; what it does to batches is its own business.
@@ -48,6 +49,16 @@ def leaf_datasets(dataset: Any, whole: tuple[str, ...] = ()) -> Iterator[Any]:
     for node in walk_datasets(dataset, whole):
         if _is_one_of(node, whole) or not inner_datasets(node):
             yield node
+
+
+def datasets_of_config(
+    cfg: Mapping[str, Any], splits: Sequence[str] = SPLITS
+) -> Iterator[tuple[str, Any]]:
+    """The split and the config of every data set of a run that wraps no other one."""
+    for split in splits:
+        loader = cfg.get(f'{split}_dataloader') or {}
+        for dataset in leaf_datasets(loader.get('dataset') or {}):
+            yield split, dataset
 
 
 def map_datasets(dataset: Any, change: Callable[[Any], Any], whole: tuple[str, ...] = ()) -> Any:

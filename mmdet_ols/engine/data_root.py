@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from typing import Any
 
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config
 
-from mmdet_ols.datasets.tree import leaf_datasets
+from mmdet_ols.config_tree import type_name
+from mmdet_ols.datasets.tree import datasets_of_config
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 #: Besides the data sets, these may name files that lie below the root.
@@ -53,10 +53,11 @@ def replace_data_root(cfg: Config, root: str) -> None:
 def _only_root(cfg: Config) -> str:
     """The one root that all data sets of a config share."""
     places: dict[str, list[str]] = {}
-    for where, dataset in _datasets(cfg):
+    for split, dataset in datasets_of_config(cfg):
         root = dataset.get('data_root')
         if root:
-            places.setdefault(_normal(root), []).append(f'{where} ({root})')
+            where = f'{split}_dataloader, {type_name(dataset)} ({root})'
+            places.setdefault(_normal(root), []).append(where)
     if not places:
         raise ValueError(
             '--data-root replaces `data_root` of the data sets, but no data set of this config has '
@@ -70,13 +71,6 @@ def _only_root(cfg: Config) -> str:
             f'have {len(places)} roots:\n{listed}\nReplace each with --cfg-options instead.'
         )
     return next(iter(places))
-
-
-def _datasets(cfg: Config) -> Iterator[tuple[str, ConfigDict]]:
-    for name in LOADERS:
-        loader = cfg.get(name) or {}
-        for dataset in leaf_datasets(loader.get('dataset') or {}):
-            yield f'{name}, {dataset.get("type", "a data set")}', dataset
 
 
 def _moved_dataset(node: Any, old: str, new: str) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.registry import DATASETS, DefaultScope
 
 from mmdet_ols.config_tree import is_a, registered_class, type_name
-from mmdet_ols.datasets.tree import leaf_datasets
+from mmdet_ols.datasets.tree import datasets_of_config
 from mmdet_ols.datasets.voc_annotations import voc_classes
 
 #: The entry by which a config asks for it.
@@ -34,9 +33,9 @@ def fill_in_classes(cfg: Config) -> None:
     """
     if not cfg.pop(MARKER, False):
         return
-    datasets = list(_datasets(cfg))
+    datasets = list(datasets_of_config(cfg))
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
-        roots = sorted({_annotations_root(dataset, where) for where, dataset in datasets})
+        roots = sorted({_annotations_root(dataset, split) for split, dataset in datasets})
     if not roots:
         raise ValueError(f'{MARKER} needs a data set whose annotations name the classes.')
     classes = tuple(sorted({name for root in roots for name in voc_classes(root)}))
@@ -49,19 +48,13 @@ def fill_in_classes(cfg: Config) -> None:
         )
 
 
-def _datasets(cfg: Config) -> Iterator[tuple[str, ConfigDict]]:
-    for split in ('train', 'val', 'test'):
-        loader = cfg.get(f'{split}_dataloader') or {}
-        for dataset in leaf_datasets(loader.get('dataset') or {}):
-            yield f'{split}_dataloader, {type_name(dataset)}', dataset
-
-
-def _annotations_root(dataset: ConfigDict, where: str) -> Path:
+def _annotations_root(dataset: ConfigDict, split: str) -> Path:
     """The folder that holds `Annotations`."""
     if not is_a(registered_class(DATASETS, dataset), 'XMLDataset'):
         raise ValueError(
-            f"{MARKER} needs XML annotations in VOC's layout (type='XMLDataset'), but got {where}: "
-            'name the classes in metainfo=dict(classes=...) instead.'
+            f"{MARKER} needs XML annotations in VOC's layout (type='XMLDataset'), but got "
+            f'{split}_dataloader, {type_name(dataset)}: name the classes in '
+            'metainfo=dict(classes=...) instead.'
         )
     prefix = dataset.get('data_prefix') or {}
     return Path(dataset.get('data_root') or '.', prefix.get('sub_data_root') or '')

@@ -16,6 +16,7 @@ from mmengine.registry import METRICS
 from mmengine.runner import Runner
 
 from mmdet_ols.checks.folders import listing
+from mmdet_ols.config_tree import import_package, imported_modules
 from mmdet_ols.engine.cpu_amp import CPUAmpOptimWrapper
 from mmdet_ols.engine.data_root import replace_data_root
 from mmdet_ols.engine.old_variables import OLD_VARIABLES
@@ -93,7 +94,10 @@ def _default_work_dir(cfg: Config, path: str | Path, previous: str | None) -> st
     work_dir = work_dir.rstrip('/')
     if previous:
         work_dir = work_dir.removesuffix(f'_{parse_method(previous).slug}')
-    return f'{work_dir}_{parse_method(method).slug}'
+    slug = parse_method(method).slug
+    if Path(work_dir).name in ('', '..'):  # such as '.', which has no name to add to
+        return str(Path(work_dir, slug))
+    return f'{work_dir}_{slug}'
 
 
 def parse_options(words: Sequence[str]) -> dict[str, Any]:
@@ -141,14 +145,6 @@ def write_out_defaults(cfg: Config) -> None:
             cfg[name] = {**LOADER_DEFAULTS, **cfg[name]}
 
 
-def import_in_config(cfg: Config, module: str) -> None:
-    """Let a config import a module, as its dump has to where it names what the module registers."""
-    imports = (cfg.get('custom_imports') or {}).get('imports') or []
-    imports = [imports] if isinstance(imports, str) else list(imports)
-    if module not in imports:
-        cfg.custom_imports = dict(cfg.get('custom_imports') or {}, imports=[*imports, module])
-
-
 def _read_plain(path: str | Path) -> Config:
     """Read a config, whose types are names and not classes even if it is one of the new style."""
     try:
@@ -171,9 +167,7 @@ def _warn_of_old_variables(cfg: Config) -> None:
 
     Only with configs of ours and those that import them: `DATA` is a common name.
     """
-    imports = (cfg.get('custom_imports') or {}).get('imports') or []
-    imports = [imports] if isinstance(imports, str) else imports
-    if not any(name.partition('.')[0] == 'mmdet_ols' for name in imports):
+    if not any(name.partition('.')[0] == 'mmdet_ols' for name in imported_modules(cfg)):
         return
     for name, instead in OLD_VARIABLES.items():
         # A config of the user's own may still read it.
@@ -203,7 +197,7 @@ def use_amp(cfg: Config) -> None:
     elif torch.ops.mkldnn._is_mkldnn_bf16_supported():
         cfg.optim_wrapper.type = CPUAmpOptimWrapper.__name__
         cfg.optim_wrapper.pop('loss_scale', None)
-        import_in_config(cfg, 'mmdet_ols')  # which registers it
+        import_package(cfg)  # which registers it
     else:
         raise ValueError(
             '--amp needs a GPU or a processor with bfloat16 instructions (AVX512 or AMX), and this '

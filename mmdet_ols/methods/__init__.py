@@ -13,6 +13,7 @@ import itertools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from mmdet_ols.config_tree import import_package
 from mmdet_ols.methods import (
     boothard,
     bootsoft,
@@ -27,7 +28,6 @@ from mmdet_ols.methods import (
     sce,
     tfkd_reg,
 )
-from mmdet_ols.methods.changes import import_package
 from mmdet_ols.methods.classification_losses import settings_of_ours
 from mmdet_ols.methods.method import Method
 from mmdet_ols.methods.spec import MethodSpec, split_methods, unknown

@@ -10,26 +10,12 @@ from mmdet_ols.config_tree import ols_hooks, type_name
 if TYPE_CHECKING:
     from mmengine.config import Config
 
-PACKAGE = 'mmdet_ols'
-
 
 def say(message: str, level: int = logging.INFO) -> None:
     """Log a message where the run's other messages go."""
     from mmengine.logging import print_log
 
     print_log(message, logger='current', level=level)
-
-
-def import_package(cfg: Config) -> None:
-    """Let a run of the hosts' own tools import this package, which registers what it names."""
-    custom_imports = dict(cfg.get('custom_imports') or {})
-    imports = custom_imports.get('imports') or []
-    imports = [imports] if isinstance(imports, str) else list(imports)
-    if not any(name.partition('.')[0] == PACKAGE for name in imports):
-        imports.append(PACKAGE)
-    custom_imports['imports'] = imports
-    custom_imports.setdefault('allow_failed_imports', False)
-    cfg.custom_imports = custom_imports
 
 
 def add_default_hook(cfg: Config, name: str, hook: dict[str, Any]) -> None:

@@ -44,6 +44,11 @@ def cutout(cfg: Config, *, size: int | None = None, fill: Sequence[float] | None
             f'{losses[0].head}: cutout is defined for classifiers, and a square over an object '
             'would leave its box without it: choose another method.'
         )
+    if not _train_dataset(cfg):
+        raise ValueError(
+            'cutout changes the training images, but the config has no `train_dataloader` with a '
+            'data set: name one, or leave `cutout` out.'
+        )
     colour = _mean(cfg) if fill is None else fill
     for dataset in leaf_datasets(_train_dataset(cfg), whole=('InMemoryDataset',)):
         key = 'batch_transforms' if type_name(dataset) == 'InMemoryDataset' else 'pipeline'

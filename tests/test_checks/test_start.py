@@ -6,7 +6,7 @@ import re
 import pytest
 from mmengine.config import Config
 
-from mmdet_ols.checks.start import check_same_method
+from mmdet_ols.checks.start import check_checkpoint_exists, check_same_method
 
 
 def config(method, **more):
@@ -82,3 +82,11 @@ def test_a_run_without_a_config_of_each_start(tmp_path):
     folder = run(tmp_path / 'run', 'ols', dumped='../yolo.py')
     with pytest.raises(ValueError, match='with --method ols'):
         check_same_method(config('ls', work_dir=str(folder)))
+
+
+def test_a_checkpoint_that_is_not_there_is_said_before_the_data_are_looked_at(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r'no checkpoint file .*absent\.pth'):
+        check_checkpoint_exists(Config(dict(load_from=str(tmp_path / 'absent.pth'))))
+    (tmp_path / 'there.pth').touch()
+    for there in (None, str(tmp_path / 'there.pth'), 'https://example.org/a.pth', str(tmp_path)):
+        check_checkpoint_exists(Config(dict(load_from=there)))

@@ -83,6 +83,8 @@ def test_entries_come_first_then_the_data_root_and_the_method(config, methods):
         ('', dict(method='ols:alpha=0.3'), 'work_dirs/detector_ols_alpha0.3'),
         ('work_dir = "runs/mine"', {}, 'runs/mine'),
         ('work_dir = "runs/mine/"', dict(method='ols'), 'runs/mine_ols'),
+        ('work_dir = "."', dict(method='ols'), 'ols'),
+        ('work_dir = "runs/.."', dict(method='ols'), 'runs/../ols'),
         ('work_dir = "runs/mine"', dict(method='ols', work_dir='here'), 'here'),
         ('', dict(method='ols', options=['work_dir=there']), 'there'),
         # A config that a run with a method has dumped.

@@ -345,6 +345,13 @@ def test_cutout_stands_before_an_image_is_packed(bases):
     assert apply_method(own, 'ols').train_dataloader == own.train_dataloader
 
 
+def test_cutout_needs_training_data(bases):
+    cfg = bases['resnet'].to_dict()
+    cfg['train_dataloader'] = None
+    with pytest.raises(ValueError, match='no `train_dataloader` with a data set'):
+        apply_method(Config(cfg), 'cutout')
+
+
 @pytest.mark.parametrize(
     ('pipeline', 'message'),
     [
