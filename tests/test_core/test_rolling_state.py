@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-import copy
-import io
-
 import pytest
 import torch
+from test_core.loss_steps import (
+    EVERY_LOSS,
+    C,
+    assert_equal_steps,
+    exactly,
+    scores_and_labels,
+    taught_loss,
+    tensors,
+)
 from torch import nn
 from torch.testing import assert_close
 
-from mmdet_ols import OLSLoss, OLSSingleLoss, OLSSparseLoss
+from mmdet_ols import OLSLoss, OLSSparseLoss
 from mmdet_ols.core import (
     PredictionBank,
     RollingState,
     SoftLabels,
     SparseSoftLabels,
-    find_states,
     rolling_state,
-    state_paths,
 )
 
-C = 5
 STATES = {
     'dense': lambda: SoftLabels(C, start='label_smoothing'),
     'dense, background': lambda: SoftLabels(C, background=True),
@@ -29,20 +32,6 @@ STATES = {
     'bank': lambda: PredictionBank(C, 3),
 }
 EVERY_STATE = pytest.mark.parametrize('make', STATES.values(), ids=STATES)
-LOSSES = {
-    'OLSLoss': OLSLoss,
-    'OLSSparseLoss': lambda n, **options: OLSSparseLoss(n, top_m=2, **options),
-    'OLSSingleLoss': lambda n, **options: OLSSingleLoss(n, bank_size=3, **options),
-}
-EVERY_LOSS = pytest.mark.parametrize('make', LOSSES.values(), ids=LOSSES)
-
-
-def exactly(actual, expected):
-    assert_close(actual, expected, rtol=0, atol=0)
-
-
-def tensors(state):
-    return {name: value.clone() for name, value in state.state_dict().items()}
 
 
 def teach(state, n=20, dtype=torch.float32):
@@ -165,32 +154,6 @@ def test_made_on_meta_and_started_anew(make):
     assert_equal_steps(make(C, start='label_smoothing'), target)
 
 
-def scores_and_labels():
-    label = torch.randint(C, (20,))
-    scores = torch.randn(20, C)
-    scores[torch.arange(20), label] += 1
-    return scores.requires_grad_(), label
-
-
-def taught_loss(criterion):
-    criterion(*scores_and_labels())
-    criterion.update_soft_labels()
-    criterion(*scores_and_labels())
-
-
-def assert_equal_steps(one, other):
-    exactly(tensors(other), tensors(one))
-    for _ in range(2):
-        batch = scores_and_labels()
-        losses = []
-        for criterion in (one, other):
-            torch.manual_seed(7)  # one of the losses draws
-            losses.append(criterion(*batch))
-            criterion.update_soft_labels()
-        exactly(*losses)
-        exactly(tensors(other), tensors(one))
-
-
 @EVERY_LOSS
 def test_a_single_process_keeps_no_second_copy(make):
     """At 21,841 classes each of the dense matrices takes 1.9 GB."""
@@ -248,110 +211,6 @@ def test_of_both_kinds_of_keys_those_of_today_count():
     target = OLSLoss(C)
     target.load_state_dict({**saved, **old})
     exactly(tensors(target), saved)
-
-
-# --- one state for several losses ----------------------------------------------------------------
-
-
-@EVERY_LOSS
-def test_losses_with_one_state_learn_and_read_together(make):
-    one = make(C)
-    other = make(C, state=one.state)
-    apart = make(C)
-    for criterion in (one, other):
-        batch = scores_and_labels()
-        for learner in (criterion, apart):
-            torch.manual_seed(7)
-            learner(*batch)
-    exactly(one.sample_count, other.sample_count)
-    assert one.sample_count.sum() == 40
-    one.update_soft_labels()
-    apart.update_soft_labels()
-    exactly(other.soft_labels, one.soft_labels)
-    assert_close(tensors(other), tensors(apart))
-    assert other.sample_count.sum() == 0
-
-
-def test_a_shared_state_is_found_once_and_saved_under_both_paths():
-    def model():
-        first = OLSLoss(C)
-        return nn.ModuleDict(dict(first=first, second=OLSLoss(C, state=first.state)))
-
-    source, target = model(), model()
-    taught_loss(source['second'])
-    assert find_states(source) == {'first': source['first'].state}
-    assert set(state_paths(source)) == {'first.state', 'second.state'}
-    file = io.BytesIO()
-    torch.save(source.state_dict(), file)
-    file.seek(0)
-    saved = torch.load(file, weights_only=True)
-    assert {'first.state.prob_sum', 'second.state.prob_sum'} <= set(saved)
-    target.load_state_dict(saved)
-    assert target['first'].state is target['second'].state
-    assert_equal_steps(source['first'], target['second'])
-    twin = copy.deepcopy(source)
-    assert twin['first'].state is twin['second'].state is not source['first'].state
-
-
-def test_names_of_states():
-    shared = SoftLabels(C)
-    model = nn.ModuleDict(
-        dict(
-            labels=shared,
-            head=nn.ModuleDict(dict(loss_cls=OLSLoss(C))),
-            other=OLSLoss(C, state=shared),
-        )
-    )
-    assert find_states(model) == {
-        'labels': shared,
-        'head.loss_cls': model['head']['loss_cls'].state,
-    }
-    criterion = OLSLoss(C)
-    assert find_states(criterion) == {'': criterion.state}
-    assert find_states(shared) == {'': shared}
-    assert find_states(nn.Linear(1, 1)) == {}
-
-
-@pytest.mark.parametrize(
-    ('options', 'error', 'message'),
-    [
-        (dict(state=SparseSoftLabels(C)), TypeError, '`state` of OLSLoss must be a SoftLabels, .*'),
-        (dict(state=SoftLabels(C + 1)), ValueError, '`state` must have num_classes=5, .* has 6'),
-        (dict(state=SoftLabels(C, True)), ValueError, '`state` must have background=False'),
-        (
-            dict(state=SoftLabels(C), use_sigmoid=True, sigmoid_reading='mean'),
-            ValueError,
-            "`state` must have divide_by='count'",
-        ),
-        (
-            dict(state=SoftLabels(C), start='zeros'),
-            ValueError,
-            "`start` is an option of the state, .* 'uniform', but got 'zeros': leave it out",
-        ),
-        (
-            dict(state=SoftLabels(C, freeze_confidence=0.8), freeze_confidence=0.9),
-            ValueError,
-            '`freeze_confidence` is an option of the state, .* 0.8, but got 0.9',
-        ),
-    ],
-)
-def test_a_state_that_does_not_fit_is_refused(options, error, message):
-    with pytest.raises(error, match=message):
-        OLSLoss(C, **options)
-
-
-def test_options_of_a_state_may_be_left_out_or_agree():
-    state = SoftLabels(C, start='zeros', empty_class='uniform')
-    OLSLoss(C, state=state)
-    OLSLoss(C, state=state, start='zeros')
-    bank = PredictionBank(C, 7)
-    assert OLSSingleLoss(C, state=bank).bank_size == 7
-    with pytest.raises(ValueError, match='`bank_size` is an option of the state'):
-        OLSSingleLoss(C, state=bank, bank_size=8)
-    sparse = SparseSoftLabels(C, 3)
-    assert OLSSparseLoss(C, state=sparse, top_m=3).top_m == 3
-    with pytest.raises(ValueError, match='`top_m` is an option of the state'):
-        OLSSparseLoss(C, state=sparse, top_m=4)
 
 
 # --- what one of several ranks does --------------------------------------------------------------

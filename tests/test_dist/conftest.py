@@ -13,6 +13,12 @@ def pytest_configure(config):
     config.addinivalue_line('markers', 'dist: starts two processes (gloo, on the CPU)')
 
 
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.get_closest_marker('dist'):
+            item.add_marker('slow')
+
+
 class TwoRanks:
     """Two processes in one gloo group, which stay up between tests: starting them costs seconds."""
 

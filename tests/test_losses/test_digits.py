@@ -57,6 +57,7 @@ def clean_error(criterion, seed, after_epoch=lambda: None):
     return 100 * wrong.double().mean().item()
 
 
+@pytest.mark.slow
 def test_ols_overfits_less_to_wrong_labels(one_thread):
     # Seen with seeds 0, 1, 2 (torch 2.11, CPU): hard label 32.1, 30.0, 33.8, mean 32.0;
     # OLS 29.7, 27.7, 33.4, mean 30.3. The same settings for both, none of them searched for.

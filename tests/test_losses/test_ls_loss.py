@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 import torch.nn.functional as F
 from reference import Reference
+from test_losses.harness import C, LossContract, Method, hard_loop
 from torch.testing import assert_close
 
 from mmdet_ols import LSLoss
 
-N, C = 30, 5
+N = 30
+
+
+def smoothing_loop(scores, rows, sigmoid, epsilon):
+    smooth = [[(1 - epsilon) * q + epsilon * sum(row) / len(row) for q in row] for row in rows]
+    return hard_loop(scores, smooth, sigmoid)
+
+
+class TestLSLoss(LossContract):
+    methods = {
+        'LS': Method(partial(LSLoss, C, 0.2), partial(smoothing_loop, epsilon=0.2)),
+    }
+    neutral = {
+        'epsilon 0': partial(LSLoss, C, 0.0),
+    }
 
 
 def naive(use_sigmoid, epsilon, background=False, **options):

@@ -109,6 +109,7 @@ def train(work_dir, resume_from=None, switch=True):
     return recorder.seen, {name: value.clone() for name, value in runner.model.state_dict().items()}
 
 
+@pytest.mark.slow
 def test_pairwise_confusion_from_a_later_epoch_on(tmp_path):
     """MMPretrain's own hook switches the loss, also in a run that is resumed before or after."""
     seen, weights = train(tmp_path / 'whole')

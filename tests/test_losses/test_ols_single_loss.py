@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 import torch.nn.functional as F
+from test_losses.harness import C as CLASSES
+from test_losses.harness import LossContract, Method, fixed_soft_labels, soft_label_loop
 from torch import nn
 from torch.testing import assert_close
 from toy_runner import EMA, NUM_BATCHES, ToyClassifier, make_batches, train
@@ -12,6 +16,52 @@ from toy_runner import EMA, NUM_BATCHES, ToyClassifier, make_batches, train
 from mmdet_ols import OLSLoss, OLSSingleLoss
 
 C = 4
+
+
+def with_fixed_banks(**options):
+    """Of as many places as the class's number plus one, and all that are drawn are the same."""
+    criterion = OLSSingleLoss(CLASSES, bank_size=CLASSES + 2, **options)
+    bank = criterion.state.bank
+    bank.copy_(fixed_soft_labels(criterion)[:, None].expand_as(bank))
+    criterion.state.bank_count.copy_(torch.arange(criterion.num_columns) + 1)
+    for column in range(criterion.num_columns):
+        bank[column, column + 1 :] = 100  # never to be drawn
+    if criterion.background:
+        criterion.state.bank_count[-1] = 0
+    criterion.soft_labels[:CLASSES] = 100  # not in use where there is a bank
+    return criterion
+
+
+class TestOLSSingleLoss(LossContract):
+    methods = {
+        # A row's partner is drawn; what is drawn is tested below.
+        'OLS-Single': Method(partial(with_fixed_banks, alpha=0.3), soft_label_loop, rows=False),
+    }
+    neutral = {
+        'alpha 1': partial(with_fixed_banks, alpha=1.0),
+    }
+
+
+@pytest.mark.parametrize(
+    ('make', 'message'),
+    [
+        (
+            partial(OLSSingleLoss, CLASSES, bank_size=0),
+            '`bank_size` must be a positive integer.* got 0',
+        ),
+        (
+            partial(OLSSingleLoss, CLASSES, bank_size=2.0),
+            '`bank_size` must be a positive .* got 2.0',
+        ),
+        (
+            partial(OLSSingleLoss, CLASSES, freeze_confidence=0.88),
+            '`freeze_confidence` is a rule for the mean of a class.* got 0.88: leave it out',
+        ),
+    ],
+)
+def test_bad_settings_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
 
 
 def test_training_learns_from_last_epochs_predictions_of_the_same_class():

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 
 import pytest
 import torch
 import torch.nn.functional as F
 from reference import Reference
+from test_losses.harness import C as CLASSES
+from test_losses.harness import LossContract, Method, fixed_soft_labels, soft_label_loop
 from torch import nn
 from torch.testing import assert_close
 from toy_runner import EMA, exactly, make_batches, train, train_by_hand
@@ -16,6 +19,24 @@ from mmdet_ols import OLSLoss, OLSSparseLoss
 from mmdet_ols.analysis import soft_labels_in_checkpoint
 
 C = 6
+
+
+def with_all_entries(**options):
+    """As many entries as columns: the target is that of `with_soft_labels`."""
+    criterion = OLSSparseLoss(CLASSES, top_m=CLASSES + 1, **options)
+    values, columns = fixed_soft_labels(criterion).sort(descending=True)
+    criterion.state.soft_columns.copy_(columns)
+    criterion.state.soft_values.copy_(values)
+    return criterion
+
+
+class TestOLSSparseLoss(LossContract):
+    methods = {
+        'OLS, sparse': Method(partial(with_all_entries, alpha=0.3), soft_label_loop),
+    }
+    neutral = {
+        'alpha 1': partial(with_all_entries, alpha=1.0),
+    }
 
 
 def sums_of(criterion):
