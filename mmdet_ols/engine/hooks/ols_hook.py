@@ -66,7 +66,7 @@ class OLSHook(Hook):
             raise ValueError(f'`interval` must be a positive integer, but got {interval!r}.')
         self.by_epoch = by_epoch
         self.interval = interval
-        self._period: Period  # known when the training loop is
+        self._period: Period  # made in `before_train`, when there is a training loop
         self._history = SoftLabelHistory(draw_interval, record_interval)
         self._writer = CheckpointWriter()
         self._loaded = LoadedCheckpoint()
@@ -158,20 +158,25 @@ class OLSHook(Hook):
         if state_paths(model) == before:
             return []
         self._find(runner)
-        late = {path: state for path, state in self._paths.items() if before.get(path) is not state}
-        gone = {path for path, state in before.items() if self._paths.get(path) is not state}
+        known = set(before.values())
+        late = {path: state for path, state in self._paths.items() if state not in known}
         for path in late:
-            for parameter in itertools.islice(model.parameters(), 1):
+            for parameter in itertools.islice(model.parameters(), 1):  # it may have none
                 model.get_submodule(state_name(path)).to(parameter.device)
         restored = self._loaded.restore(runner, model, late)
-        copy_changed_losses(runner.hooks, model, {state_name(path) for path in {*late, *gone}})
-        known = set(losses_before.values())
+        changed = {
+            state_name(path)
+            for path in {*before, *self._paths}
+            if before.get(path) is not self._paths.get(path)
+        }
+        copy_changed_losses(runner.hooks, model, changed)
         new = [name for name, state in self._losses.items() if state not in known]
         for name in new:
             how = 'with those of the checkpoint' if name in restored else 'as configured'
             runner.logger.info(f'OLSHook found a new loss, {name}: its soft labels start {how}.')
-        for name in losses_before.keys() - self._losses.keys():
-            runner.logger.info(f'{name} has no online soft labels any more: OLSHook leaves it.')
+        for name in losses_before:
+            if name not in self._losses:
+                runner.logger.info(f'{name} has no online soft labels any more: OLSHook leaves it.')
         return [name for name in new if name not in restored]
 
     # --- the end of a period ----------------------------------------------------------------------

@@ -68,7 +68,7 @@ def _log(runner: Any, period: Period, reason: str) -> None:
     text = f'OLSHook rolls the soft labels over after every {length}{reason}.'
     passes = passes_over_samples(getattr(runner.train_dataloader, 'dataset', None))
     if passes > 1:
-        text += f' Each pass over the data has a sample up to {passes} times, by RepeatDataset.'
+        text += f' RepeatDataset puts each sample up to {passes} times into one pass over the data.'
     runner.logger.info(text)
     total = runner.max_epochs if period.by_epoch else runner.max_iters
     if period.interval > total:
@@ -81,8 +81,8 @@ def _log(runner: Any, period: Period, reason: str) -> None:
 def iterations_of_one_pass(loader: Any) -> int:
     """How many iterations of a data loader go over its data once, all processes together.
 
-    Usually the loader's own length. Samplers that never end, as those of iteration-based loops,
-    give the length of the whole data set, of which each process sees a part only.
+    Usually it is the loader's own length. But samplers that never end, as iteration-based loops
+    have them, give the length of the whole data set, of which each process sees only a part.
 
     Raises:
         ValueError: The length is not known.
@@ -91,7 +91,7 @@ def iterations_of_one_pass(loader: Any) -> int:
     from mmengine.dist import get_world_size
 
     try:
-        if isinstance(loader, (dict, list, tuple)):  # of several loaders, in a loop of one's own
+        if isinstance(loader, (dict, list, tuple)):  # as some custom loops have
             raise TypeError('it has several data loaders')
         batches = len(loader)
     except TypeError as error:
@@ -101,12 +101,12 @@ def iterations_of_one_pass(loader: Any) -> int:
             'over your data.'
         ) from error
     batch_sampler = getattr(loader, 'batch_sampler', None)
-    # A loader that is given a batch sampler has a sampler of its own as well, which it never asks.
+    # A loader that was given a batch sampler makes a sampler of its own too, and never uses it.
     sampler = getattr(batch_sampler, 'sampler', getattr(loader, 'sampler', None))
     size = _length(getattr(loader, 'dataset', None))
     processes = get_world_size()
-    shares_nothing = processes > 1 and _length(sampler) == size
-    if size is not None and (isinstance(sampler, InfiniteSampler) or shares_nothing):
+    counts_all = processes > 1 and _length(sampler) == size
+    if size is not None and (isinstance(sampler, InfiniteSampler) or counts_all):
         batch_size = getattr(batch_sampler, 'batch_size', None) or 1
         batches = math.ceil(size / (batch_size * processes))
     return max(batches, 1)

@@ -79,7 +79,7 @@ def test_repeated_data_is_named(tmp_path):
     repeated = RepeatDataset(Samples(make_batches(2)), 3)
     loader = DataLoader(repeated, batch_size=1, collate_fn=itemgetter(0))
     run = train(tmp_path, loader, epochs=1)
-    assert 'Each pass over the data has a sample up to 3 times, by RepeatDataset.' in run['log']
+    assert 'RepeatDataset puts each sample up to 3 times into one pass over the data.' in run['log']
 
 
 # --- the length of a pass ------------------------------------------------------------------------
