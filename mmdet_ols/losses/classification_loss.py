@@ -21,6 +21,7 @@ from mmdet_ols.core import (
     reduce_loss,
     teaching_allowed,
 )
+from mmdet_ols.losses.call_checks import check_labels, check_shapes
 
 IMPLEMENTATIONS = ('auto', 'plain', 'fused', 'compiled')
 
@@ -202,7 +203,7 @@ class ClassificationLoss(nn.Module):
             reduction = reduction_override
         if ignore_index is None:
             ignore_index = -100 if self.ignore_index is None else self.ignore_index
-        self._check_shapes(cls_score, label)
+        check_shapes(self, cls_score, label)
 
         # One flat batch: (N, C) logits, (N,) or (N, C) labels, (N, 1) or (N, C) weights.
         logits = cls_score if cls_score.dim() == 2 else cls_score.reshape(-1, self.num_columns)
@@ -225,7 +226,7 @@ class ClassificationLoss(nn.Module):
         valid = label != ignore_index
         if as_rows or self.use_sigmoid:
             valid = valid & (label >= 0)
-        self._check_labels(label, valid)
+        check_labels(self, label, valid)
         loss = self._run(Samples(logits, label, valid, weight, avg_factor, reduction))
         if reduction == 'none':
             loss = loss.reshape(cls_score.shape if self.use_sigmoid else cls_score.shape[:-1])
@@ -346,61 +347,6 @@ class ClassificationLoss(nn.Module):
             f'`weight` must give one weight for each {each}, '
             f'but got shape {tuple(weight.shape)} for scores {tuple(cls_score.shape)}.'
         )
-
-    def _check_shapes(self, cls_score: Tensor, label: Tensor) -> None:
-        if not isinstance(label, Tensor):
-            raise TypeError(
-                f'`label` must be a tensor, but got a {type(label).__name__}: heads made for '
-                "MMDetection's QualityFocalLoss (GFL, RTMDet) send labels and qualities together, "
-                f'for which {type(self).__name__} has no meaning. Keep their own loss.'
-            )
-        columns = cls_score.shape[-1]
-        if columns != self.num_columns:
-            hint = f'set num_classes={columns - self.background}'
-            if columns == self.num_columns + 1 and not self.use_sigmoid:
-                hint = 'set background=True if the last column is the background, or else ' + hint
-            raise ValueError(
-                f'{type(self).__name__} was made for {self.num_columns} score columns (num_classes='
-                f'{self.num_classes}, background={self.background}), but `cls_score` has '
-                f'{columns}: {hint}.'
-            )
-        if label.shape not in (cls_score.shape, cls_score.shape[:-1]):
-            raise ValueError(
-                '`label` must hold class indices of shape '
-                f'{tuple(cls_score.shape[:-1])} or rows of shape {tuple(cls_score.shape)}, '
-                f'but got shape {tuple(label.shape)}.'
-            )
-        if label.dim() < cls_score.dim() and label.is_floating_point():
-            raise ValueError(f'Class indices must be integers, but `label` is {label.dtype}.')
-
-    def _check_labels(self, label: Tensor, valid: Tensor) -> None:
-        """Refuse labels out of range and rows of several classes, without synchronising a GPU."""
-        if torch.compiler.is_compiling() or not len(label):
-            return
-        if label.dim() == 1:
-            # Under sigmoid the index C is MMDetection's background; the softmax form has a column
-            # for it or none.
-            last = self.num_columns if self.use_sigmoid else self.num_columns - 1
-            found, wrong = label, valid & ((label < 0) | (label > last))
-            message = (
-                f'A label must be in [0, {last}] (num_classes={self.num_classes}, background='
-                f"{self.background}) or the ignore_index: set num_classes to the data set's number "
-                'of classes, or mend the label.'
-            )
-        else:
-            found = torch.where(valid, label, 0).sum(-1)
-            wrong = found > 1 + 1e-3
-            message = (
-                'A target row must hold one class (or a mixture that sums to 1). '
-                f'{type(self).__name__} is not defined for samples of several classes: use a '
-                'binary cross entropy there.'
-            )
-        if label.device.type == 'cpu':
-            if wrong.any():
-                what = 'label' if label.dim() == 1 else 'row that sums to'
-                raise ValueError(f'{message} Got the {what} {found[wrong][0].item():g}.')
-        elif label.is_cuda:
-            torch._assert_async(~wrong.any(), message)  # seen at the next synchronisation
 
     def extra_repr(self) -> str:
         focal = f', gamma={self.gamma}, balance={self.balance}' if self.use_sigmoid else ''
