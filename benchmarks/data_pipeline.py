@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Images per second of InMemoryDataset beside MMPretrain's pipeline, which treats one at a time.
+"""Images per second of InMemoryDataset and of MMPretrain's pipeline, which takes one at a time.
 
 Both load CIFAR-10, crop and flip at random, and end with MMPretrain's data preprocessor.
 

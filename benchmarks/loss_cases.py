@@ -1,4 +1,4 @@
-"""What loss_speed.py times: batches as heads send them, and whoever may be the loss."""
+"""What loss_speed.py times: batches as heads send them, and the losses that they may go to."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""What OLS costs beside the losses whose place it takes: time and memory, as ratios in one run.
+"""What OLS costs compared with the losses it replaces: time and memory, as ratios in one run.
 
     python benchmarks/loss_speed.py                   CPU, one thread: seven minutes, 13 GB
     python benchmarks/loss_speed.py --device cuda     a GPU, and larger batches
@@ -22,7 +22,7 @@ bfloat16 logits go to each loss as they are, without autocast: PyTorch's own the
 bfloat16, OLSLoss in float32. The prediction maps of `yolo_head` are random numbers.
 
 Peak memory is what forward and backward hold at most at a time of PyTorch's memory, the logits'
-gradient included, in sizes of the logits: 1 is that gradient alone. (The resident size grows by as
+gradient included, in sizes of the logits: 1 is just that gradient. (The resident size grows by as
 much if malloc is told to map each tensor by itself. What the fused form keeps elsewhere, three rows
 and some indices, is not in it.) The state has a column of its own.
 
@@ -274,7 +274,7 @@ def measure(options: argparse.Namespace) -> list[Row]:
     made = circumstances(options.device)
     rows: list[Row] = []
     columns = TextColumn('{task.description}'), BarColumn(), TimeElapsedColumn()
-    # The tables alone go to the standard output.
+    # Only the tables go to the standard output.
     bar = Progress(*columns, console=Console(stderr=True), transient=True)
     with options.out.open('w', newline='') as file, bar:
         writer = csv.DictWriter(file, COLUMNS)
