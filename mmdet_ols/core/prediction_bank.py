@@ -1,4 +1,4 @@
-"""Single predictions beside the soft labels: a bank for each class, to draw partners from."""
+"""Single predictions in addition to the soft labels: a bank for each class to draw from."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ class PredictionBank(SoftLabels):
 
     The sample is uniform over all correctly classified samples of the period, those of all ranks
     together: each prediction gets a random key when it comes in, and each class keeps the
-    `bank_size` predictions of the largest keys. So the ranks' samples merge into that of the whole.
+    `bank_size` predictions with the largest keys. So the samples of the ranks merge into one of
+    all.
 
     Args:
         num_classes: See `SoftLabelState`, as for all that are not named here.

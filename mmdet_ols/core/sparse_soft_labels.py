@@ -8,18 +8,19 @@ a (C, C) matrix: neither the start, nor a batch, nor a roll-over over several ra
 **In use** are m columns of a class with their values, and the value of every other column. With
 m = C that is the dense row.
 
-**Collecting** is the harder half, for which columns a class will need is known at the end of a
-period alone. So each class has 2m *slots*. A slot tracks a column: it sums what comes for it from
-then on. Of a batch, the rows of a class are added up first; the tracked columns take what is
-theirs, and the largest m of the others apply for a slot. Whoever may have had the most altogether,
+**Collecting** is the harder half, because the columns that a class will need are known only at the
+end of a period. So each class has 2m *slots*. A slot tracks a column: it sums what comes for it
+from then on. The rows of a class in a batch are added up first; the tracked columns take what is
+theirs, and the largest m of the others apply for a slot. The columns that may have had the most
+altogether,
 
     bound = sum + missed,
 
-has a slot from then on, and the least bounds go. `missed` is what may have come for a column
-before it was tracked. No column without a slot had more than `untracked`: the largest bound that
-ever went, or did not apply. This is the Space-Saving sketch (Metwally, Agrawal and El Abbadi 2005,
-"Efficient computation of frequent and top-k elements in data streams"), here with weights instead
-of single items and a batch at a time. At any moment, up to rounding,
+have a slot from then on, and those with the least bounds lose theirs. `missed` is what may have
+come for a column before it was tracked. No column without a slot had more than `untracked`: the
+largest bound that ever went, or did not apply. This is the Space-Saving sketch (Metwally, Agrawal
+and El Abbadi 2005, "Efficient computation of frequent and top-k elements in data streams"), here
+with weights instead of single items and a batch at a time. At any moment, up to rounding,
 
     sum <= what has come for a tracked column <= sum + missed,
            what has come for any other column <= untracked.
@@ -27,15 +28,15 @@ of single items and a batch at a time. At any moment, up to rounding,
 So a column that grows in small steps is not kept out by those that came first: `untracked` grows
 with it until it has a slot. What it had before is not in its sum then; it is part of the rest.
 
-Two things are not as usual. The value of a column is its sum, and not its bound: the bound tells
-who comes first, but as a value it would credit a latecomer with the probability of others. And
-there are twice as many slots as entries that will be kept, since in the last slots columns come and
-go. On simulated rows with m = 50 of 1,000 classes this took the distance to the dense rows from 50
-to 4 % above the least that is possible with m entries (three times as many: 1 %). To start with the
-columns of the last period helped on some streams and did harm on others, and is left out.
+Two things differ from the usual sketch. The value of a column is its sum and not its bound: the
+bound decides the order, but as a value it would credit a latecomer with the probability of others.
+And there are twice as many slots as entries that will be kept, since columns come and go in the
+last slots. On simulated rows with m = 50 of 1,000 classes this took the distance to the dense rows
+from 50 to 4 % above the least that is possible with m entries (three times as many: 1 %). Starting
+with the columns of the last period helped on some streams and harmed others, so it is left out.
 
-**Ranks** merge as batches do: one after the other hands its slots round, and all fold them into the
-same result. Sums of the same column add up; for a column that only one of the two tracks, the
+**Ranks** merge as batches do: one after the other sends its slots to all, and all merge them into
+the same result. Sums of the same column add up; for a column that only one of the two tracks, the
 other's `untracked` is what may have been missed.
 """
 
@@ -51,9 +52,9 @@ from torch import Tensor
 from mmdet_ols.core.rolling_state import Sums, world_size
 from mmdet_ols.core.soft_labels import SoftLabelState, may_select
 
-#: So many times the entries that are kept are tracked in a period.
+#: How many times as many columns are tracked in a period as are kept at its end.
 SLOTS_PER_ENTRY = 2
-#: So many classes of two ranks are merged at a time: sorting takes more memory than the state.
+#: How many classes of two ranks are merged at a time: sorting takes more memory than the state.
 CLASSES_AT_A_TIME = 2048
 
 
@@ -167,7 +168,7 @@ class SparseSoftLabels(SoftLabelState):
         """`mix_targets` without a matrix; (N, C) in `dtype`.
 
         Rows as labels cost m additions for each entry that is not 0, of which mixup makes two a
-        sample. On a GPU, which would have to be waited for to know them, for every entry.
+        sample. On a GPU every entry costs that, since finding the others would mean to wait for it.
         """
         if label.dim() == 2:
             rows = torch.where(valid, label, 0).to(dtype)
@@ -250,7 +251,7 @@ class SparseSoftLabels(SoftLabelState):
         if applicants:
             share, column = rows.scatter_(1, slots.column, -1).topk(applicants, 1)
             missed = slots.untracked[:, None]
-            untracked = slots.untracked + share[:, -1]  # whoever did not apply has no more
+            untracked = slots.untracked + share[:, -1]  # no other column has more
             slots = slots.joined(column, share, missed.expand_as(share), untracked)
             slots = slots.best(self.num_slots)
         self._write(sums, label, slots, prob_total)

@@ -1,4 +1,4 @@
-"""Bootstrapping: labels that the network's own predictions may correct."""
+"""Bootstrapping: the network's own predictions may correct the labels."""
 
 from __future__ import annotations
 

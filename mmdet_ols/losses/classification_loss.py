@@ -21,7 +21,12 @@ from mmdet_ols.core import (
     reduce_loss,
     teaching_allowed,
 )
-from mmdet_ols.losses.call_checks import check_labels, check_shapes
+from mmdet_ols.losses.checks import (
+    check_class_weight,
+    check_focal_form,
+    check_labels,
+    check_shapes,
+)
 
 IMPLEMENTATIONS = ('auto', 'plain', 'fused', 'compiled')
 
@@ -29,19 +34,19 @@ IMPLEMENTATIONS = ('auto', 'plain', 'fused', 'compiled')
 class ClassificationLoss(nn.Module):
     """Cross entropy of any form that the hosts' heads use, against a target of the method's own.
 
-    A method derives from it and says what its target is (`make_target`), and if there is more to it
-    than that, what else a sample costs (`total_loss`) and what it learns from a batch (`learn`).
-    Calls are those of MMDetection's and MMPretrain's losses.
+    A method derives from it and says what its target is (`make_target`). If there is more to it, it
+    also says what else a sample costs (`total_loss`) and what it learns from a batch (`learn`).
+    It is called as MMDetection's and MMPretrain's own losses are.
 
     Args:
         num_classes: Number of foreground classes, as the head's own `num_classes`.
         use_sigmoid: Independent sigmoid scores instead of a softmax.
-        background: Whether the scores have a last column more for the background (MMDetection's
-            softmax heads).
+        background: Whether the scores have one more column, the last, for the background (as in
+            MMDetection's softmax heads).
         reduction: 'mean', 'sum' or 'none'.
         loss_weight: Factor of the loss.
-        class_weight: A weight for each score column. Under sigmoid it weighs the positive part, as
-            in MMDetection.
+        class_weight: A weight for each score column. Under sigmoid it applies to the positive
+            part, as in MMDetection.
         ignore_index: Label that costs nothing and teaches nothing; None means -100.
         avg_non_ignore: Whether the mean (without `avg_factor`) leaves out ignored labels.
         gamma: Exponent of the focal form, which dense heads rely on (2.0 in MMDetection's
@@ -49,10 +54,11 @@ class ClassificationLoss(nn.Module):
         balance: Factor of the positive part in the focal form, in [0, 1], against 1 - balance of
             the negative part (`alpha` of MMDetection's `FocalLoss`, 0.25 there); None leaves both
             at 1. Needs `use_sigmoid`.
-        implementation: How it is computed; all give the same numbers but for rounding. 'plain' is
-            PyTorch, operation by operation; 'compiled' has `torch.compile` make one of them, at the
-            first call, and falls back to 'plain' with a warning where that fails; 'fused' is
-            `OLSLoss`'s own compiled function; 'auto' takes 'fused' where that can be, else 'plain'.
+        implementation: How the loss is computed; all give the same numbers up to rounding. 'plain'
+            runs PyTorch's operations one by one; 'compiled' lets `torch.compile` make one operation
+            of them at the first call, and falls back to 'plain' with a warning where that fails;
+            'fused' is `OLSLoss`'s own compiled function; 'auto' takes 'fused' where it is possible
+            and 'plain' elsewhere.
 
     Raises:
         ValueError: An argument, or a label on the CPU, is outside its range.
@@ -60,7 +66,7 @@ class ClassificationLoss(nn.Module):
 
     #: Whether there is a `shortcut`.
     has_fused_form = False
-    #: Whether what a sample costs is a matter of that sample alone.
+    #: Whether what a sample costs depends on no other sample.
     samples_are_independent = True
     #: Whether it keeps a `RollingState`, in its attribute `state`, that something must roll over.
     has_rolling_state = False
@@ -82,26 +88,8 @@ class ClassificationLoss(nn.Module):
         super().__init__()
         self.num_columns = count_columns(num_classes, background)
         check_reduction('reduction', reduction)
-        if isinstance(class_weight, (int, float)):
-            raise ValueError(
-                f'`class_weight` must hold a weight for each column, but got {class_weight!r}: '
-                'use loss_weight for one weight of all.'
-            )
-        if class_weight is not None and len(class_weight) != self.num_columns:
-            raise ValueError(
-                f'`class_weight` needs one weight for each of the {self.num_columns} score columns '
-                f'(num_classes={num_classes}, background={background}), '
-                f'but got {len(class_weight)}.'
-            )
-        if gamma < 0:
-            raise ValueError(f'`gamma` must not be negative, but got {gamma!r}.')
-        if balance is not None and not 0 <= balance <= 1:
-            raise ValueError(f'`balance` must be None or in [0, 1], but got {balance!r}.')
-        if (gamma or balance is not None) and not use_sigmoid:
-            raise ValueError(
-                '`gamma` and `balance` belong to the focal form, which is defined for sigmoid '
-                f'scores: set use_sigmoid=True, or leave gamma={gamma!r}, balance={balance!r} out.'
-            )
+        check_class_weight(class_weight, num_classes, background)
+        check_focal_form(gamma, balance, use_sigmoid)
         if use_sigmoid and background:
             warnings.warn(
                 f"{type(self).__name__}(use_sigmoid=True, background=True): MMDetection's sigmoid "
@@ -124,7 +112,7 @@ class ClassificationLoss(nn.Module):
         self.reduction = reduction
         self.loss_weight = loss_weight
         self.class_weight = class_weight
-        # A tensor that lives where the loss lives: making one in every step would synchronise.
+        # A buffer, so that it lies where the loss does: copying it in every step would synchronise.
         self.column_weight: Tensor | None
         self.register_buffer(
             'column_weight',
@@ -137,7 +125,7 @@ class ClassificationLoss(nn.Module):
         self.balance = balance
 
     def make_target(self, samples: Samples) -> Tensor:
-        """What the method wants the scores to be.
+        """Return what the method wants the scores to be.
 
         Returns:
             Target rows (N, C); zero where the sample has no class.
@@ -145,7 +133,7 @@ class ClassificationLoss(nn.Module):
         raise NotImplementedError
 
     def total_loss(self, cross_entropy: Tensor, samples: Samples) -> Tensor:
-        """What a sample costs altogether: its cross entropy, and what else a method adds to it.
+        """Return what a sample costs: its cross entropy, and whatever else the method adds to it.
 
         Args:
             cross_entropy: Against the target, (N, 1), under sigmoid (N, C); with `class_weight`.
@@ -241,7 +229,7 @@ class ClassificationLoss(nn.Module):
         reduction: str,
         ignore_index: int,
     ) -> Tensor | None:
-        """Do all of a call in a faster way, if the method has one for it.
+        """Compute a whole call in a faster way, if the method has one for it.
 
         Args:
             logits: (N, C), of the caller's dtype.
@@ -252,7 +240,7 @@ class ClassificationLoss(nn.Module):
             ignore_index: As in `forward`.
 
         Returns:
-            The loss, reduced; None to go the usual way.
+            The loss, reduced; None to compute it the usual way.
         """
         return None
 
@@ -336,7 +324,7 @@ class ClassificationLoss(nn.Module):
         return count * self.num_columns if self.use_sigmoid and by_index else count
 
     def _flat_weight(self, weight: Tensor, cls_score: Tensor) -> Tensor:
-        """As a column or, for a weight of every score, as rows."""
+        """Return the weights as a column or, for a weight of every score, as rows."""
         if weight.shape in (cls_score.shape[:-1], (*cls_score.shape[:-1], 1)):
             return weight.float().reshape(-1, 1)
         # One for every score, as rows or flat: FSAF's head sends the latter.

@@ -1,4 +1,4 @@
-"""DisturbLabel: a part of the labels is replaced at random, anew in every step."""
+"""DisturbLabel: some of the labels are replaced at random, anew in every step."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from mmdet_ols.registry import register_model
 
 @register_model
 class DisturbLabelLoss(ClassificationLoss):
-    r"""Cross entropy against labels of which a share is drawn from all classes alike.
+    r"""Cross entropy against labels of which a share is drawn uniformly from all classes.
 
     .. math:: P(\tilde y = y) = 1 - \frac{K - 1}{K} a, \qquad P(\tilde y = k) = \frac{a}{K}
 
-    for every other class k, drawn each time that a sample is visited (PyTorch's random numbers).
+    for every other class k, drawn each time a sample is visited, with PyTorch's random numbers.
 
-    Reference: `DisturbLabel <https://arxiv.org/abs/1605.00055>`_. As in the OLS authors' code a is
-    0.1; but theirs disturbs the loss in validation, too: here `eval()` gives the plain cross
-    entropy.
+    Reference: `DisturbLabel <https://arxiv.org/abs/1605.00055>`_. As in the OLS authors' code, a is
+    0.1 by default. Their code also disturbs the labels in validation; here `eval()` gives the plain
+    cross entropy.
 
-    A mixed row (mixup, CutMix) is replaced as a whole. Samples without a class stay as they are, as
-    do those of the background, which is never drawn either.
+    A mixed row (mixup, CutMix) is replaced as a whole. Samples without a class and samples of the
+    background keep their labels, and the background is never drawn.
 
     Args:
         num_classes: See `ClassificationLoss`.

@@ -38,18 +38,20 @@ class OLSLoss(ClassificationLoss):
     r"""Cross entropy against the hard label and the class's online soft label together.
 
     Keeps, for every class, the mean prediction of its correctly classified samples in the last
-    epoch, and learns from it. The soft labels change in `update_soft_labels()` alone: `OLSHook`
-    calls it in MMEngine's training, your own loop after every epoch. Validation never teaches.
+    epoch, and learns from it. The soft labels change only in `update_soft_labels()`: `OLSHook`
+    calls it in MMEngine's training, and your own loop calls it after every epoch. Validation never
+    teaches. They are kept in `state`, a module of its own.
 
     .. math:: L = \alpha\,\mathrm{CE}(p, y) - (1 - \alpha)\sum_c S_{y,c}\log p_c
 
     Reference: `Delving Deep into Label Smoothing <https://arxiv.org/abs/2011.12562>`_, Eq. 3 to 6.
-    With the defaults it is the paper's text. The authors' CIFAR script is `start='zeros',
+    The defaults follow the paper's text. The authors' CIFAR script is `start='zeros',
     empty_class='uniform'`; their fine-grained script adds `freeze_confidence=0.88` to a uniform
     start and weighs both parts with 1.0, which is `loss_weight=2.0` at `alpha=0.5`.
 
     The sigmoid form, which the paper does not define, is one binary cross entropy (or focal loss)
-    for each score against the same mixed target; `sigmoid_reading` says what its soft labels are.
+    for each score against the same mixed target; `sigmoid_reading` says how its soft labels are
+    made.
 
     With `alpha=1` it equals MMDetection's (and, where the two agree, MMPretrain's)
     `CrossEntropyLoss`, or with `gamma` its `FocalLoss`, in value and gradient; but the mean of an

@@ -1,4 +1,4 @@
-"""Online Label Smoothing with single predictions in place of the class's mean."""
+"""Online Label Smoothing with single predictions instead of the class's mean."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class OLSSingleLoss(OLSLoss):
 
     .. math:: L = \alpha\,\mathrm{CE}(p, y) - (1 - \alpha)\sum_c q_c\log p_c
 
-    where q is the prediction of a partner, drawn anew for each sample in each step. On average over
-    the draws it is `OLSLoss`, so it shows what the averaging there is worth.
+    where q is the prediction for a partner, which is drawn anew for each sample in each step. On
+    average over the draws it is `OLSLoss`, so it shows what the averaging there is worth.
 
     Reference: `Delving Deep into Label Smoothing <https://arxiv.org/abs/2011.12562>`_, section V-E
     (OLS-Single), which leaves open where a partner's prediction comes from. Here, as a loss sees no
@@ -31,14 +31,15 @@ class OLSSingleLoss(OLSLoss):
 
     The banks roll over in `update_soft_labels()`, as the soft labels of `OLSLoss` do, and what
     several ranks have collected merges into one bank there (see `PredictionBank`). The soft labels
-    are kept, too: they are what is reported, and the target in `eval()`, where nothing is drawn.
+    are kept as well: they are reported, and they are the target in `eval()`, where nothing is
+    drawn.
 
     A mixed row (mixup, CutMix) has one partner, from one of its classes, drawn by their shares.
     Under sigmoid the partner's scores are read as `sigmoid_reading` says, for 'normalized' each
     divided by its own total.
 
-    Draws come from PyTorch's random numbers. MMEngine does not save those: a resumed run has the
-    same banks as an uninterrupted one, but draws others from them.
+    Partners are drawn with PyTorch's random numbers, whose state MMEngine does not save: a resumed
+    run has the same banks as an uninterrupted one, but draws other predictions from them.
 
     Args:
         num_classes: Number of foreground classes, as the head's own `num_classes`.

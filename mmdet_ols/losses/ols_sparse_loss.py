@@ -13,16 +13,15 @@ from mmdet_ols.registry import register_model
 
 @register_model
 class OLSSparseLoss(OLSLoss):
-    r"""`OLSLoss` whose soft labels keep their largest entries alone, for thousands of classes.
+    r"""`OLSLoss` whose soft labels keep only their largest entries, for thousands of classes.
 
     The other entries of a soft label share evenly what remains. So memory grows with classes times
-    `top_m`, not with their square: 67 MiB in place of 3.6 GiB for 21,841 classes, and nothing that
-    is done in a training makes a matrix of classes times classes. `SparseSoftLabels` says how the
-    entries are found, and what they are to the dense ones; with `top_m=num_classes` they are the
+    `top_m` and not with the square of the classes: 67 MiB instead of 3.6 GiB for 21,841 classes. No
+    step of a training makes a matrix of classes times classes. `SparseSoftLabels` says how the
+    entries are found and how they relate to the dense ones; with `top_m=num_classes` they are the
     same, up to rounding.
 
-    `loss.soft_labels` makes the dense matrix for whoever wants to look at it. Tools read a
-    checkpoint of it as of any other.
+    `loss.soft_labels` makes the dense matrix on request. Tools read its checkpoints like any other.
 
     Args:
         num_classes: Number of foreground classes, as the head's own `num_classes`.

@@ -1,4 +1,4 @@
-"""Pairwise confusion: predictions of different images are drawn together."""
+"""Pairwise confusion: the predictions of different images are pulled towards each other."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class PairwiseConfusionLoss(ClassificationLoss):
     <https://arxiv.org/abs/1705.08016>`_. 'released' is its authors' code, which compares whatever
     tensor it is given and looks at no label; 'paper' follows the idea of the paper, softmax scores
     of pairs of different classes, but its details are not verified; 'ols' is the code of the OLS
-    authors, whose norm runs over the batch, class by class. It is the default, since it is what
-    stands in their tables. They train with the plain cross entropy up to epoch 200 of 300 and with
-    this from then on; MMPretrain's `SwitchRecipeHook` does that::
+    authors, whose norm runs over the batch, class by class. It is the default because the figures
+    in their tables come from it. They train with the plain cross entropy up to epoch 200 of 300 and
+    with this loss from then on; MMPretrain's `SwitchRecipeHook` does that::
 
         dict(type='SwitchRecipeHook', schedule=[
             dict(action_epoch=201, loss=dict(type='PairwiseConfusionLoss', num_classes=100))])

@@ -13,7 +13,7 @@ from mmdet_ols.registry import register_model
 
 #: How the hard label enters the cross entropy.
 LABELS = ('exact', 'clamped')
-#: What stands for a label's 0 in its logarithm: ln(1e-4) = -9.21, or -4 to the base 10.
+#: What replaces a label's 0 in its logarithm: ln(1e-4) = -9.21, or -4 to the base 10.
 SMALLEST_LABEL = 1e-4
 
 
@@ -28,11 +28,12 @@ class SCELoss(ClassificationLoss):
     which for a hard label is :math:`\alpha\,\mathrm{CE} + 9.21\,\beta\,(1 - p_y)`.
 
     Reference: `Symmetric Cross Entropy for Robust Learning with Noisy Labels
-    <https://arxiv.org/abs/1908.06112>`_. Its released code and the OLS authors' take `alpha=6.0,
-    beta=0.1` for CIFAR-100, the default, and `alpha=0.1, beta=1.0` for CIFAR-10; for all other data
-    the OLS authors take the former. Their code puts the clamped label into the cross entropy, too,
-    which smooths it by :math:`10^{-4}\alpha\sum_{k \ne y}(-\log p_k)`: `label='clamped'`. 'exact'
-    is the original's, and the default, since that smoothing is no part of the method.
+    <https://arxiv.org/abs/1908.06112>`_. Its released code and the OLS authors' code use
+    `alpha=6.0, beta=0.1` for CIFAR-100, which is the default here, and `alpha=0.1, beta=1.0` for
+    CIFAR-10; the OLS authors use the former for all other data. Their code also puts the clamped
+    label into the cross entropy, which smooths it by
+    :math:`10^{-4}\alpha\sum_{k \ne y}(-\log p_k)`; `label='clamped'` does the same. The default
+    'exact' is the original's, since that smoothing is not part of the method.
 
     A background column is a class like the others. A row that does not sum to 1 counts by its sum,
     and one without a class costs nothing. Under sigmoid each score is a question of its own with
@@ -43,7 +44,7 @@ class SCELoss(ClassificationLoss):
         alpha: Weight of the cross entropy, not negative. With 1, and 0 for `beta`, it is plain.
         beta: Weight of the reverse cross entropy, not negative.
         label: How the label enters the cross entropy: 'exact', or 'clamped' as in the OLS authors'
-            code (softmax alone).
+            code (softmax only).
         use_sigmoid: See `ClassificationLoss`, as for the arguments after it.
         background: See `ClassificationLoss`.
         reduction: See `ClassificationLoss`.

@@ -1,4 +1,4 @@
-"""Teacher-free knowledge distillation, the form with a teacher made by hand."""
+"""Teacher-free knowledge distillation, the form with a hand-made teacher."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ FORMS = ('released', 'fair')
 
 @register_model
 class TfKDRegLoss(ClassificationLoss):
-    r"""Cross entropy, and the divergence from a virtual teacher who is nearly always right.
+    r"""Cross entropy, and the divergence from a virtual teacher that is nearly always right.
 
     .. math::
         L = (1 - a)\,\mathrm{CE}(p, y) + a\,m\,\mathrm{KL}(v \Vert p), \qquad
         v = \mathrm{softmax}(u / T)
 
-    where u gives 0.99 to the class and shares the rest among the others. In the form 'released' the
-    divergence is divided by the number of classes, too.
+    where u gives 0.99 to the class and spreads the rest over the others. In the form 'released' the
+    divergence is also divided by the number of classes.
 
     Reference: `Revisiting Knowledge Distillation via Label Smoothing Regularization
     <https://arxiv.org/abs/1909.11723>`_, Tf-KD_reg, as in its released code: the softmax is taken

@@ -1,8 +1,9 @@
-"""What a classification loss refuses to be called with, and the messages about it."""
+"""What a loss refuses: options that do not fit together, and calls of another shape."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -17,21 +18,57 @@ class Loss(Protocol):
     use_sigmoid: bool
 
 
-def check_shapes(loss: Loss, cls_score: Tensor, label: Tensor) -> None:
-    """Refuse scores and labels whose shapes do not fit a loss or each other."""
+def check_class_weight(
+    class_weight: Sequence[float] | None, num_classes: int, background: bool
+) -> None:
+    """Raise a ValueError unless there is one weight for each score column, or none at all."""
+    if isinstance(class_weight, (int, float)):
+        raise ValueError(
+            f'`class_weight` must hold a weight for each column, but got {class_weight!r}: '
+            'use loss_weight to weight all of them alike.'
+        )
+    columns = num_classes + 1 if background else num_classes
+    if class_weight is not None and len(class_weight) != columns:
+        raise ValueError(
+            f'`class_weight` needs one weight for each of the {columns} score columns '
+            f'(num_classes={num_classes}, background={background}), but got {len(class_weight)}.'
+        )
+
+
+def check_focal_form(gamma: float, balance: float | None, use_sigmoid: bool) -> None:
+    """Raise a ValueError where the options of the focal form are out of range or meaningless."""
+    if gamma < 0:
+        raise ValueError(f'`gamma` must not be negative, but got {gamma!r}.')
+    if balance is not None and not 0 <= balance <= 1:
+        raise ValueError(f'`balance` must be None or in [0, 1], but got {balance!r}.')
+    if (gamma or balance is not None) and not use_sigmoid:
+        raise ValueError(
+            '`gamma` and `balance` belong to the focal form, which is defined for sigmoid '
+            f'scores: set use_sigmoid=True, or leave gamma={gamma!r}, balance={balance!r} out.'
+        )
+
+
+def check_shapes(loss: Loss, cls_score: Tensor, label: Any) -> None:
+    """Refuse scores and labels of another shape than a loss was made for.
+
+    Raises:
+        TypeError: `label` is no tensor.
+        ValueError: The shapes do not fit, or class indices are no integers.
+    """
+    name = type(loss).__name__
     if not isinstance(label, Tensor):
         raise TypeError(
             f'`label` must be a tensor, but got a {type(label).__name__}: heads made for '
             "MMDetection's QualityFocalLoss (GFL, RTMDet) send labels and qualities together, "
-            f'for which {type(loss).__name__} has no meaning. Keep their own loss.'
+            f'for which {name} has no meaning. Keep their own loss.'
         )
     columns = cls_score.shape[-1]
     if columns != loss.num_columns:
-        hint = f'set num_classes={columns - loss.background}'
+        hint = f'set num_classes={columns - 1 if loss.background else columns}'
         if columns == loss.num_columns + 1 and not loss.use_sigmoid:
             hint = 'set background=True if the last column is the background, or else ' + hint
         raise ValueError(
-            f'{type(loss).__name__} was made for {loss.num_columns} score columns (num_classes='
+            f'{name} was made for {loss.num_columns} score columns (num_classes='
             f'{loss.num_classes}, background={loss.background}), but `cls_score` has '
             f'{columns}: {hint}.'
         )
@@ -57,7 +94,7 @@ def check_labels(loss: Loss, label: Tensor, valid: Tensor) -> None:
         message = (
             f'A label must be in [0, {last}] (num_classes={loss.num_classes}, background='
             f"{loss.background}) or the ignore_index: set num_classes to the data set's number "
-            'of classes, or mend the label.'
+            'of classes, or correct the label.'
         )
     else:
         values = torch.where(valid, label, 0).sum(-1)
