@@ -63,7 +63,7 @@ def keep_freed_memory() -> None:
 
     Otherwise most of what is measured is page faults, and which loss has them depends on what
     happens to lie above its tensors. PyTorch's own cross entropy takes 2201 instead of 380 us at
-    256 x 1,000 in a fresh process, where each tensor is mapped anew, and 36 instead of 13 ms at
+    256 x 1,000 in a fresh process, where each tensor is mapped first, and 36 instead of 13 ms at
     256 x 21,841, where the end of the heap is returned in every step.
     """
     trim_threshold, mmap_threshold = -1, -3

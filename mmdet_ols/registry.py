@@ -23,7 +23,7 @@ try:
     )
 except ModuleNotFoundError as error:
     if error.name != 'mmengine':
-        raise  # MMEngine is there but broken: hiding that would help nobody
+        raise  # MMEngine is there but broken: hiding that would not help
 
     from torch import nn
 

@@ -32,7 +32,7 @@ def code_block(match: re.Match[str]) -> str:
 
 def to_markdown(docstring: str) -> str:
     """Rewrite formulas, links and code blocks; all else in our docstrings is Markdown already."""
-    # The parser of Google's style runs examples under this title alone; else they are a quotation.
+    # The parser of Google's style knows examples only under this title; else they are a quotation.
     docstring = re.sub(r'^Example:$', 'Examples:', docstring, flags=re.MULTILINE)
     docstring = docstring.replace(r'\arg\max', r'\operatorname{argmax}')
     docstring = MATH_BLOCK.sub(math_block, docstring)

@@ -17,14 +17,14 @@ from torch import Tensor, nn
 
 from mmdet_ols.core import rename_old_keys
 
-# The variables that `torch.load` obeys whoever calls it, MMEngine included.
+# The variables that `torch.load` obeys in every call, those of MMEngine included.
 DISTRUST, TRUST = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD', 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'
 TRUST_REMEDY = 'If you trust where the file comes from, pass --trust-checkpoint.'
 
 
 @contextmanager
 def loading_rules(trust: bool = False) -> Iterator[None]:
-    """Decide for a block of code what its checkpoints may hold, whoever loads them.
+    """Decide for a block of code what its checkpoints may hold, those loaded by MMEngine included.
 
     Without trust they are loaded as data only: tensors, plain containers and the records of
     MMEngine. `torch.load` refuses those records by default (`HistoryBuffer`, NumPy arrays), so they

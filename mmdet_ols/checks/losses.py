@@ -47,7 +47,7 @@ def _our_losses(
     """Every loss of this package in a model: its head, itself, its class, and the head's classes.
 
     Losses in heads that the methods do not know are found as well; of those, only an entry
-    `num_classes` beside them says how many classes there are.
+    `num_classes` next to them says how many classes there are.
     """
     counts = {
         id(loss.config): loss.settings.num_classes for loss in inspect_heads(cfg)[0] if loss.is_ours

@@ -109,7 +109,7 @@ class RollingState(nn.Module):
 
     @torch.no_grad()
     def roll_over(self, group: dist.ProcessGroup | None = None) -> Any:
-        """Put into use what all ranks have collected, and start to collect anew.
+        """Put into use what all ranks have collected, and start collecting from zero.
 
         A collective call under `torch.distributed`: every rank of `group` must make it.
 
@@ -263,7 +263,7 @@ def rename_old_keys(state_dict: dict[str, Any], model: nn.Module, prefix: str = 
     """Bring the keys of earlier checkpoints, in which a loss was its own state, up to date.
 
     Args:
-        state_dict: Changed in place; keys of today are left alone.
+        state_dict: Changed in place; keys of the present form stay as they are.
         model: The loss or the model that it is for.
         prefix: Of the model in the state dict, with its dot.
     """

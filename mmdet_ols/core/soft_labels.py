@@ -273,7 +273,7 @@ class SoftLabels(SoftLabelState):
 
 
 def may_select(tensor: Tensor) -> bool:
-    """Whether rows may be selected by their values: no GPU waits for them, and nobody traces."""
+    """Whether rows may be selected by their values: no GPU waits for them, nothing is traced."""
     plain = type(tensor) is Tensor and tensor.device.type == 'cpu'
     return plain and not torch.compiler.is_compiling()
 

@@ -159,7 +159,7 @@ class SparseSoftLabels(SoftLabelState):
 
     @property
     def soft_labels(self) -> Tensor:  # type: ignore[override]
-        """The dense matrix (C, C), made anew by each call: 1.9 GB for 21,841 classes."""
+        """The dense matrix (C, C), made by each call: 1.9 GB for 21,841 classes."""
         return dense_soft_labels(self.soft_columns, self.soft_values, self.soft_rest)
 
     def mixed_targets(

@@ -17,7 +17,7 @@ class _Trials(threading.local):
 
 
 _TRIALS = _Trials()
-# Over all threads. `torch.compile` compiles anew when a global number changes, but would take what
+# Over all threads. `torch.compile` recompiles when a global number changes, but would take what
 # a thread holds for a constant.
 _open_blocks = 0
 _lock = threading.Lock()

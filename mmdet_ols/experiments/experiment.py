@@ -118,7 +118,7 @@ class Experiment:
                 f'it cannot be tested, since the checkpoint of its last epoch or iteration '
                 f'({run.length}) is not in {folder}; the newest there: {name}. Let the config '
                 'save it (default_hooks.checkpoint.save_last=True, or an interval that divides '
-                f'{run.length}), and remove {folder} to train anew.'
+                f'{run.length}), and remove {folder} to train again.'
             )
         test_folder = self._test_folder(folder)
         return command_to_test(spec, run.last_checkpoint, test_folder, self.tta, self.trust)

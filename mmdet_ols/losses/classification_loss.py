@@ -268,7 +268,7 @@ class ClassificationLoss(nn.Module):
 
         avg_factor = samples.avg_factor
         if avg_factor is not None and not isinstance(avg_factor, Tensor):
-            # As a number it would be a constant, compiled anew for each; on the CPU it would keep a
+            # As a number it would be a constant, recompiled for each; on the CPU it would keep a
             # GPU's graph from being captured.
             avg_factor = torch.full((), avg_factor, device=samples.logits.device)
             samples = samples._replace(avg_factor=avg_factor)

@@ -1,4 +1,4 @@
-"""DisturbLabel: some of the labels are replaced at random, anew in every step."""
+"""DisturbLabel: some of the labels are replaced at random, again in every step."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class DisturbLabelLoss(ClassificationLoss):
 
     Args:
         num_classes: See `ClassificationLoss`.
-        rate: a, the share of samples whose label is drawn anew, in [0, 1]; 0 is the plain cross
+        rate: a, the share of samples whose label is redrawn, in [0, 1]; 0 is the plain cross
             entropy. The draw may hit the same class again.
         use_sigmoid: See `ClassificationLoss`, as for the arguments after it.
         background: See `ClassificationLoss`.
@@ -81,7 +81,7 @@ class DisturbLabelLoss(ClassificationLoss):
         )
         if not 0 <= rate <= 1:
             raise ValueError(
-                f'`rate`, the share of labels that are drawn anew, must be in [0, 1], but got '
+                f'`rate`, the share of labels that are redrawn, must be in [0, 1], but got '
                 f'{rate!r}: 10 % are 0.1.'
             )
         self.rate = rate

@@ -18,7 +18,7 @@ class OLSSingleLoss(OLSLoss):
 
     .. math:: L = \alpha\,\mathrm{CE}(p, y) - (1 - \alpha)\sum_c q_c\log p_c
 
-    where q is the prediction for a partner, which is drawn anew for each sample in each step. On
+    where q is the prediction for a partner, which is drawn for each sample in each step. On
     average over the draws it is `OLSLoss`, so it shows what the averaging there is worth.
 
     Reference: `Delving Deep into Label Smoothing <https://arxiv.org/abs/2011.12562>`_, section V-E

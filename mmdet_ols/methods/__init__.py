@@ -141,7 +141,7 @@ def apply_method(cfg: Config, method: str, **options: Any) -> Config:
 def _with_options(
     parts: list[tuple[str, dict[str, Any]]], options: Mapping[str, Any]
 ) -> list[tuple[str, dict[str, Any]]]:
-    """The parts of a method, with options that were given beside the text."""
+    """The parts of a method, with options that were given besides the text."""
     parts = [(name, dict(given)) for name, given in parts]
     for key, value in options.items():
         owners = [part for part in parts if key in _method(part[0]).options] or parts[-1:]

@@ -250,7 +250,7 @@ def _read_head_loss(rule: Head, context: Context, path: str, scope: str | None) 
     cls, node = context.cls, context.cfg
     config = node[rule.loss] if rule.loss in node else constructor_default(cls, rule.loss)
     if config is REQUIRED or config is None:
-        return None  # such as a head for re-identification that learns distances alone
+        return None  # such as a head for re-identification that only learns distances
     loss_cls = registered_class(MODELS, config, scope)
     if loss_cls is None:
         raise CannotReadError(
@@ -262,7 +262,7 @@ def _read_head_loss(rule: Head, context: Context, path: str, scope: str | None) 
     if rule.reads_sigmoid and settings.use_sigmoid and not config.get('use_sigmoid'):
         raise CannotReadError(
             f'its {type_name(config)} takes sigmoid scores, but the head, which looks for '
-            '`use_sigmoid` in the config alone, makes a column for the background',
+            '`use_sigmoid` only in the config, makes a column for the background',
             f'Name use_sigmoid=True in {rule.loss}.',
         )
     is_detr = cls.__name__ == 'DETRHead'

@@ -9,11 +9,11 @@ from mmdet_ols.methods.method import loss_method
 
 
 def disturblabel(loss: HeadLoss, *, rate: float = 0.1) -> dict[str, Any]:
-    """Replace a share of the labels at random, anew in every step.
+    """Replace a share of the labels at random, again in every step.
 
     Args:
         loss: The loss that is replaced.
-        rate: The share of samples whose label is drawn anew, in [0, 1].
+        rate: The share of samples whose label is redrawn, in [0, 1].
     """
     return dict(rate=rate)
 

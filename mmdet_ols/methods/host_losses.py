@@ -72,7 +72,7 @@ class LossSettings:
     """What a classification loss was told, whichever library it comes from.
 
     `gamma` and `balance` are those of our losses: None stands for no focal form. `class_weight` is
-    a list, or in DETR a number beside `bg_cls_weight`. `smooths` says how the loss smooths the
+    a list, or in DETR a number with `bg_cls_weight`. `smooths` says how the loss smooths the
     labels by itself, or is None.
     """
 

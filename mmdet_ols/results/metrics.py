@@ -49,7 +49,7 @@ class Metric(NamedTuple):
 
     key: str
     title: str
-    #: As it is shown; None where nobody has told.
+    #: As it is shown; None if that is not known.
     lower_is_better: bool | None = None
     scale: float = 1.0
     offset: float = 0.0
@@ -94,8 +94,8 @@ class Metric(NamedTuple):
 def metric_of(key: str) -> Metric:
     """Say how the metric that is logged under this key is shown.
 
-    The classes that log it are asked first, then the table of the hosts' metrics. A metric that
-    nobody describes is shown as it is logged, and its direction is unknown.
+    The classes that log it are asked first, then the table of the hosts' metrics. A metric
+    without a description is shown as it is logged, and its direction is unknown.
     """
     return _described(key, declared_metrics())
 

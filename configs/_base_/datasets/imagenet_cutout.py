@@ -3,7 +3,7 @@
 _base_ = 'imagenet.py'
 
 # The paper does not state the size. Half the image's side is that of the CutMix paper, from which
-# the rows with CutOut alone were probably copied (from memory, not verified).
+# the rows with only CutOut were probably copied (from memory, not verified).
 train_pipeline = _base_.train_pipeline
 # The fill is the mean in the order of the file (BGR), which is zero after normalisation.
 train_pipeline.insert(-1, dict(type='CutOutSquare', size=112, fill=(103.53, 116.28, 123.675)))

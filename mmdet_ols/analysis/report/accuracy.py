@@ -45,7 +45,7 @@ def main_metric(keys: Iterable[str]) -> str | None:
 
 
 def lower_is_better(key: str) -> bool | None:
-    """Whether lower values are better, as they are logged; None where nobody says.
+    """Whether lower values are better, as they are logged; None if that is not known.
 
     An accuracy is better higher, although it may be shown as an error elsewhere.
     """

@@ -28,7 +28,7 @@ class OLSHook(Hook):
 
     A checkpoint that a user opens holds the soft labels in use, even with `EMAHook`. The sums of
     an unfinished period are saved where the loop resumes exactly there (iteration-based loops, of
-    all ranks) and left out where MMEngine replays the epoch from its start, or starts anew.
+    all ranks) and left out where MMEngine replays the epoch from its start, or starts again.
 
     Args:
         by_epoch: Whether `interval` counts epochs or iterations; None takes the unit of the
@@ -41,7 +41,7 @@ class OLSHook(Hook):
             (step 0, or where a loss appears later), to
             `<work_dir>/soft_labels/<loss>/<epoch or iter>_<step>.npy` (float32); 0 never does.
             None writes all up to 256 score columns and none above, where a history would fill
-            disks. A training that goes on from an earlier step, or starts anew, first removes the
+            disks. A training that goes on from an earlier step, or starts again, first removes the
             files of later steps.
 
     Raises:

@@ -45,14 +45,14 @@ class CheckpointWriter:
         self._sums_are_complete = False
 
     def merge_sums(self, paths: Paths) -> None:
-        """Share the sums of all ranks, since rank 0 alone writes a checkpoint; collective."""
+        """Share the sums of all ranks, since only rank 0 writes a checkpoint; collective."""
         if _distributed() and not self._sums_are_complete:
             for state in dict.fromkeys(paths.values()):
                 state.reduce_sums()
         self._sums_are_complete = True
 
     def write(self, runner: Any, checkpoint: dict[str, Any], paths: Paths) -> None:
-        """Write the live states; runs on rank 0 alone, so nothing collective can happen here."""
+        """Write the live states; runs only on rank 0, so nothing collective can happen here."""
         replayed = self._will_be_replayed(runner, checkpoint)
         self._say_what_is_left_out(runner, replayed, paths)
         for path, state in paths.items():
