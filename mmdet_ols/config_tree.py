@@ -88,9 +88,14 @@ def nested_pairs(node: Any) -> Iterator[tuple[dict, dict]]:
             yield from nested_pairs(child)
 
 
+def all_hooks(cfg: Config) -> list[Any]:
+    """Every hook of a config, the default ones first; None is one that is switched off."""
+    return [*(cfg.get('default_hooks') or {}).values(), *(cfg.get('custom_hooks') or [])]
+
+
 def hook_configs(cfg: Config, name: str) -> list[dict]:
     """The configs of every hook of this name, wherever and however its type is written."""
-    hooks = [*(cfg.get('default_hooks') or {}).values(), *(cfg.get('custom_hooks') or [])]
+    hooks = all_hooks(cfg)
     return [hook for hook in hooks if isinstance(hook, dict) and type_name(hook) == name]
 
 

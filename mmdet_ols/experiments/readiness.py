@@ -14,6 +14,8 @@ from mmengine.utils import is_method_overridden
 from mmdet_ols.checks.data import check_datasets, fetch_datasets
 from mmdet_ols.checks.losses import check_losses
 from mmdet_ols.checks.pretrained import check_pretrained
+from mmdet_ols.config_tree import all_hooks
+from mmdet_ols.datasets.tree import SPLITS
 
 
 def check_ready(configs: Iterable[tuple[str, Config]]) -> None:
@@ -32,7 +34,7 @@ def check_ready(configs: Iterable[tuple[str, Config]]) -> None:
             hooks_of_tests(cfg)
             check_losses(cfg)
             _check_model(cfg)
-            data = [cfg.get(f'{split}_dataloader') for split in ('train', 'val', 'test')]
+            data = [cfg.get(f'{split}_dataloader') for split in SPLITS]
             if data not in checked_data:  # mostly the same for all
                 checked_data.append(data)
                 check_datasets(cfg)
@@ -48,10 +50,9 @@ def hooks_of_tests(cfg: Config) -> list[str]:
     Raises:
         ValueError: A hook is not known.
     """
-    hooks = [*(cfg.get('default_hooks') or {}).values(), *(cfg.get('custom_hooks') or [])]
     only_in_tests = []
     with HOOKS.switch_scope_and_registry(cfg.get('default_scope')) as registry:
-        for hook in filter(None, hooks):
+        for hook in filter(None, all_hooks(cfg)):
             name = hook['type']
             kind = registry.get(name) if isinstance(name, str) else name
             if kind is None:

@@ -52,7 +52,7 @@ def test_iteration_based_run_that_logs_seldom(tmp_path):
     config = CONFIG.replace('train_cfg = dict(max_epochs=4)', ITERATIONS)
     lines = [trained, validation(50.0), {'ols/head/confidence': 0.6, 'step': 6}, validation(60.0)]
     start(tmp_path, '20260101_000000', lines, config)
-    # Goes on from the checkpoint before the second validation, and logs validations alone.
+    # Goes on from the checkpoint before the second validation, and logs only validations.
     start(tmp_path, '20260102_000000', [validation(80.0), validation(70.0)], config)
     log = tmp_path / '20260102_000000/20260102_000000.log'
     log.write_text('2026/01/02 00:00:09 - mmengine - INFO - resumed epoch: 0, iter: 4\n')

@@ -1,4 +1,4 @@
-"""The library of the fused step is made once, kept, and made anew when it has to be."""
+"""The library of the fused step is made once, kept, and made again when it has to be."""
 
 from __future__ import annotations
 
