@@ -37,6 +37,8 @@ CLASSES = {
     'flowers': 102,
     'flowers_1020': 102,
     'cars': 196,
+    'cars_small': 196,
+    'cars_small_tuning': 196,
     'aircraft': 90,
     'aircraft_100': 100,
 }
