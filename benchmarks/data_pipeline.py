@@ -98,7 +98,7 @@ def candidates(dataset: dict[str, Any], load: list[dict[str, Any]]) -> dict[str,
         dict(type='BatchRandomFlip', prob=0.5),
     ]
     by_image = {**dataset, 'pipeline': [*load, *augment, *pack]}
-    found: dict[str, dict[str, Any]] = {
+    configs: dict[str, dict[str, Any]] = {
         f'one image at a time, {workers} workers': dict(
             dataset=by_image,
             collate_fn=dict(type='default_collate'),
@@ -108,7 +108,7 @@ def candidates(dataset: dict[str, Any], load: list[dict[str, Any]]) -> dict[str,
         for workers in (0, 2)
     }
     for device in ('cpu', 'cuda') if torch.cuda.is_available() else ('cpu',):
-        found[f'InMemoryDataset, {device}'] = dict(
+        configs[f'InMemoryDataset, {device}'] = dict(
             dataset=dict(
                 type='InMemoryDataset',
                 dataset={**dataset, 'pipeline': [*load, *pack]},
@@ -118,7 +118,7 @@ def candidates(dataset: dict[str, Any], load: list[dict[str, Any]]) -> dict[str,
             collate_fn=dict(type='whole_batch_collate'),
             num_workers=0,
         )
-    return found
+    return configs
 
 
 def epoch(

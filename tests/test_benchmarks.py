@@ -99,13 +99,13 @@ def test_candidates_take_turns(monkeypatch):
 
     samplers = {name: sampler(name, 1.0) for name in 'abcde'}
     samplers['slow'] = sampler('slow', 20.0)
-    found = timing.interleave(samplers, seconds=200, rounds=1000, least=3)
+    actual = timing.interleave(samplers, seconds=200, rounds=1000, least=3)
     turns = [calls[start : start + 6] for start in range(0, 18, 6)]
     assert all(set(turn) == set(samplers) for turn in turns)
     assert len({tuple(turn) for turn in turns}) > 1
     # A sixth would be the slow one's share, and three sixths are the most that it gets.
-    assert 80 <= 20 * len(found['slow']) <= 200 / 2 + 20
-    assert len(found['a']) == len(found['e']) > 2 * len(found['slow'])
+    assert 80 <= 20 * len(actual['slow']) <= 200 / 2 + 20
+    assert len(actual['a']) == len(actual['e']) > 2 * len(actual['slow'])
     assert 200 < clock[0] < 230
     assert len(timing.interleave(samplers, seconds=0, rounds=9, least=2)['slow']) == 2
     assert len(timing.interleave(samplers, seconds=1e9, rounds=9, least=2)['a']) == 9

@@ -66,8 +66,8 @@ def test_a_method_differs_from_its_baseline_in_the_loss_alone(method, data, pape
     baseline = read(f'yolo_hard_{data}.py').to_dict()
     for cfg, value in ((changed, paper), (baseline, 81.6 if data == 'voc' else None)):
         cell = cfg.pop('paper_cell', None)
-        found = figures(cell) if cell else []
-        assert [result['value'] for result in found] == ([value] if value else [])
+        actual = figures(cell) if cell else []
+        assert [result['value'] for result in actual] == ([value] if value else [])
     head, hard_head = (cfg['model']['bbox_head'] for cfg in (changed, baseline))
     if method == 'ols':
         loss, hard_loss = head.pop('loss_cls'), hard_head.pop('loss_cls')

@@ -80,8 +80,8 @@ def test_named_files_exist(page):
     written = re.compile(r'--(?:out|work-dir) \S+')  # by the command that names it
     for match in PATHS.findall(written.sub('', TEXTS[page])):
         for path in without_braces(match.rstrip('.,')):
-            found = list(ROOT.glob(path.rstrip('/'))) if '*' in path else [ROOT / path]
-            assert found and all(file.exists() for file in found), f'{page} names {path}'
+            actual = list(ROOT.glob(path.rstrip('/'))) if '*' in path else [ROOT / path]
+            assert actual and all(file.exists() for file in actual), f'{page} names {path}'
 
 
 def test_the_readme_is_a_front_door():
@@ -107,9 +107,9 @@ def test_commands_name_options_that_the_tools_have(page):
 
 def config_blocks() -> list[str]:
     """The blocks that a config could consist of: nothing but entries, without placeholders."""
-    found = [code for page in TEXTS for code in blocks(page, 'python')]
+    actual = [code for page in TEXTS for code in blocks(page, 'python')]
     return [
-        code for code in found
+        code for code in actual
         if all(isinstance(node, ast.Assign) for node in ast.parse(code).body)
         and not any(word in code for word in ('...', '_base_', 'apply_method'))
     ]  # fmt: skip

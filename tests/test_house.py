@@ -33,17 +33,17 @@ MODULES = modules()
 
 def imported(path: Path) -> set[str]:
     """The modules of the package that a file imports, anywhere in it."""
-    found = set()
+    actual = set()
     for node in ast.walk(ast.parse(path.read_text('utf-8'))):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            actual |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             assert not node.level, f'{path} imports relatively'
             for alias in node.names:
                 inner = f'{node.module}.{alias.name}'
                 known = inner in MODULES or f'{inner}.__init__' in MODULES
-                found.add(inner if known else node.module)
-    names = {name for name in found if name.startswith('mmdet_ols')}
+                actual.add(inner if known else node.module)
+    names = {name for name in actual if name.startswith('mmdet_ols')}
     return {name if name in MODULES else f'{name}.__init__' for name in names}
 
 

@@ -102,10 +102,10 @@ def test_soft_labels_of_a_checkpoint_can_be_read():
         assert loss == 'losses.head'
         model = ToyClassifier(RUNS[name].get('loss', OLS))
         model.load_state_dict(saved['state_dict'])
-        found = soft_labels_in_checkpoint(saved)[loss]
-        assert_close(found, model.losses['head'].soft_labels, rtol=0, atol=0)
-        assert found.std() > 0.1
-        assert_close(soft_labels_in_checkpoint(dict(model.state_dict())), {loss: found})
+        actual = soft_labels_in_checkpoint(saved)[loss]
+        assert_close(actual, model.losses['head'].soft_labels, rtol=0, atol=0)
+        assert actual.std() > 0.1
+        assert_close(soft_labels_in_checkpoint(dict(model.state_dict())), {loss: actual})
 
 
 def test_state_dict_of_a_plain_loop_goes_on_as_it_did():

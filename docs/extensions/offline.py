@@ -46,13 +46,13 @@ def remote_resources(site: Path) -> dict[str, list[str]]:
         if path.suffix == '.html':
             parser = Loads()
             parser.feed(path.read_text(encoding='utf-8'))
-            found = parser.remote
+            loads = parser.remote
         elif path.suffix == '.css':
-            found = REMOTE_IN_STYLES.findall(path.read_text(encoding='utf-8'))
+            loads = REMOTE_IN_STYLES.findall(path.read_text(encoding='utf-8'))
         else:
             continue
-        if found:
-            remote[str(path.relative_to(site))] = found
+        if loads:
+            remote[str(path.relative_to(site))] = loads
     return remote
 
 

@@ -133,31 +133,31 @@ def find_losses(cfg: Config) -> list[HeadLoss]:
     Raises:
         ValueError: There is none, or a head has one that cannot be replaced.
     """
-    found, refused = inspect_heads(cfg)
+    losses, refused = inspect_heads(cfg)
     if refused:
         raise ValueError('\n'.join(map(str, refused)))
-    if not found:
+    if not losses:
         model = cfg.get('model') or {}
         raise ValueError(
             f'The model ({type_name(model)}) must have a head that learns classes, but no '
             'classification loss was found in it: docs/detectors.md lists the heads that are known.'
         )
-    return found
+    return losses
 
 
 def inspect_heads(cfg: Config) -> tuple[list[HeadLoss], list[RefusedHead]]:
     """The classification losses of a config's model, and the heads that cannot be changed."""
     from mmengine.registry import DefaultScope
 
-    found: list[HeadLoss] = []
+    losses: list[HeadLoss] = []
     refused: list[RefusedHead] = []
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
         for part in _walk(cfg.get('model') or {}, '', {}, None):
             if isinstance(part, HeadLoss):
-                found.append(part)
+                losses.append(part)
             else:
                 refused.append(part)
-    return found, refused
+    return losses, refused
 
 
 def settings_of_ours(cfg: Config) -> dict[str, tuple[str, Mapping[str, Any]]]:

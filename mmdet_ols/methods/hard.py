@@ -44,13 +44,13 @@ def make_hard(cfg: Config, refuse: bool = False, keep_ols_hooks: bool = False) -
     Raises:
         ValueError: A head cannot be changed, or a hook of the config replaces the loss later.
     """
-    found, refused = inspect_heads(cfg)
+    losses, refused = inspect_heads(cfg)
     if refuse:
-        found = find_losses(cfg)
+        losses = find_losses(cfg)
     for head in refused:
         say(f'{head} It stays as it is.')
     applied = _applied_methods(cfg)
-    for loss in found:
+    for loss in losses:
         _make_loss_hard(loss, applied.get('ols', {}).get('loss_scale', 1))
     _remove_late_losses(cfg, refuse)
     if not keep_ols_hooks:

@@ -49,10 +49,16 @@ def test_images_are_spread_over_the_split(cfg):
 
 
 def test_images_without_files_are_known_by_their_place():
-    found = read_annotations(arrays([1, 0, 1]))
-    assert [item.image for item in found] == [f'Arrays {index}' for index in (0, 1, 2, 0, 1)]
-    assert [(item.label, item.sample) for item in found] == [(1, 0), (0, 1), (1, 2), (1, 3), (0, 4)]
-    assert found[2].pixels.mean() == 2
+    actual = read_annotations(arrays([1, 0, 1]))
+    assert [item.image for item in actual] == [f'Arrays {index}' for index in (0, 1, 2, 0, 1)]
+    assert [(item.label, item.sample) for item in actual] == [
+        (1, 0),
+        (0, 1),
+        (1, 2),
+        (1, 3),
+        (0, 4),
+    ]
+    assert actual[2].pixels.mean() == 2
 
 
 def test_several_labels_an_image_are_refused():
@@ -86,9 +92,9 @@ def test_labels_are_those_that_the_run_learned_from():
     learned = DATASETS.build(noisy).noisy_labels.tolist()
     assert learned != labels[:6] + labels[9:15]
     torch.manual_seed(8)
-    found = read_annotations(cfg)
-    assert [item.label for item in found] == learned
-    assert [int(item.pixels.mean()) for item in found] == [*range(6), *range(9, 15)]
+    actual = read_annotations(cfg)
+    assert [item.label for item in actual] == learned
+    assert [int(item.pixels.mean()) for item in actual] == [*range(6), *range(9, 15)]
     cfg.train_dataloader.dataset.dataset.dataset.seed = 3
     learned = DATASETS.build(dict(noisy, seed=3)).noisy_labels.tolist()
     assert [item.label for item in read_annotations(cfg)] == learned

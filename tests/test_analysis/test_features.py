@@ -75,14 +75,14 @@ def network(tmp_path_factory):
 )
 def test_features_are_those_of_the_test_images_pixel_by_pixel(network, split, max_samples, chosen):
     config, checkpoint, pixels, backbone = network
-    found = read_features(Config.fromfile(config), checkpoint, split, max_samples)
-    assert found.labels.tolist() == [label for label, _ in chosen]
-    assert list(found.classes) == ['class0', 'class1', 'class2']
+    actual = read_features(Config.fromfile(config), checkpoint, split, max_samples)
+    assert actual.labels.tolist() == [label for label, _ in chosen]
+    assert list(actual.classes) == ['class0', 'class1', 'class2']
     images = np.stack([pixels[place] for place in chosen])[:, None]
     inputs = (torch.from_numpy(images).double() - 100) / 50
     layers = backbone.double().features  # the network's own layers, one after the other
     expected = layers(inputs).mean((2, 3)).detach().numpy()
-    np.testing.assert_allclose(found.values, expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(actual.values, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_what_is_no_classifier_and_what_has_no_data_is_said(network, monkeypatch):

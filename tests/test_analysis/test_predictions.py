@@ -25,8 +25,8 @@ from mmdet_ols.analysis.predictions import match_predictions, predict_annotation
 def test_boxes_without_an_area_take_no_detection_from_others():
     boxes = np.array([[5, 5, 5, 5], [0, 0, 10, 10]], dtype=float)
     predicted = np.array([[5, 5, 5, 5], [0, 0, 10, 9]], dtype=float)
-    found = match_predictions(boxes, predicted, np.array([0, 1]), np.array([0.9, 0.8]), 2)
-    assert_allclose(found, [[0, 0], [0, 0.8]])
+    actual = match_predictions(boxes, predicted, np.array([0, 1]), np.array([0.9, 0.8]), 2)
+    assert_allclose(actual, [[0, 0], [0, 0.8]])
 
 
 def test_each_class_counts_with_its_best_detection_of_enough_overlap():
@@ -39,29 +39,29 @@ def test_each_class_counts_with_its_best_detection_of_enough_overlap():
             [0, 0, 10, 4.9],
         ]
     )
-    found = match_predictions(
+    actual = match_predictions(
         boxes, predicted, np.array([2, 2, 0, 1]), np.array([0.3, 0.2, 0.1, 0.9]), 4
     )
-    assert_allclose(found, [[0.1, 0, 0.3, 0]])
+    assert_allclose(actual, [[0.1, 0, 0.3, 0]])
 
 
 def test_a_detection_speaks_for_the_box_that_it_overlaps_most():
     boxes = np.array([[0, 0, 10, 10], [2, 0, 12, 10], [2, 0, 12, 10]], dtype=float)
     predicted = np.array([[0, 0, 10, 10], [2, 0, 12, 10]], dtype=float)  # both overlap all by half
-    found = match_predictions(boxes, predicted, np.array([0, 1]), np.array([0.9, 0.8]), 2)
-    assert_allclose(found, [[0.9, 0], [0, 0.8], [0, 0.8]])
+    actual = match_predictions(boxes, predicted, np.array([0, 1]), np.array([0.9, 0.8]), 2)
+    assert_allclose(actual, [[0.9, 0], [0, 0.8], [0, 0.8]])
 
 
 def test_weak_detections_find_nothing():
     boxes = np.array([[0, 0, 10, 10], [20, 20, 30, 30], [50, 50, 60, 60]], dtype=float)
-    found = match_predictions(
+    actual = match_predictions(
         boxes,
         boxes[:2],
         np.array([0, 1]),
         np.array([predictions.MIN_SCORE, predictions.MIN_SCORE / 2]),
         2,
     )
-    assert_allclose(found, [[predictions.MIN_SCORE, 0], [0, 0], [0, 0]])
+    assert_allclose(actual, [[predictions.MIN_SCORE, 0], [0, 0], [0, 0]])
     assert_array_equal(match_predictions(boxes, np.empty((0, 4)), [], [], 2), np.zeros((3, 2)))
 
 
@@ -114,11 +114,11 @@ def predicted(cfg, tmp_path):
 
 
 def test_every_annotation_gets_the_scores_of_its_place(predicted):
-    found = predict_annotations(**predicted)
+    actual = predict_annotations(**predicted)
     expected = np.zeros((10, 9))
     expected[:, 3], expected[:, 0] = 0.9, 0.1  # below the threshold of the config, 0.3
     expected[4] = 0
-    assert_allclose(found, expected, rtol=1e-6)
+    assert_allclose(actual, expected, rtol=1e-6)
     assert predicted['cfg'].model.test_cfg.score_thr == 0.3
     assert StubDetector.calls > 1
 
@@ -151,8 +151,8 @@ def test_a_checkpoint_of_another_network_is_refused(predicted):
 
 def test_a_part_of_the_images_is_enough(predicted):
     part = predicted['annotations'][3:6]
-    found = predict_annotations(**dict(predicted, annotations=part))
-    assert_allclose(found[:, 3], [0.9, 0, 0.9], rtol=1e-6)
+    actual = predict_annotations(**dict(predicted, annotations=part))
+    assert_allclose(actual[:, 3], [0.9, 0, 0.9], rtol=1e-6)
     assert StubDetector.calls == 1  # three images, batches of three
 
 
@@ -171,14 +171,14 @@ class Brightness(nn.Module):
 
 def test_images_without_files_are_known_by_their_pixels(tmp_path):
     cfg = arrays([1, 0, 1])
-    found = read_annotations(cfg)
+    actual = read_annotations(cfg)
     path = tmp_path / 'weights.pth'
     torch.save(dict(weight=torch.tensor(0.1)), path)
     cache = tmp_path / 'scores.npz'
-    scores = predict_annotations(cfg, path, found[1:4], 2, cache=cache)
+    scores = predict_annotations(cfg, path, actual[1:4], 2, cache=cache)
     assert_allclose(scores, [[1, 1], [2, 1], [0, 1]])
-    found[1] = found[1]._replace(pixels=np.zeros((4, 4, 3), dtype=np.uint8))
-    assert predictions._cache_key(cfg, path, found[1:4]) != str(np.load(cache)['key'])
+    actual[1] = actual[1]._replace(pixels=np.zeros((4, 4, 3), dtype=np.uint8))
+    assert predictions._cache_key(cfg, path, actual[1:4]) != str(np.load(cache)['key'])
 
 
 def test_limits_are_lifted_but_for_proposals():

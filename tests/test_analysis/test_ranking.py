@@ -51,9 +51,9 @@ def test_rows_of_profiles_need_not_sum_to_one():
     scores, labels = rng.random((20, 3)), rng.integers(3, size=20)
     profiles = rng.random((3, 3)) + np.eye(3)
     expected, *_ = rank_annotations(scores, labels, profiles / profiles.sum(1, keepdims=True))
-    found, *_ = rank_annotations(scores, labels, profiles)
-    assert [item[:2] for item in found] == [item[:2] for item in expected]
-    assert_allclose([item[2] for item in found], [item[2] for item in expected])
+    actual, *_ = rank_annotations(scores, labels, profiles)
+    assert [item[:2] for item in actual] == [item[:2] for item in expected]
+    assert_allclose([item[2] for item in actual], [item[2] for item in expected])
 
 
 def test_mean_predictions_by_hand():

@@ -58,8 +58,8 @@ def test_table_lines_up():
 
 def test_every_soft_label_matrix_of_a_checkpoint_is_found():
     model = nn.ModuleDict(dict(a=OLSLoss(2), b=nn.ModuleDict(dict(c=OLSLoss(3)))))
-    found = soft_labels_in_checkpoint(dict(state_dict=model.state_dict()))
-    assert {name: tuple(matrix.shape) for name, matrix in found.items()} == {
+    actual = soft_labels_in_checkpoint(dict(state_dict=model.state_dict()))
+    assert {name: tuple(matrix.shape) for name, matrix in actual.items()} == {
         'a': (2, 2),
         'b.c': (3, 3),
     }

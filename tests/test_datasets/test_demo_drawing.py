@@ -30,8 +30,8 @@ def test_pixels_change_where_the_box_says(name, monkeypatch):
     for image, (item,) in drawn:
         changed = np.abs(np.asarray(image, dtype=int) - green).max(axis=2) > 30
         rows, columns = np.flatnonzero(changed.any(axis=1)), np.flatnonzero(changed.any(axis=0))
-        found = [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
-        np.testing.assert_allclose(found, item.box, rtol=0, atol=1.5)
+        actual = [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
+        np.testing.assert_allclose(actual, item.box, rtol=0, atol=1.5)
     assert {item.truncated for _, (item,) in drawn} == {False, True}
 
 
@@ -93,7 +93,7 @@ def test_families_differ_in_colour():
     # One centre a class, since a family of fruit runs from purple to yellow.
     centres = np.concatenate([c.reshape(3, 30, 3).mean(axis=1) for c in colours.values()])
     right = [
-        np.linalg.norm(found[:, None] - centres, axis=2).argmin(axis=1) // 3 == i
-        for i, found in enumerate(colours.values())
+        np.linalg.norm(actual[:, None] - centres, axis=2).argmin(axis=1) // 3 == i
+        for i, actual in enumerate(colours.values())
     ]
     assert np.mean(right) > 0.9

@@ -39,8 +39,8 @@ def read_objects(xml_path):
     """Size and objects of an annotation, read by a parser that the writer does not use."""
 
     def text(node, tag):
-        (found,) = node.getElementsByTagName(tag)
-        return found.firstChild.data
+        (actual,) = node.getElementsByTagName(tag)
+        return actual.firstChild.data
 
     document = minidom.parse(str(xml_path))
     assert text(document, 'folder') == xml_path.parts[-3]
@@ -85,7 +85,7 @@ def test_layout(root):
         for split in SMALL
         for year, subset in [split.split('/')]
     }
-    assert {split: len(set(found)) for split, found in names.items()} == SMALL
+    assert {split: len(set(actual)) for split, actual in names.items()} == SMALL
     for year in ('VOC2007', 'VOC2012'):
         listed = {name for split in SMALL if split.startswith(year) for name in names[split]}
         assert sum(SMALL[split] for split in SMALL if split.startswith(year)) == len(listed)
@@ -317,6 +317,6 @@ def test_mmdet_reads_it(split, root):
         assert (info['width'], info['height']) == size
         assert Path(info['img_path']).is_file()
         assert [
-            (CLASSES[found['bbox_label']], [x + 1 for x in found['bbox']], found['ignore_flag'])
-            for found in info['instances']
+            (CLASSES[actual['bbox_label']], [x + 1 for x in actual['bbox']], actual['ignore_flag'])
+            for actual in info['instances']
         ] == [(item['name'], item['box'], int(item['difficult'])) for item in objects]

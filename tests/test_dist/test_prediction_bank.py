@@ -23,10 +23,10 @@ def period(sizes, classes):
 
 def largest(parts, y, bank_size):
     """{key: row} of a class's largest keys among reservoirs and their keys."""
-    found = {}
+    actual = {}
     for rows, keys in parts:
-        found.update({int(k): row for row, k in zip(rows[y], keys[y]) if k > 0})
-    return {key: found[key] for key in sorted(found, reverse=True)[:bank_size]}
+        actual.update({int(k): row for row, k in zip(rows[y], keys[y]) if k > 0})
+    return {key: actual[key] for key in sorted(actual, reverse=True)[:bank_size]}
 
 
 @pytest.mark.parametrize('bank_size', [3, 50])

@@ -74,11 +74,11 @@ def test_merging(two_ranks, top_m):
             assert (sums <= middle['prob_sum'] + 1e-4).all()
             assert (middle['prob_sum'] <= at_most + 1e-4).all()
         # At the end all of it is in use.
-        found = dense_soft_labels(
+        actual = dense_soft_labels(
             *(ours[2][name] for name in ('soft_columns', 'soft_values', 'soft_rest'))
         )
         if top_m == C:
-            assert_close(found, soft_labels)
+            assert_close(actual, soft_labels)
             assert_close(ours[3], report)
         else:
             value, column = soft_labels.topk(top_m, 1)
@@ -86,5 +86,5 @@ def test_merging(two_ranks, top_m):
             best = best.scatter(1, column, value)
             taught = soft_labels.amax(1) > 0.1
             assert taught.sum() > 10
-            assert ((found - best)[taught].abs().sum(1) < 0.06).all()
+            assert ((actual - best)[taught].abs().sum(1) < 0.06).all()
             assert_close(report['correct_share'], ours[3]['correct_share'])

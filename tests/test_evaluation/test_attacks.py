@@ -33,11 +33,11 @@ def test_images_are_those_of_single_steps(model, objective, random_start):
     def score(x):
         return model(model.data_preprocessor(dict(inputs=x))['inputs'])
 
-    found = attack.perturb(
+    actual = attack.perturb(
         score, [x.float() for x in pixels], torch.tensor(labels), torch.Generator().manual_seed(4)
     )
     generator = torch.Generator().manual_seed(4)
-    for image, label, result in zip(pixels, labels, found):
+    for image, label, result in zip(pixels, labels, actual):
         start = 6 * (2 * torch.rand(image.shape, generator=generator).numpy() - 1) * random_start
         margin = objective == 'margin'
         expected = attack_by_hand(model, image, label, 6, 1.5, 6, start, margin=margin)
@@ -45,7 +45,7 @@ def test_images_are_those_of_single_steps(model, objective, random_start):
         assert (result - image).abs().max() <= 6 + 1e-4
         assert result.min() >= 0 and result.max() <= 255
         assert not result.requires_grad
-    distances = torch.stack([(x - y).abs().amax() for x, y in zip(found, pixels)])
+    distances = torch.stack([(x - y).abs().amax() for x, y in zip(actual, pixels)])
     assert distances.median() == pytest.approx(6, abs=1e-3)  # the box is used
     assert any(image.min() == 0 and image.max() == 255 for image in pixels)  # and the scale's ends
 
@@ -57,12 +57,12 @@ def test_the_margin_is_that_of_the_best_wrong_class():
 
 def test_small_attacks_are_all_of_the_grid_once():
     attacks = [Attack(**settings) for settings in small_pgd_attacks()]
-    found = [(a.eps, a.step, a.random_start) for a in attacks]
-    assert len(found) == len(set(found)) == 34
+    actual = [(a.eps, a.step, a.random_start) for a in attacks]
+    assert len(actual) == len(set(actual)) == 34
     for eps in (1, 2, 4, 8):
         for step in (eps / 10, eps / 4, 0.5, 1, 2):
             for start in (False, True):
-                assert (eps, step, start) in found
+                assert (eps, step, start) in actual
     assert {a.steps for a in attacks} == {20}
     assert {settings['steps'] for settings in small_pgd_attacks(7)} == {7}
     assert len({a.name for a in attacks}) == 34 and {'pgd_1_0.25', 'pgd_8_0.8_random'} < {

@@ -28,17 +28,17 @@ def voc_ap(images, label, points):
         for box, kind, difficult in image['objects']
         if kind == label
     ]
-    found = [
+    ranked = [
         (score, i, box)
         for i, image in enumerate(images)
-        for box, kind, score in image['found']
+        for box, kind, score in image['detections']
         if kind == label
     ]
     wanted = sum(not difficult for *_, difficult in objects)
     if wanted == 0:
         return None
     taken, right, wrong, curve = set(), 0, 0, []
-    for _, i, box in sorted(found, reverse=True):
+    for _, i, box in sorted(ranked, reverse=True):
         overlaps = [overlap(box, other) if j == i else 0 for j, other, _ in objects]
         best = int(np.argmax(overlaps))
         if overlaps[best] < 0.5 or best in taken:
@@ -74,7 +74,7 @@ def images():
     rng = np.random.default_rng(0)
     images = []
     for _ in range(25):
-        objects, found = [], []
+        objects, detections = [], []
         for place in range(rng.integers(0, 5)):
             x, y = 60 * place, rng.integers(0, 50)
             box = [int(edge) for edge in (x, y, x + rng.integers(6, 40), y + rng.integers(6, 40))]
@@ -82,10 +82,10 @@ def images():
             objects.append((box, kind, kind == 2 or rng.random() < 0.3))
             for _ in range(rng.integers(0, 4)):
                 label = kind if rng.random() < 0.8 else int(rng.integers(0, 4))
-                found.append((jitter(rng, box, 4), label, float(rng.random())))
+                detections.append((jitter(rng, box, 4), label, float(rng.random())))
         if rng.random() < 0.3:
-            found.append(([100, 80, 140, 120], int(rng.integers(0, 4)), float(rng.random())))
-        images.append(dict(objects=objects, found=found))
+            detections.append(([100, 80, 140, 120], int(rng.integers(0, 4)), float(rng.random())))
+        images.append(dict(objects=objects, detections=detections))
     return images
 
 
@@ -101,7 +101,7 @@ def packed(images):
         dict(
             gt_instances=instances([row[:2] for row in image['objects'] if not row[2]], 'labels'),
             ignored_instances=instances([row[:2] for row in image['objects'] if row[2]], 'labels'),
-            pred_instances=instances(image['found'], 'labels', 'scores'),
+            pred_instances=instances(image['detections'], 'labels', 'scores'),
         )
         for image in images
     ]
@@ -152,17 +152,17 @@ def test_both_readings_of_every_class_follow_vocs_rules(images, printed):
 
 def test_boxes_count_their_last_pixels(printed):
     """IoU 5 / 10 where a pixel column counts, and below one half where it does not."""
-    image = dict(objects=[([0, 0, 9, 9], 0, False)], found=[([0, 0, 4, 9], 0, 0.9)])
+    image = dict(objects=[([0, 0, 9, 9], 0, False)], detections=[([0, 0, 4, 9], 0, 0.9)])
     metric = build()
     metric.process(None, packed([image]))
     assert metric.evaluate(1)['pascal_voc/AP/cat'] == pytest.approx(1)
 
 
 def test_nothing_found_and_nothing_to_find(printed):
-    nothing, missed = dict(objects=[], found=[]), [([0, 0, 9, 9], 0, False)]
+    nothing, missed = dict(objects=[], detections=[]), [([0, 0, 9, 9], 0, False)]
     for objects, expected in (([], {}), (missed, {'pascal_voc/AP/cat': 0.0})):
         metric = build()
-        metric.process(None, packed([nothing, dict(objects=objects, found=[])]))
+        metric.process(None, packed([nothing, dict(objects=objects, detections=[])]))
         values = metric.evaluate(2)
         assert values['pascal_voc/mAP'] == values['pascal_voc/mAP_11points'] == 0
         assert {key: ap for key, ap in values.items() if '/AP/' in key} == expected
@@ -173,6 +173,6 @@ def test_the_threshold_is_checked_and_used(printed):
         VOCAPMetric(iou_thr=50)
     metric = VOCAPMetric(iou_thr=0.6)
     metric.dataset_meta = dict(classes=CLASSES)
-    image = dict(objects=[([0, 0, 9, 9], 0, False)], found=[([0, 0, 4, 9], 0, 0.9)])
+    image = dict(objects=[([0, 0, 9, 9], 0, False)], detections=[([0, 0, 4, 9], 0, 0.9)])
     metric.process(None, packed([image]))
     assert metric.evaluate(1)['pascal_voc/AP/cat'] == 0

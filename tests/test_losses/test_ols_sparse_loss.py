@@ -116,12 +116,12 @@ def test_few_entries_cost_what_the_matrix_would():
     rows = 0.7 * F.one_hot(label, C + 1) + 0.3 * F.one_hot(torch.randint(C + 1, (20,)), C + 1)
     label[:3] = -100
     for labels in (label, rows):
-        found = []
+        actual = []
         for each in (criterion, dense):
             z = scores.clone().requires_grad_()
             loss = each(z, labels)
-            found.append((loss, torch.autograd.grad(loss.sum(), z)[0]))
-        assert_close(*found)
+            actual.append((loss, torch.autograd.grad(loss.sum(), z)[0]))
+        assert_close(*actual)
     half = scores.bfloat16()
     assert_close(criterion(half, label), dense(half.float(), label))
     with torch.autocast('cpu', torch.bfloat16):

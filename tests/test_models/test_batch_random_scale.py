@@ -70,8 +70,8 @@ def test_boxes_follow_pixels_and_the_aspect_is_kept(size, shape, progress):
         torch.testing.assert_close(after, torch.tensor(before) * factor)
         for channel, box in zip(image, after):
             if min(box[2] - box[0], box[3] - box[1]) > 3:  # the thin one fades away
-                found = torch.tensor(edges(channel, value)).float()
-                torch.testing.assert_close(found, box, atol=0.51, rtol=0)
+                actual = torch.tensor(edges(channel, value)).float()
+                torch.testing.assert_close(actual, box, atol=0.51, rtol=0)
         assert record.batch_input_shape == (height, width)
         assert record.scale_factor == pytest.approx((1.2 * factor, 1.25 * factor))
     assert samples[0].img_shape == tuple(round(side * factor) for side in content)

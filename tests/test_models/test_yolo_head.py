@@ -57,9 +57,9 @@ def test_losses_are_the_hosts_divided_by_the_number_of_images(config):
     for images in (1, 3, 8):
         host = head_of(config, host=True, batch_size=images)
         ours = head_of(config)
-        found, expected = (losses_and_gradients(head, images) for head in (ours, host))
-        torch.testing.assert_close(found, expected)
-        assert all(gradient.any() for gradient in found[1])
+        actual, expected = (losses_and_gradients(head, images) for head in (ours, host))
+        torch.testing.assert_close(actual, expected)
+        assert all(gradient.any() for gradient in actual[1])
         if config == 'yolo_ols_voc.py':
             states = [head.loss_cls for head in (ours, host)]
             assert states[0].sample_count.sum() > 0

@@ -12,8 +12,8 @@ FINE_GRAINED = ('cub', 'flowers', 'cars', 'aircraft')
 
 
 def value(metric, method, data, network, **more):
-    found = paper_results(method, data, network, **more)
-    return next(result['value'] for result in found if result['metric'] == metric)
+    actual = paper_results(method, data, network, **more)
+    return next(result['value'] for result in actual if result['metric'] == metric)
 
 
 def tfkd(network):
@@ -61,9 +61,9 @@ def test_table_11_gains_what_section_v_e_says():
 
 
 def test_table_7_without_noise_is_table_11():
-    found = paper_results('ols', 'cifar100', 'resnet56')
-    assert {result['value'] for result in found if result['metric'] == 'top1_error'} == {25.24}
-    assert {result['sd'] for result in found if result['metric'] == 'top1_error'} == {0.18}
+    actual = paper_results('ols', 'cifar100', 'resnet56')
+    assert {result['value'] for result in actual if result['metric'] == 'top1_error'} == {25.24}
+    assert {result['sd'] for result in actual if result['metric'] == 'top1_error'} == {0.18}
 
 
 @pytest.mark.parametrize(

@@ -23,10 +23,10 @@ def bars(monkeypatch, *arguments, **kwargs):
 
 
 def test_what_a_class_is_taught_by_three_methods(monkeypatch):
-    found = bars(monkeypatch, MATRIX, 'c', ['a', 'b', 'c'], epsilon=0.3)
-    assert found['hard label'] == dict(a=0, b=0, c=1)
-    assert found['label smoothing (0.3)'] == pytest.approx(dict(a=0.1, b=0.1, c=0.8))
-    assert found['soft label of OLS'] == pytest.approx(dict(a=0, b=0.4, c=0.6))
+    actual = bars(monkeypatch, MATRIX, 'c', ['a', 'b', 'c'], epsilon=0.3)
+    assert actual['hard label'] == dict(a=0, b=0, c=1)
+    assert actual['label smoothing (0.3)'] == pytest.approx(dict(a=0.1, b=0.1, c=0.8))
+    assert actual['soft label of OLS'] == pytest.approx(dict(a=0, b=0.4, c=0.6))
     assert bars(monkeypatch, MATRIX, '2')['hard label'] == {'0': 0, '1': 0, '2': 1}
     # Of many classes the largest, itself first even where another is larger.
     shares = torch.tensor([[0.1, 0.2, 0.3, 0.4]]).expand(4, 4)

@@ -24,8 +24,8 @@ def test_what_a_resumed_run_trained_again_counts_once(tmp_path):
     make_test(tmp_path, '20260103_000000')
     curves = read_curves(tmp_path, 4)
     assert [(line['step'], line['loss']) for line in curves.training] == [(10, 9), (20, 8), (40, 5)]
-    found = [(line['step'], line['pascal_voc/mAP']) for line in curves.epochs if 'time' in line]
-    assert found == [(1, 0.1), (2, 0.3)]
+    actual = [(line['step'], line['pascal_voc/mAP']) for line in curves.epochs if 'time' in line]
+    assert actual == [(1, 0.1), (2, 0.3)]
 
 
 def test_iteration_based_runs_are_merged_by_iteration(tmp_path):

@@ -105,30 +105,30 @@ def test_random_starts_are_the_seeds_alone(runner):
     torch.manual_seed(6)
     again = measure(runner, loader(batch_size=3), attacks=[dict(pgd, name='other'), pgd])
     assert {key: again[key] for key in first} == first
-    found = [measure(runner, attacks=[pgd], seed=seed) for seed in range(5)]
-    assert found[0] == first and any(other != first for other in found)
+    actual = [measure(runner, attacks=[pgd], seed=seed) for seed in range(5)]
+    assert actual[0] == first and any(other != first for other in actual)
 
 
 def test_the_error_grows_with_the_budget(runner):
     attacks = [dict(name=f'{eps}', eps=eps, step=eps / 4, steps=8) for eps in (0.01, 4, 8, 16, 32)]
     metrics = measure(runner, attacks=attacks)
-    found = [metrics[f'{attack["name"]}/top1_error'] for attack in attacks]
+    actual = [metrics[f'{attack["name"]}/top1_error'] for attack in attacks]
     images, labels = make_images(COUNT)
     clean = [score_by_hand(runner.model, image_tensor(image)).tolist() for image in images]
-    assert found[0] == pytest.approx(errors(clean, labels)[0])
-    assert found == sorted(found) and len(set(found)) >= 4 and found[-1] > 90
+    assert actual[0] == pytest.approx(errors(clean, labels)[0])
+    assert actual == sorted(actual) and len(set(actual)) >= 4 and actual[-1] > 90
 
 
 def test_images_of_several_sizes(runner):
     """Padded after normalisation: the attack reaches the pixels alone."""
     model = MODELS.build(classifier(pad_size_divisor=7)).eval()
     model.load_state_dict(runner.model.state_dict())
-    found = measure(runner, loader(sizes=(6, 4)), model, attacks=[FGSM])
+    actual = measure(runner, loader(sizes=(6, 4)), model, attacks=[FGSM])
     images, labels = make_images(COUNT, sizes=(6, 4))
     assert {len(image) for image in images} == {4, 6}
     fgsm = dict(name='fgsm', eps=8, step=8, steps=1)
-    assert found == pytest.approx(errors_by_hand(model, images, labels, pad_to=7, **fgsm))
-    assert found != pytest.approx(errors_by_hand(model, images, labels, **fgsm))
+    assert actual == pytest.approx(errors_by_hand(model, images, labels, pad_to=7, **fgsm))
+    assert actual != pytest.approx(errors_by_hand(model, images, labels, **fgsm))
 
 
 def test_some_images_evenly_spaced(runner):
@@ -136,10 +136,10 @@ def test_some_images_evenly_spaced(runner):
     assert len(chosen) == 9 and max(np.diff(chosen)) <= 3
     images, labels = ([part[n] for n in chosen] for part in make_images(COUNT))
     expected = errors_by_hand(runner.model, images, labels, 'fgsm', eps=8, step=8, steps=1)
-    found = measure(runner, loader(batch_size=4), attacks=[FGSM], num_samples=9)
-    assert found == pytest.approx(expected)
+    actual = measure(runner, loader(batch_size=4), attacks=[FGSM], num_samples=9)
+    assert actual == pytest.approx(expected)
     everything = measure(runner, attacks=[FGSM])
-    assert everything != found
+    assert everything != actual
     assert measure(runner, attacks=[FGSM], num_samples=1000) == everything
 
 
@@ -190,7 +190,7 @@ def test_validations_and_the_averaged_weights(tmp_path):
         return runner.train().state_dict(), runner
 
     weights, runner = training(tmp_path / 'a', Watch(attacks=[FGSM], val_interval=2))
-    assert [bool(found) for found, _ in seen.values()] == [False, True, False, True]
+    assert [bool(actual) for actual, _ in seen.values()] == [False, True, False, True]
     for epoch in (2, 4):
         assert seen[epoch][0] == pytest.approx(seen[epoch][1])
     lines = (next((tmp_path / 'a').glob('*/vis_data/scalars.json'))).read_text().splitlines()

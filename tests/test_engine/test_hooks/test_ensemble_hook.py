@@ -77,8 +77,8 @@ def test_probabilities_are_averaged_over_evenly_spaced_checkpoints(
     assert len(set(expected.values())) == 3
     (result,) = tmp_path.glob('2*/*.json')
     for values in (metrics, json.loads(result.read_text())):
-        found = {key: value for key, value in values.items() if key.startswith('ensemble/')}
-        assert found == pytest.approx(expected)
+        actual = {key: value for key, value in values.items() if key.startswith('ensemble/')}
+        assert actual == pytest.approx(expected)
 
 
 def stub(checkpoints, tested='best.pth', length=LENGTH, **kwargs):
@@ -115,9 +115,9 @@ def test_the_papers_sizes_and_epochs(tmp_path):
         EnsembleHook().before_test(stub(folder, length=300))
     for epoch in range(5, 301, 5):
         (folder / f'epoch_{epoch}.pth').touch()
-    found = EnsembleHook()._checkpoints(stub(folder, length=300))
+    actual = EnsembleHook()._checkpoints(stub(folder, length=300))
     by_size = {
-        size: [epoch for epoch, (_, sizes) in found.items() if size in sizes]
+        size: [epoch for epoch, (_, sizes) in actual.items() if size in sizes]
         for size in (6, 10, 15, 20)
     }
     assert by_size == {size: list(range(300 // size, 301, 300 // size)) for size in by_size}

@@ -162,13 +162,13 @@ def test_loss_without_a_hook_warns_in_the_second_epoch(tmp_path, recwarn):
 def scalars(work_dir, name='head'):
     """{step: {quantity: value}} of a loss, as LocalVisBackend wrote them."""
     (path,) = work_dir.rglob('scalars.json')
-    prefix, found = f'ols/losses.{name}/', {}
+    prefix, actual = f'ols/losses.{name}/', {}
     for line in path.read_text().splitlines():
         entry = json.loads(line)
         values = {key[len(prefix) :]: value for key, value in entry.items() if prefix in key}
         if values:
-            found[entry['step']] = values
-    return found
+            actual[entry['step']] = values
+    return actual
 
 
 def test_scalars(tmp_path):

@@ -37,8 +37,8 @@ class Samples(BaseDataset):
 
 def rolled_over(run):
     """The units and steps of the roll-overs in a log."""
-    found = re.findall(r'rolled over at (epoch|iteration) (\d+)', run['log'])
-    return [(unit, int(step)) for unit, step in found]
+    actual = re.findall(r'rolled over at (epoch|iteration) (\d+)', run['log'])
+    return [(unit, int(step)) for unit, step in actual]
 
 
 # --- in a training -------------------------------------------------------------------------------
