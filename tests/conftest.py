@@ -46,7 +46,7 @@ def seed():
 
 @pytest.fixture(autouse=True)
 def loading():
-    """No test is left with what another one told the process about loading checkpoints."""
+    """Restore the process's rules for loading checkpoints after each test."""
     names = ('TORCH_FORCE_WEIGHTS_ONLY_LOAD', 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD')
     for name in names:
         os.environ.pop(name, None)

@@ -16,7 +16,7 @@ CIFAR10 = (
 )  # fmt: skip
 
 
-#: Means of red, green and blue, so that no one takes one for another; each in a range of 100.
+#: Means of red, green and blue, so different that they cannot be confused; each in a range of 100.
 COLOURS = (200, 130, 60)
 
 
@@ -37,7 +37,7 @@ def lines(path, *rows):
 
 
 def cifar(root, num_classes, per_batch=40):
-    """CIFAR's pickles. MMPretrain compares their MD5 sums, which a test must make it not do."""
+    """CIFAR's pickles. A test must switch off MMPretrain's check of their MD5 sums."""
     rng = np.random.default_rng(0)
     folder, labels, files = {
         10: ('cifar-10-batches-py', 'labels', [*(f'data_batch_{n}' for n in range(1, 6))]),

@@ -1,4 +1,4 @@
-"""The shipped configs: pairs differ in the loss alone, and every one of them trains."""
+"""The shipped configs: pairs differ only in the loss, and every one of them trains."""
 
 from __future__ import annotations
 

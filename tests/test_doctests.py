@@ -1,6 +1,6 @@
 """The examples in docstrings give what they say.
 
-Not pytest's own `--doctest-modules`: it would import the helpers beside the tests a second time,
+Not pytest's own `--doctest-modules`: it would import the helpers of the tests a second time,
 and what they register with MMEngine can be registered only once.
 """
 

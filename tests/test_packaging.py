@@ -77,7 +77,7 @@ def test_wheel_has_all_configs_and_tools(wheel, source, shipped):
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     assert {f'mmdet_ols/.mim/{name}' for name in shipped} - names == set()
-    # They are put into the build tree, never beside the sources.
+    # They are put into the build tree, never among the sources.
     assert not (source / 'mmdet_ols' / '.mim').exists()
 
 

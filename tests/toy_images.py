@@ -125,7 +125,7 @@ def normalised(pixels):
 
 
 def score_by_hand(model, pixels, pad_to=0):
-    """The scores of one image, from the weights alone."""
+    """The scores of one image, computed from nothing but the weights."""
     missing = [max(pad_to - size, 0) for size in pixels.shape[1:]]
     x = F.pad(normalised(pixels), (0, missing[1], 0, missing[0]))  # on the right and below
     conv, norm, fc = model.backbone.conv, model.backbone.norm, model.head.fc

@@ -26,7 +26,7 @@ from torch.utils.data import DataLoader
 import mmdet_ols.engine.cpu_amp  # noqa: F401  (registers CPUAmpOptimWrapper)
 from mmdet_ols.core import SUMS, find_states
 
-#: Label 4 is the background. The data holds no sample of class 3: nobody teaches its soft label.
+#: Label 4 is the background. The data hold no sample of class 3, so nothing teaches its soft label.
 NUM_CLASSES, BACKGROUND = 4, 4
 NUM_BATCHES = 5
 LR = 0.5
@@ -107,7 +107,7 @@ class Recorder(Hook):
 
     def __init__(self):
         self.iterations, self.epochs = {}, {}
-        self.merged = dict(iterations={}, epochs={})  # the same, of the buffers alone
+        self.merged = dict(iterations={}, epochs={})  # the same, but only of the buffers
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         self.iterations[runner.iter + 1] = live_state(runner.model)

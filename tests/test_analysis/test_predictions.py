@@ -70,7 +70,7 @@ def test_weak_detections_find_nothing():
 
 @MODELS.register_module()
 class StubDetector(nn.Module):
-    """Finds whatever fills the image, as class 3 by 0.9 and as class 0 by its weight."""
+    """Detects what fills the image: class 3 with score 0.9, class 0 with its weight."""
 
     calls = 0
 

@@ -56,7 +56,7 @@ def test_records_of_mmengine_load_as_data(tmp_path):
 
 @pytest.mark.parametrize('load', [load_checkpoint, CheckpointLoader.load_checkpoint])
 def test_code_in_a_checkpoint_is_not_run_unless_trusted(tmp_path, load):
-    """MMEngine's own loader is held to it too: by itself it would fall back to running the code."""
+    """MMEngine's own loader obeys as well; otherwise it would fall back to running the code."""
     trace = tmp_path / 'was_here'
     path = str(save(tmp_path / 'hostile.pth', meta=Reduced(os.mkdir, str(trace))))
     with loading_rules(trust=False), pytest.raises(Exception, match='mkdir'):

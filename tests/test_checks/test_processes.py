@@ -1,4 +1,4 @@
-"""One of several processes looks for all, whatever has started them."""
+"""Of several processes only the first one checks, whatever has started them."""
 
 import pytest
 

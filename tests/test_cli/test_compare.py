@@ -82,7 +82,7 @@ class MeasuresInSomeValidations(MeasuresInBoth):
 
 @pytest.fixture(scope='module')
 def demo_options(tmp_path_factory):
-    """Few small images, and everything found counts: two epochs teach no confidence."""
+    """Few small images; every detection counts, since scores are still low after two epochs."""
     root = tmp_path_factory.mktemp('data') / 'demo'
     make_demo_voc(
         root, num_images={'VOC2007/trainval': 8, 'VOC2012/trainval': 4, 'VOC2007/test': 4}

@@ -1,4 +1,4 @@
-"""`--method` trains a config of the host with a method, and tests and resumes what came of it."""
+"""`--method` trains a config of the host with a method; the run can be tested and resumed."""
 
 from __future__ import annotations
 

@@ -126,7 +126,7 @@ def test_row_that_is_not_finite_adds_nothing_and_the_others_count(column, value,
 @pytest.mark.slow
 @pytest.mark.skipif(not shutil.which('c++'), reason='needs a C++ compiler')
 def test_a_compiler_does_not_calculate_away_what_is_not_finite():
-    """PyTorch's own takes a factor of 0 for a result of 0."""
+    """PyTorch's compiler assumes that a factor of 0 gives 0."""
     logits = 5 * torch.eye(5)
     for row, value in ((1, math.nan), (2, math.inf), (3, -math.inf)):
         logits[row, 0] = value
@@ -228,7 +228,7 @@ def test_nothing_seen_changes_nothing():
 def test_rows_sum_to_one_and_the_background_stays_one_hot(empty_class, background, use_sigmoid):
     state = SoftLabels(C, background, empty_class=empty_class)
     for _ in range(3):
-        # Class 2 is never seen, and background samples are handed over by mistake.
+        # Class 2 is never seen, and background samples are passed in by mistake.
         label = torch.tensor([0, 1] * 20 + [C] * 5 * background)
         teach(state, torch.randn(len(label), C + background), label, use_sigmoid=use_sigmoid)
         state.update_soft_labels()

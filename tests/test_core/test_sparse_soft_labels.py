@@ -326,7 +326,7 @@ def test_nothing_makes_a_matrix():
 
 
 def test_no_operation_waits_for_its_result():
-    """Fake tensors have no values: whoever asks for one fails."""
+    """Fake tensors have no values: code that asks for one fails."""
     with FakeTensorMode():
         state = SparseSoftLabels(C, M)
         logits, label = torch.randn(7, C), torch.zeros(7, dtype=torch.int64)

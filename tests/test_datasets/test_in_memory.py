@@ -1,4 +1,4 @@
-"""InMemoryDataset in MMPretrain's runner, beside the pipeline that loads one image at a time."""
+"""InMemoryDataset in MMPretrain's runner, against the pipeline that loads one image at a time."""
 
 from __future__ import annotations
 
@@ -223,7 +223,7 @@ def test_what_a_batch_writes_into_its_samples_stays_there(tmp_path, folder):
         sample = item['data_samples']
         assert sample.keys() == ['gt_label'] and 'num_classes' not in sample.metainfo_keys()
         assert sample.gt_label.tolist() == [index // EACH]
-    # Mixed it was, and just as in the host's pipeline.
+    # The images were mixed, exactly as in the host's pipeline.
     expected, _, _ = train(tmp_path / 'hosts', by_image(folder), augments=mixup)
     exactly(weights, expected)
     plain, _, _ = train(tmp_path / 'plain', in_memory(folder))

@@ -1,4 +1,4 @@
-"""Symmetric label noise: how many labels are wrong, which, to what, and who is told."""
+"""Symmetric label noise: which labels become wrong, what they become, and where it is recorded."""
 
 from __future__ import annotations
 

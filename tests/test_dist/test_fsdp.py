@@ -1,4 +1,4 @@
-"""Soft labels beside weights that are divided over the processes.
+"""Soft labels in a model whose weights are divided over the processes.
 
 FSDP is made for GPUs, but torch runs it on CPUs with gloo too; so the real thing is tested here.
 """

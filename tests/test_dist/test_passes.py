@@ -1,4 +1,4 @@
-"""What two processes measure together is what one measures alone."""
+"""Two processes together measure what a single one measures."""
 
 import numpy as np
 import pytest

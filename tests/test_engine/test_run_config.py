@@ -38,7 +38,7 @@ def config(tmp_path):
 
 @pytest.fixture
 def methods(monkeypatch):
-    """A method that writes down what it was applied to, in place of all others."""
+    """Replace all methods by one that records what it was applied to."""
 
     def apply_method(cfg, text):
         cfg = Config(cfg.to_dict(), filename=cfg.filename)

@@ -16,7 +16,7 @@ NUM = 40
 
 @pytest.fixture
 def people():
-    """Human choices, mostly of the label and some of one class alone, and a model's scores."""
+    """Human choices, mostly of the label and some of a single class, and a model's scores."""
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 5, NUM)
     counts = rng.integers(0, 6, (NUM, 5)) * (rng.random((NUM, 5)) < 0.5)
@@ -88,7 +88,7 @@ def test_mean_of_the_batches_means(tmp_path, people):
 
 
 def test_the_order_is_that_of_the_data_set(tmp_path, people):
-    """A shuffling loader does no harm where samples know their number, and is refused else."""
+    """A shuffling loader does no harm where samples know their number, and is refused otherwise."""
     counts, labels, scores = people
     path, shuffled = write(tmp_path, counts), np.random.default_rng(1).permutation(NUM)
     value = evaluate(path, samples(labels, scores, shuffled))['cifar10h/kl']
@@ -99,7 +99,7 @@ def test_the_order_is_that_of_the_data_set(tmp_path, people):
         ValueError, match=r'`human` disagrees with \d+% of the labels.*shuffle=False'
     ):
         evaluate(path, samples(labels, scores, shuffled, numbered=False))
-    parts = samples(labels, scores, range(NUM))  # two data sets behind each other: 0, 1, ..., 0, 1
+    parts = samples(labels, scores, range(NUM))  # two data sets in a row: 0, 1, ..., 0, 1
     for index, sample in enumerate(parts):
         sample['sample_idx'] = index % (NUM // 2)
     assert evaluate(path, parts)['cifar10h/kl'] == pytest.approx(by_hand(*people), rel=1e-6)

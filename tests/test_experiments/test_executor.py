@@ -157,7 +157,7 @@ def test_a_second_interrupt_does_not_spare_what_does_not_listen(number):
 
 
 def is_alive(pid):
-    for _ in range(100):  # until whoever inherited it has looked
+    for _ in range(100):  # until the process that inherited it has checked
         try:
             with open(f'/proc/{pid}/stat') as file:
                 if file.read().rpartition(')')[2].split()[0] == 'Z':

@@ -1,4 +1,4 @@
-"""DisturbLabelLoss: which labels are drawn anew."""
+"""DisturbLabelLoss: which labels are redrawn."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_disturbed_labels_follow_their_distribution(rows):
     # Six standard deviations of a share.
     assert_close(drawn.bincount(minlength=C) / n, expected, rtol=0, atol=6 * 0.5 / n**0.5)
     again, _ = drawn_classes(criterion, label)
-    assert not torch.equal(again, drawn)  # each time anew
+    assert not torch.equal(again, drawn)  # again each time
 
 
 def test_disturbed_labels_can_be_repeated():

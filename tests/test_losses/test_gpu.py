@@ -70,7 +70,7 @@ def test_compiled_loss_trains_as_the_plain_one(how, dtype, form):
     own = how == 'implementation'
     criterion = OLSLoss(C, implementation='compiled' if own else 'auto', **form).cuda()
     call = criterion if own else torch.compile(criterion, mode=how)
-    # Gradients are handed over in the logits' type.
+    # Gradients are returned in the logits' type.
     close = dict(rtol=2e-2, atol=1e-4) if dtype == torch.bfloat16 else {}
     for _ in range(2):
         for scores, label in batches(4, dtype):

@@ -338,7 +338,7 @@ def test_rows_of_several_classes_are_refused(use_sigmoid):
 
 
 def test_label_beyond_the_background_is_refused_under_sigmoid():
-    """The host takes any large index for background, and so hides a wrong `num_classes`."""
+    """The host treats any large index as background, which hides a wrong `num_classes`."""
     ours, host = mmdet_pair(use_sigmoid=True)
     label = labels('indices')
     label[0] = C + 1

@@ -31,7 +31,7 @@ from mmdet_ols.results.metrics import class_of_key, headline_metrics, metric_of
         ('ensemble/top1_error_6', 'ensemble top-1 error 6 (%)', True, 0.25),
         ('train/wrong_label_error', 'train wrong label error (%)', False, 0.25),
         ('single-label/recall', 'single-label recall (%)', False, 0.25),
-        ('mirror/error', 'mirror/error', None, 0.25),  # nobody says what it is
+        ('mirror/error', 'mirror/error', None, 0.25),  # nothing describes it
     ],
 )
 def test_each_metric_is_shown_the_right_way_round(key, label, lower_is_better, shown):

@@ -120,7 +120,7 @@ def test_the_error_grows_with_the_budget(runner):
 
 
 def test_images_of_several_sizes(runner):
-    """Padded after normalisation: the attack reaches the pixels alone."""
+    """Padded after normalisation: the attack reaches only the pixels."""
     model = MODELS.build(classifier(pad_size_divisor=7)).eval()
     model.load_state_dict(runner.model.state_dict())
     actual = measure(runner, loader(sizes=(6, 4)), model, attacks=[FGSM])

@@ -146,7 +146,7 @@ class StreamOfKnownLength(Stream):
 @pytest.mark.parametrize(
     ('loader', 'expected'),
     [
-        (lambda: default(drop_last=True), 2),  # then it starts anew
+        (lambda: default(drop_last=True), 2),  # then it starts again
         (lambda: endless(drop_last=True), 3),
         (lambda: DataLoader(DATA[:2], 4, sampler=InfiniteSampler(DATA[:2]), drop_last=True), 1),
         (lambda: DataLoader(DATA, 4, sampler=RandomSampler(DATA, num_samples=21)), 6),

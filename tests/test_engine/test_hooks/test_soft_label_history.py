@@ -93,7 +93,7 @@ def test_resumed_run_leaves_the_history_of_an_uninterrupted_one(tmp_path):
     (folder / 'soft_labels/losses.head/mine.npy').unlink()
     exactly(records(folder), {step: expected[step] for step in ('epoch_2', 'epoch_3')})
 
-    train(folder, make_batches(), epochs=1)  # anew
+    train(folder, make_batches(), epochs=1)  # a new file
     exactly(records(folder), {step: expected[step] for step in ('epoch_0', 'epoch_1')})
 
 
