@@ -8,6 +8,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from mmdet_ols.core.compat import is_compiling
+
 
 class Loss(Protocol):
     """What the checks have to know of a loss."""
@@ -84,7 +86,7 @@ def check_shapes(loss: Loss, cls_score: Tensor, label: Any) -> None:
 
 def check_labels(loss: Loss, label: Tensor, valid: Tensor) -> None:
     """Refuse labels out of range and rows of several classes, without synchronising a GPU."""
-    if torch.compiler.is_compiling() or not len(label):
+    if is_compiling() or not len(label):
         return
     on_cpu = label.device.type == 'cpu'
     if label.dim() == 1:

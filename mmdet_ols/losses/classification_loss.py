@@ -21,6 +21,7 @@ from mmdet_ols.core import (
     reduce_loss,
     teaching_allowed,
 )
+from mmdet_ols.core.compat import is_compiling
 from mmdet_ols.losses.checks import (
     check_class_weight,
     check_focal_form,
@@ -262,7 +263,7 @@ class ClassificationLoss(nn.Module):
 
     def _run(self, samples: Samples) -> Tensor:
         """`_compute`, compiled if that was asked for and can be."""
-        if self.implementation != 'compiled' or torch.compiler.is_compiling():
+        if self.implementation != 'compiled' or is_compiling():
             return self._compute(samples)
         from torch._dynamo.exc import TorchDynamoException
 
