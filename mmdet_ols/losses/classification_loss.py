@@ -312,7 +312,7 @@ class ClassificationLoss(nn.Module):
         loss = self.loss_weight * reduce_loss(loss, reduction, avg_factor)
         # A call without a graph trains nothing: PISA's heads try a loss out before they take it.
         if self.training and torch.is_grad_enabled() and teaching_allowed():
-            self.learn(samples._replace(logits=samples.logits.detach()))
+            self.learn(Samples(samples.logits.detach(), *samples[1:]))
         return loss
 
     def _sigmoid_loss(self, logits: Tensor, target: Tensor) -> Tensor:
