@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
@@ -15,11 +19,15 @@ from mmdet_ols.checks.servers import SERVER_TIMEOUT, server_timeout
 from mmdet_ols.config_tree import registered_class, type_name
 from mmdet_ols.datasets.tree import SPLITS, datasets_of_config
 
+#: Endings of the files that public data sets are downloaded as.
+ARCHIVES = {'.gz', '.tgz', '.tar', '.zip', '.xz', '.bz2', '.mat'}
+
 
 def fetch_datasets(cfg: Config, splits: tuple[str, ...] = SPLITS) -> None:
     """Build the data sets that download themselves once, so that later ones find their files.
 
-    The first process does it for all.
+    The first process does it for all. What a download that fails has written is removed: no half
+    file is taken for a whole one later, and no empty folder for the data.
 
     Args:
         cfg: A config for MMPretrain or MMDetection.
@@ -38,7 +46,7 @@ def fetch_datasets(cfg: Config, splits: tuple[str, ...] = SPLITS) -> None:
                 continue
             done.append(dataset)
             try:
-                with server_timeout(SERVER_TIMEOUT):
+                with _unfinished_removed(dataset), server_timeout(SERVER_TIMEOUT):
                     DATASETS.build(deepcopy(dataset))
             except Exception as error:  # whatever its code raises
                 name, root = type_name(dataset), dataset.get('data_root') or ''
@@ -52,3 +60,64 @@ def fetch_datasets(cfg: Config, splits: tuple[str, ...] = SPLITS) -> None:
 def downloads_itself(cls: Any) -> bool:
     """Whether missing data are fetched on first use, as MMPretrain's CIFAR and MNIST do."""
     return isinstance(cls, type) and 'download' in inspect.signature(cls).parameters
+
+
+@contextmanager
+def _unfinished_removed(dataset: ConfigDict) -> Iterator[None]:
+    """Remove what a block of code has downloaded for a data set if it fails or is interrupted.
+
+    In a folder that was there before, that is what the download itself names: archives, and the
+    folder that they are unpacked into. Other things may be written there at the same time.
+    """
+    root = _root(dataset)
+    kept = _nearest_folder(root)
+    before = _modified(root)
+    try:
+        yield
+    except BaseException:
+        if kept != root:
+            shutil.rmtree(root, ignore_errors=True)
+        else:
+            cls = registered_class(DATASETS, dataset)
+            for path, time in _modified(root).items():
+                if before.get(path) != time and _is_of_download(path, cls):
+                    _remove(path)
+        for folder in root.parents:
+            if not folder.is_relative_to(kept) or folder == kept or any(folder.iterdir()):
+                break
+            folder.rmdir()
+        raise
+
+
+def _root(dataset: ConfigDict) -> Path:
+    """The folder into which a data set downloads."""
+    prefix = dataset.get('data_prefix') or ''
+    if isinstance(prefix, dict):
+        prefix = prefix.get('root') or ''
+    return Path(dataset.get('data_root') or '', prefix).expanduser().absolute()
+
+
+def _nearest_folder(path: Path) -> Path:
+    """The path itself if it is a folder, or the nearest one above that is."""
+    return next(folder for folder in (path, *path.parents) if folder.is_dir())
+
+
+def _modified(folder: Path) -> dict[Path, int]:
+    """When each thing that lies directly in a folder was last changed, in nanoseconds."""
+    if not folder.is_dir():
+        return {}
+    return {path: path.lstat().st_mtime_ns for path in folder.iterdir()}
+
+
+def _is_of_download(path: Path, cls: Any) -> bool:
+    """Whether a file or folder is an archive, or what the archives of a data set unpack into."""
+    if path.is_dir():
+        return path.name == getattr(cls, 'base_folder', None)
+    return path.suffix in ARCHIVES or path.name == getattr(cls, 'filename', None)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink()
