@@ -14,6 +14,7 @@ from mmdet_ols.checks.pretrained import check_pretrained
 from mmdet_ols.checks.start import check_checkpoint_exists, check_same_method, check_start
 from mmdet_ols.cli.options import add_run_options, config_of, user_errors
 from mmdet_ols.engine.launch import build_runner, leave_processes, set_local_rank
+from mmdet_ols.engine.loops import build_for_training
 from mmdet_ols.engine.run_config import use_amp, use_auto_scale_lr
 
 
@@ -47,6 +48,7 @@ def train(args: argparse.Namespace) -> None:
     with loading_rules(args.trust_checkpoint):
         with user_errors():
             runner = build_runner(checked_config(args))
+            build_for_training(runner)
             check_start(runner)
         runner.train()
 
