@@ -82,11 +82,27 @@ def _unfinished_removed(dataset: ConfigDict) -> Iterator[None]:
             for path, time in _modified(root).items():
                 if before.get(path) != time and _is_of_download(path, cls):
                     _remove(path)
-        for folder in root.parents:
-            if not folder.is_relative_to(kept) or folder == kept or any(folder.iterdir()):
-                break
-            folder.rmdir()
+        _remove_empty(root.parent, kept)
         raise
+
+
+@contextmanager
+def folder_for_downloads(folder: Path) -> Iterator[None]:
+    """Make a folder for a download, and remove it if the download fails and nothing is in it."""
+    kept = _nearest_folder(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        _remove_empty(folder, kept)
+        raise
+
+
+def _remove_empty(folder: Path, kept: Path) -> None:
+    """Remove a folder and those above it as far as they are empty and lie below `kept`."""
+    while folder != kept and folder.is_relative_to(kept) and not any(folder.iterdir()):
+        folder.rmdir()
+        folder = folder.parent
 
 
 def _root(dataset: ConfigDict) -> Path:
