@@ -21,7 +21,8 @@ from torchvision.ops import box_iou
 
 from mmdet_ols.analysis.annotations import Annotation
 from mmdet_ols.analysis.split_data import inference_pipeline, loader_in_order, split_datasets
-from mmdet_ols.checks.checkpoints import check_fits, load_checkpoint
+from mmdet_ols.checks.checkpoints import load_checkpoint
+from mmdet_ols.checks.matching import check_match
 
 #: A detection counts for an annotated box from this overlap (IoU) on.
 MIN_IOU = 0.5
@@ -147,7 +148,7 @@ def load_model(cfg: Config, checkpoint: str | Path) -> nn.Module:
         _lower_thresholds(model_cfg.test_cfg)
     model = MODELS.build(model_cfg)
     weights = load_checkpoint(checkpoint)
-    check_fits(model, weights, checkpoint, 'test')
+    check_match(model, weights, checkpoint, 'test')
     model.load_state_dict(weights.get('state_dict', weights), strict=False)
     if cfg.get('channels_last'):
         model.to(memory_format=torch.channels_last)

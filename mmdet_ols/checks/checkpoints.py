@@ -1,4 +1,4 @@
-"""Loading checkpoints without running what a stranger put into them, and saying what fits."""
+"""Loading checkpoints without running what a stranger put into them."""
 
 from __future__ import annotations
 
@@ -12,10 +12,8 @@ from pickle import UnpicklingError
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 
 from mmdet_ols.checks.restricted_loading import allow_globals
-from mmdet_ols.core import rename_old_keys
 
 # The variables that `torch.load` obeys in every call, those of MMEngine included.
 DISTRUST, TRUST = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD', 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'
@@ -83,74 +81,6 @@ def load_checkpoint(path: str | Path, trust: bool | None = None) -> dict[str, An
             f'holds a {type(checkpoint).__name__}.'
         )
     return checkpoint
-
-
-class Fit:
-    """How a checkpoint's state dict fits a model: which keys will be left out, and why."""
-
-    def __init__(self, model: nn.Module, checkpoint: dict[str, Any]) -> None:
-        own = {key: value for key, value in model.state_dict().items() if isinstance(value, Tensor)}
-        given = {
-            key.removeprefix('module.'): value
-            for key, value in checkpoint.get('state_dict', checkpoint).items()
-            if isinstance(value, Tensor)
-        }
-        rename_old_keys(given, model)
-        #: Shapes (checkpoint's, model's) that differ.
-        self.mismatched = {
-            key: (tuple(given[key].shape), tuple(own[key].shape))
-            for key in own.keys() & given.keys()
-            if given[key].shape != own[key].shape
-        }
-        self.missing = sorted(own.keys() - given.keys())
-        self.unexpected = sorted(given.keys() - own.keys())
-
-    def __str__(self) -> str:
-        lines = [
-            f'of another shape: {key} is {theirs} in the checkpoint, {ours} in the model'
-            for key, (theirs, ours) in sorted(self.mismatched.items())
-        ]
-        for what, keys in (
-            ('only in the checkpoint, left out', self.unexpected),
-            ('only in the model, kept as initialised', self.missing),
-        ):
-            if keys:
-                more = f' and {len(keys) - 6} more' if len(keys) > 6 else ''
-                lines.append(f'{what}: {", ".join(keys[:6])}{more}')
-        return '\n'.join(f'  {line}' for line in lines)
-
-
-def check_fits(model: nn.Module, checkpoint: dict[str, Any], path: str | Path, use: str) -> Fit:
-    """Compare a checkpoint with the model that it will be loaded into, before anything is lost.
-
-    Args:
-        model: The model.
-        checkpoint: As `load_checkpoint` returns it.
-        path: Its file, for messages.
-        use: 'resume', 'test' or 'start' (a new training, where other shapes are legal).
-
-    Raises:
-        ValueError: For resuming or testing, a tensor has another shape, as after training with
-            another number of classes, or no tensor fits at all.
-    """
-    fit = Fit(model, checkpoint)
-    if use == 'start':
-        return fit
-    if fit.mismatched or len(fit.missing) == len(model.state_dict()):
-        classes = checkpoint.get('meta', {}).get('dataset_meta', {}).get('classes')
-        trained = f' It was trained on {len(classes)} classes: {_few(classes)}.' if classes else ''
-        raise ValueError(
-            f'To {use} with {path} the model must be the one it was trained with.{trained}\n{fit}\n'
-            'Use the config of that run (in its work directory), with the same classes. To start a '
-            'new training from these weights instead, leave --resume out and pass '
-            '--cfg-options load_from=' + str(path)
-        )
-    return fit
-
-
-def _few(names: Any) -> str:
-    names = [str(name) for name in names]
-    return ', '.join(names[:8]) + (', ...' if len(names) > 8 else '')
 
 
 @cache

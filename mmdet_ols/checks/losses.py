@@ -24,9 +24,9 @@ def check_losses(cfg: Config) -> None:
         ValueError: A loss and its head disagree about the number of classes, or the hook counts
             epochs in an iteration-based loop.
     """
-    found = False
+    has_soft_labels = False
     for head, loss, cls, num_classes in _our_losses(cfg):
-        found |= cls.has_rolling_state
+        has_soft_labels |= cls.has_rolling_state
         name = head.get('type') and type_name(head)
         if num_classes is not None and num_classes != loss.get('num_classes'):
             raise ValueError(
@@ -37,7 +37,7 @@ def check_losses(cfg: Config) -> None:
         # Seen at a glance: what was meant as FocalLoss's alpha, or kept without `_delete_`.
         settings = ', '.join(f'{key}={value}' for key, value in loss.items() if key != 'type')
         print_log(f'{name or "The model"}: {cls.__name__}({settings})', logger='current')
-    if found:
+    if has_soft_labels:
         _check_hooks(cfg)
 
 
@@ -46,7 +46,7 @@ def _our_losses(
 ) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any], Any, int | None]]:
     """Every loss of this package in a model: its head, itself, its class, and the head's classes.
 
-    Losses in heads that the methods do not know are found as well; of those, only an entry
+    Losses in heads that the methods do not know are among them; of those, only an entry
     `num_classes` next to them says how many classes there are.
     """
     counts = {

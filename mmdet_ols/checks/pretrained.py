@@ -14,6 +14,7 @@ from mmengine.config import Config
 from mmengine.runner import checkpoint as hosts_checkpoints
 
 from mmdet_ols.checks.checkpoints import load_checkpoint
+from mmdet_ols.checks.downloads import folder_for_downloads
 from mmdet_ols.checks.processes import is_first_on_machine
 from mmdet_ols.checks.servers import SERVER_TIMEOUT, server_timeout
 from mmdet_ols.config_tree import type_name
@@ -38,20 +39,14 @@ def check_pretrained(cfg: Config) -> None:
     for place, checkpoint in _pretrained_weights(cfg.get('model') or {}, 'model'):
         where = f"The pretrained weights of {place}, '{checkpoint}',"
         otherwise = f'To start from random weights: --cfg-options {place}.init_cfg=None'
-        source = _source(checkpoint)
-        fetch = source.startswith(('http://', 'https://'))
-        if fetch:
-            # Where `torch.hub`, which MMEngine fetches with, keeps its files.
-            file = Path(torch.hub.get_dir(), 'checkpoints', Path(urlparse(source).path).name)
-            fetch = not file.is_file()
-        elif '://' in source:
+        source = resolve(checkpoint)
+        file = local_file(source)
+        if file is None:
             continue  # left to the storage backend
-        else:
-            file = Path(source).expanduser()
+        fetch = _is_url(source) and not file.is_file()
         try:
             if fetch:
-                file.parent.mkdir(parents=True, exist_ok=True)
-                with server_timeout(SERVER_TIMEOUT):
+                with folder_for_downloads(file.parent), server_timeout(SERVER_TIMEOUT):
                     torch.hub.download_url_to_file(source, str(file))
             load_checkpoint(file)
         except (OSError, HTTPException) as error:
@@ -65,18 +60,44 @@ def check_pretrained(cfg: Config) -> None:
             raise ValueError(f'{where} cannot be used: {error} {otherwise}') from error
 
 
+def local_file(source: str) -> Path | None:
+    """Where MMEngine looks for weights on this machine; None if a storage backend holds them.
+
+    Args:
+        source: A URL or path, as `resolve` returns it.
+    """
+    if _is_url(source):
+        # Where `torch.hub`, which MMEngine fetches with, keeps its files.
+        return Path(torch.hub.get_dir(), 'checkpoints', Path(urlparse(source).path).name)
+    return None if '://' in source else Path(source).expanduser()
+
+
+def _is_url(source: str) -> bool:
+    return source.startswith(('http://', 'https://'))
+
+
 def _pretrained_weights(node: Any, place: str) -> Iterator[tuple[str, str]]:
     """(place in the config, checkpoint) of every part that starts from pretrained weights."""
     for key, child in node.items() if isinstance(node, dict) else enumerate(node):
         if key == 'init_cfg':
-            for init in child if isinstance(child, (list, tuple)) else [child]:
-                if init and type_name(init) in ('Pretrained', 'PretrainedInit'):
-                    yield place, init['checkpoint']
+            for init in pretrained_inits(child):
+                if not init.get('checkpoint'):
+                    raise ValueError(
+                        f'`checkpoint` of {place}.init_cfg must name a file, since its type is '
+                        f"'Pretrained', but got {init.get('checkpoint')!r}."
+                    )
+                yield place, init['checkpoint']
         elif isinstance(child, (dict, list, tuple)):
             yield from _pretrained_weights(child, f'{place}.{key}')
 
 
-def _source(checkpoint: str) -> str:
+def pretrained_inits(init_cfg: Any) -> list[dict]:
+    """Those entries of an `init_cfg` that load a file."""
+    inits = init_cfg if isinstance(init_cfg, (list, tuple)) else [init_cfg]
+    return [init for init in inits if init and type_name(init) in ('Pretrained', 'PretrainedInit')]
+
+
+def resolve(checkpoint: str) -> str:
     """The URL or path that MMEngine reads for a name such as 'open-mmlab://resnet50'."""
     scheme, _, name = checkpoint.partition('://')
     tables = {

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.model import BaseTTAModel, is_model_wrapper
-from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.runner import BaseLoop, Runner, find_latest_checkpoint
 from torch import nn
 
-from mmdet_ols.checks.checkpoints import check_fits, load_checkpoint
+from mmdet_ols.checks.checkpoints import load_checkpoint
+from mmdet_ols.checks.class_names import RENAMED, compare_classes
+from mmdet_ols.checks.initial_weights import (
+    report_checkpoint,
+    report_pretrained,
+    report_whole,
+)
+from mmdet_ols.checks.matching import WeightMatch, check_match
 from mmdet_ols.checks.processes import is_first_process
+from mmdet_ols.checks.weight_report import WeightReport
 from mmdet_ols.results.run_folder import training_folders
 
 
@@ -58,37 +67,83 @@ def _method(name: str | None) -> str:
     return f'with --method {name}' if name else 'without --method'
 
 
-def check_start(runner: Runner, trained: bool = False) -> None:
-    """Check the checkpoint that a built Runner is going to load, before it starts.
+def check_start(runner: Runner, trained: bool = False, strict: bool = False) -> None:
+    """Check all weights that a built Runner is going to load, before it starts.
+
+    Logs a table of how much of them the model takes.
 
     Args:
-        runner: A built Runner, not yet started.
+        runner: A built Runner, not yet started; its loops may be built (`build_loops`).
         trained: Whether the checkpoint is to be tested rather than trained on.
+        strict: Whether what may be wrong is an error rather than a warning.
 
     Raises:
         FileNotFoundError: The checkpoint does not exist.
-        ValueError: It cannot be loaded safely, or does not fit the model where it has to.
+        ValueError: It cannot be loaded safely, or does not fit the model where it has to; its
+            classes are not those of the data; or pretrained weights are not those of their part.
     """
+    report, model, path = WeightReport(), unwrapped(runner.model), _checkpoint_path(runner)
+    use = 'test' if trained else 'resume' if runner._resume else 'start'
+    content = load_checkpoint(path) if path else {}
+    match = None
+    if isinstance(model, nn.Module):  # a strategy may build it later
+        if path:
+            match = _report_loaded(report, runner, model, content, path, use)
+        if use == 'start' and is_first_process():
+            report_pretrained(report, model, match.loaded if match else ())
+    if is_first_process():
+        report.say()
+    report.raise_errors(strict)
+    if path and match is not None and str(match):
+        print_log(f'{path} and the model differ:\n{match}', logger='current')
+    if use == 'resume' and path:
+        _warn_if_finished(runner, content, path)
+
+
+def _checkpoint_path(runner: Runner) -> str | None:
+    """The file that a Runner is going to load, if it is one that can be read here."""
     path = runner._load_from
     if runner._resume and path is None:
         path = find_latest_checkpoint(runner.work_dir)
     # Remote files are MMEngine's to fetch and folders (of DeepSpeed, or of each rank in FSDP) its
     # strategies' to read, under the same rule of safe loading.
     sharded = runner.cfg.get('runner_type') == 'FlexibleRunner' and Path(str(path)).is_dir()
-    if path is None or '://' in str(path) or sharded:
-        return
-    checkpoint = load_checkpoint(path)
-    model = runner.model
+    return None if path is None or '://' in str(path) or sharded else str(path)
+
+
+def _report_loaded(
+    report: WeightReport,
+    runner: Runner,
+    model: nn.Module,
+    content: dict[str, Any],
+    path: str,
+    use: str,
+) -> WeightMatch:
+    """Report what the model takes of a checkpoint, and whether its classes are the data's."""
+    match = check_match(model, content, path, use)
+    if use == 'start':
+        report_checkpoint(report, model, match, content, path)
+    else:
+        report_whole(report, match, path, use)
+    loop = runner._test_loop if use == 'test' else runner._train_loop
+    if isinstance(loop, BaseLoop):
+        ours = (getattr(loop.dataloader.dataset, 'metainfo', None) or {}).get('classes') or ()
+        renamed = bool(runner.cfg.get(RENAMED))
+        compare_classes(report, model, content, ours, path, use, renamed)
+    return match
+
+
+def unwrapped(model: Any) -> Any:
+    """The model inside of what distributed training and test-time augmentation wrap it in."""
     while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
         model = model.module
-    if isinstance(model, nn.Module):  # a strategy may build it later
-        use = 'test' if trained else 'resume' if runner._resume else 'start'
-        fit = check_fits(model, checkpoint, path, use)
-        if str(fit):
-            print_log(f'{path} and the model differ:\n{fit}', logger='current')
-    # From the config, since asking the Runner would build the data sets and the training loop.
+    return model
+
+
+def _warn_if_finished(runner: Runner, content: dict[str, Any], path: str) -> None:
+    """Warn if a checkpoint that is resumed has all epochs behind it."""
     max_epochs = (runner.cfg.get('train_cfg') or {}).get('max_epochs')
-    if runner._resume and max_epochs and checkpoint.get('meta', {}).get('epoch', 0) >= max_epochs:
+    if max_epochs and content.get('meta', {}).get('epoch', 0) >= max_epochs:
         print_log(
             f'{path} has all {max_epochs} epochs behind it: nothing is left to train. To '
             f'start again, remove {runner.work_dir}; to go on, raise train_cfg.max_epochs.',

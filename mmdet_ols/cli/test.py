@@ -7,10 +7,12 @@ import argparse
 from mmengine.config import Config
 
 from mmdet_ols.checks.checkpoints import loading_rules
-from mmdet_ols.checks.data import check_datasets, fetch_datasets
+from mmdet_ols.checks.data import check_datasets
+from mmdet_ols.checks.downloads import fetch_datasets
 from mmdet_ols.checks.start import check_checkpoint_exists, check_start
 from mmdet_ols.cli.options import add_run_options, config_of, pickle_file, user_errors
 from mmdet_ols.engine.launch import build_runner, leave_processes, set_local_rank
+from mmdet_ols.engine.loops import build_for_testing
 from mmdet_ols.engine.run_config import save_predictions, use_visualization
 from mmdet_ols.engine.tta import use_tta
 
@@ -35,6 +37,7 @@ def test(args: argparse.Namespace) -> None:
     with loading_rules(args.trust_checkpoint):
         with user_errors():
             runner = build_runner(checked_config(args))
+            build_for_testing(runner)
             check_start(runner, trained=True)
             if args.out:
                 save_predictions(runner, args.out)

@@ -7,12 +7,14 @@ import argparse
 from mmengine.config import Config
 
 from mmdet_ols.checks.checkpoints import loading_rules
-from mmdet_ols.checks.data import check_datasets, fetch_datasets
+from mmdet_ols.checks.data import check_datasets
+from mmdet_ols.checks.downloads import fetch_datasets
 from mmdet_ols.checks.losses import check_losses
 from mmdet_ols.checks.pretrained import check_pretrained
 from mmdet_ols.checks.start import check_checkpoint_exists, check_same_method, check_start
 from mmdet_ols.cli.options import add_run_options, config_of, user_errors
 from mmdet_ols.engine.launch import build_runner, leave_processes, set_local_rank
+from mmdet_ols.engine.loops import build_for_training
 from mmdet_ols.engine.run_config import use_amp, use_auto_scale_lr
 
 
@@ -46,6 +48,7 @@ def train(args: argparse.Namespace) -> None:
     with loading_rules(args.trust_checkpoint):
         with user_errors():
             runner = build_runner(checked_config(args))
+            build_for_training(runner)
             check_start(runner)
         runner.train()
 

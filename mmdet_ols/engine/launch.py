@@ -14,6 +14,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import FlexibleRunner, Runner
 from torch import nn
 
+from mmdet_ols.checks.building import building_errors
 from mmdet_ols.config_tree import type_name
 
 
@@ -32,8 +33,14 @@ def build_runner(cfg: Config) -> Runner | FlexibleRunner:
     convolutions on CPUs (and in mixed precision on GPUs) run faster. The results are the same.
 
     Raises:
-        ValueError: The config's strategy needs a GPU, and there is none.
+        ValueError: Something that the config asks for cannot be built; or its strategy needs a GPU,
+            and there is none.
     """
+    with building_errors(cfg):
+        return _build_runner(cfg)
+
+
+def _build_runner(cfg: Config) -> Runner | FlexibleRunner:
     if cfg.get('launcher', 'none') == 'pytorch' and get_device() == 'cpu':
         _use_cpu_processes(cfg)
     if cfg.get('runner_type') == 'FlexibleRunner':

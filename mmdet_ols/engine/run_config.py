@@ -15,7 +15,7 @@ from mmengine.device import get_device
 from mmengine.registry import METRICS
 from mmengine.runner import Runner
 
-from mmdet_ols.checks.folders import listing
+from mmdet_ols.checks.config_errors import config_errors
 from mmdet_ols.config_tree import import_package, imported_modules
 from mmdet_ols.engine.cpu_amp import CPUAmpOptimWrapper
 from mmdet_ols.engine.data_root import replace_data_root
@@ -147,19 +147,14 @@ def write_out_defaults(cfg: Config) -> None:
 
 def _read_plain(path: str | Path) -> Config:
     """Read a config, whose types are names and not classes even if it is one of the new style."""
-    try:
+    with config_errors(path):
         cfg = Config.fromfile(path)
-    except FileNotFoundError as error:
-        missing = Path(os.path.normpath(error.filename or path))
-        if missing.suffix != '.py' or missing.exists():
-            raise  # something that the config reads, and says more about
-        raise FileNotFoundError(f'{missing} does not exist: {listing(missing, 20)}.') from error
-    return Config(
-        cfg.to_dict(),
-        cfg_text=cfg.text,
-        filename=cfg.filename,
-        env_variables=cfg.env_variables,
-    )
+        return Config(
+            cfg.to_dict(),
+            cfg_text=cfg.text,
+            filename=cfg.filename,
+            env_variables=cfg.env_variables,
+        )
 
 
 def _warn_of_old_variables(cfg: Config) -> None:

@@ -1,0 +1,71 @@
+"""Which name was probably meant."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+from mmengine.config import Config
+
+#: The scope that a package of OpenMMLab registers in, where it is not its own name.
+HOSTS = ('mmdet', 'mmpretrain')
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A clause that suggests a similar name; empty if there is none."""
+    known = list(dict.fromkeys(known))
+    similar = difflib.get_close_matches(name, known, n=2, cutoff=0.6)
+    if not similar:  # written in capitals, for example
+        plain = {other.lower(): other for other in known}
+        similar = [plain[name.lower()]] if name.lower() in plain else []
+    return f' (did you mean {" or ".join(f"`{other}`" for other in similar)}?)' if similar else ''
+
+
+def unregistered(kind: str, registry: Any, cfg: Config) -> str:
+    """Say that nothing is registered under a name, and what to do.
+
+    Args:
+        kind: The `type` of an entry.
+        registry: Of MMEngine, where it was looked up.
+        cfg: The config.
+    """
+    names = _registered(registry)
+    plain = kind.rpartition('.')[2]
+    elsewhere = sorted(name for name in names if name.rpartition('.')[2] == plain)
+    start = f'no {registry.name} is registered as {kind!r}'
+    if elsewhere:
+        scope = elsewhere[0].partition('.')[0]
+        return (
+            f'{start}, but as {elsewhere[0]!r}: write type={elsewhere[0]!r}, with '
+            f"custom_imports=dict(imports=['{scope}.{_module(registry)}'])."
+        )
+    scopes = {name.partition('.')[0] for name in names if '.' in name}
+    if not cfg.get('default_scope') and registry.scope == 'mmengine' and not scopes & set(HOSTS):
+        return (
+            f"{start}, and the config has no default_scope: set default_scope='mmdet' for a "
+            "detector of MMDetection, or 'mmpretrain' for a classifier of MMPretrain."
+        )
+    return (
+        f'{start}{did_you_mean(kind, names)}: correct `type`. If it is a class of your own, let '
+        "the config import its module: custom_imports=dict(imports=['my_package.my_module'])."
+    )
+
+
+def _registered(registry: Any) -> list[str]:
+    """The names in a registry as they can be written there, those of other scopes with these."""
+    root = registry
+    while root.parent is not None:
+        root = root.parent
+    names = [*registry.module_dict, *root.module_dict]
+    for scope, child in root.children.items():
+        if child is not registry:
+            names += [f'{scope}.{name}' for name in child.module_dict]
+    return names
+
+
+def _module(registry: Any) -> str:
+    """The module of a host that registers what a registry holds."""
+    return {'dataset': 'datasets', 'transform': 'datasets.transforms', 'metric': 'evaluation'}.get(
+        registry.name, 'models' if registry.name == 'model' else 'engine'
+    )

@@ -1,0 +1,99 @@
+"""How much of its weights a run starts with, as one table, with what is wrong about it."""
+
+from __future__ import annotations
+
+import io
+import logging
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from mmengine.logging import print_log
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from mmdet_ols.checks.matching import WeightMatch
+
+
+class WeightRow(NamedTuple):
+    """Where the values of one part of a model come from, and how many do."""
+
+    source: str
+    part: str
+    tensors: str
+    parameters: str
+    #: What has no values from there.
+    rest: str
+
+    @classmethod
+    def of(cls, source: str, part: str, match: WeightMatch, lacking: Iterable[str]) -> WeightRow:
+        """The row of what a state dict gives to a part, and which tensors it should have given."""
+        return cls(
+            source,
+            part,
+            f'{len(match.loaded)} of {len(match.sizes)}',
+            percent(match.share),
+            some_layers(lacking, at_most=2) or '-',
+        )
+
+    @classmethod
+    def unknown(cls, source: str, part: str, reason: str) -> WeightRow:
+        """The row of a part that is loaded in a way that a check cannot follow."""
+        return cls(source, part, '?', '?', reason)
+
+
+class WeightReport:
+    """What is known about the weights that a run starts with."""
+
+    def __init__(self) -> None:
+        self.rows: list[WeightRow] = []
+        self.notes: list[str] = []
+        self.warnings: list[str] = []
+        self.errors: list[str] = []
+
+    def say(self) -> None:
+        """Log the table, the notes and the warnings."""
+        if self.rows:
+            print_log(f'Weights that the model starts with:\n{self.table()}', logger='current')
+        for note in self.notes:
+            print_log(note, logger='current')
+        for warning in self.warnings:
+            print_log(warning, logger='current', level=logging.WARNING)
+
+    def raise_errors(self, strict: bool = False) -> None:
+        """Raise what must not be trained or tested with.
+
+        Args:
+            strict: Whether warnings count as errors.
+
+        Raises:
+            ValueError: There is an error; the message holds all of them.
+        """
+        errors = self.errors + (self.warnings if strict else [])
+        if errors:
+            raise ValueError('\n'.join(errors))
+
+    def table(self, width: int = 110) -> str:
+        """The rows as text."""
+        table = Table()
+        for name in ('from', 'part', 'tensors', 'parameters', 'not from there'):
+            table.add_column(name, overflow='fold')
+        for row in self.rows:
+            table.add_row(*map(Text, row))  # as they are: a path may hold brackets
+        text = io.StringIO()
+        Console(file=text, width=width, color_system=None).print(table)
+        return text.getvalue().rstrip()
+
+
+def percent(share: float) -> str:
+    """A share in per cent, rounded so that only all of it is 100 %, and only nothing 0 %."""
+    if 0 < share < 1:
+        share = min(max(share, 0.001), 0.999)
+    return f'{100 * share:.4g} %' if share in (0, 1) else f'{100 * share:.1f} %'
+
+
+def some_layers(keys: Iterable[str], at_most: int = 6) -> str:
+    """The layers of some tensors, and how many more there are."""
+    layers = list(dict.fromkeys(key.rpartition('.')[0] or key for key in sorted(keys)))
+    more = f' and {len(layers) - at_most} more' if len(layers) > at_most else ''
+    return ', '.join(layers[:at_most]) + more
