@@ -8,7 +8,7 @@ from mmengine.registry import DATASETS
 from toy_voc import BOX, write_xml
 
 from mmdet_ols.checks.data import check_datasets, fetch_datasets
-from mmdet_ols.datasets.voc_annotations import voc_classes
+from mmdet_ols.datasets.voc_files import voc_classes
 
 
 def config(root, classes=('cat', 'dog', 'fox'), **changes):
