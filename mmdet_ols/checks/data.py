@@ -26,7 +26,7 @@ from mmdet_ols.checks.folders import listing
 from mmdet_ols.checks.processes import is_first_process
 from mmdet_ols.config_tree import is_a, registered_class, type_name
 from mmdet_ols.datasets.tree import SPLITS, datasets_of_config
-from mmdet_ols.datasets.voc_annotations import LAYOUT
+from mmdet_ols.datasets.voc_files import LAYOUT
 
 
 def check_datasets(cfg: Config, splits: tuple[str, ...] = SPLITS, strict: bool = False) -> None:

@@ -49,9 +49,9 @@ def count_xml_objects(
                 raise FileNotFoundError(
                     f'{ann_file} names {name}, but {path} does not exist. Found: {listing(path)}.'
                 )
-        objects, empty = read_annotation(annotations / f'{name}.xml')
-        counts += objects
-        empty_boxes += empty
+        annotation = read_annotation(annotations / f'{name}.xml')
+        counts += annotation.count_names()
+        empty_boxes += sum(not item.has_area for item in annotation.objects)
     if empty_boxes:
         print_log(
             f'{ann_file}: {empty_boxes} boxes have no area (xmax <= xmin or ymax <= ymin).',

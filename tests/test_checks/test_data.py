@@ -9,7 +9,7 @@ from toy_voc import BOX, write_xml
 
 from mmdet_ols.checks.data import check_datasets
 from mmdet_ols.checks.downloads import fetch_datasets
-from mmdet_ols.datasets.voc_annotations import voc_classes
+from mmdet_ols.datasets.voc_files import voc_classes
 
 
 def config(root, classes=('cat', 'dog', 'fox'), **changes):
