@@ -6,6 +6,17 @@ yours. The recipe suits a few hundred images and a CPU.
 
 _base_ = '_base_/yolo_mobilenetv2.py'
 
+# LenientVOCDataset reads files that are not quite in VOC's format, too; importing it needs
+# MMDetection.
+custom_imports = dict(
+    imports=[
+        'mmdet_ols',
+        'mmdet_ols.models.yolo_head',
+        'mmdet_ols.datasets.lenient_voc',
+    ],
+    allow_failed_imports=False,
+)
+
 # The tools read the classes from the annotations before a run, and fill in `metainfo` of the data
 # sets and every `num_classes` of the model. The 80 classes of the base are a placeholder until
 # then.
@@ -15,7 +26,7 @@ data_root = 'data/own'
 model = dict(backbone=dict(init_cfg=None), bbox_head=dict(num_classes=80))
 train_dataloader = dict(
     dataset=dict(
-        type='XMLDataset',
+        type='LenientVOCDataset',
         data_root=data_root,
         ann_file='ImageSets/Main/trainval.txt',
         data_prefix=dict(sub_data_root=''),
@@ -25,7 +36,7 @@ train_dataloader = dict(
 )
 val_dataloader = dict(
     dataset=dict(
-        type='XMLDataset',
+        type='LenientVOCDataset',
         data_root=data_root,
         ann_file='ImageSets/Main/test.txt',
         data_prefix=dict(sub_data_root=''),

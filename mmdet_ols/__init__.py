@@ -19,7 +19,7 @@ from mmdet_ols.datasets import (
     InMemoryDataset,
     NoisyLabelDataset,
 )
-from mmdet_ols.datasets.voc_annotations import voc_classes
+from mmdet_ols.datasets.voc_files import voc_classes
 from mmdet_ols.engine.hooks import (
     AdversarialErrorHook,
     EnsembleHook,

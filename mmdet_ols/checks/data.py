@@ -27,7 +27,7 @@ from mmdet_ols.checks.survey.survey import survey_data
 from mmdet_ols.checks.survey.table import print_survey
 from mmdet_ols.config_tree import is_a, registered_class, type_name
 from mmdet_ols.datasets.tree import SPLITS, datasets_of_config
-from mmdet_ols.datasets.voc_annotations import LAYOUT
+from mmdet_ols.datasets.voc_files import LAYOUT
 
 
 def check_datasets(cfg: Config, splits: Sequence[str] = SPLITS, strict: bool = False) -> None:
@@ -53,6 +53,21 @@ def check_datasets(cfg: Config, splits: Sequence[str] = SPLITS, strict: bool = F
     surveys, problems = survey_datasets(cfg, splits)
     print_survey(surveys)
     problems.report(strict)
+
+
+def describe_datasets(cfg: Config, splits: Sequence[str] = SPLITS) -> None:
+    """Print the survey of the data of a run that is over; nothing is an error any more.
+
+    Args:
+        cfg: The config of the run.
+        splits: Which data loaders to describe, of 'train', 'val' and 'test'.
+    """
+    try:
+        surveys, problems = survey_datasets(cfg, splits)
+    except (OSError, ValueError) as error:  # such as data that have moved
+        surveys, problems = [], Problems(errors=[f'The data cannot be described: {error}'])
+    print_survey(surveys)
+    Problems(warnings=problems.errors + problems.warnings).report()
 
 
 def survey_datasets(

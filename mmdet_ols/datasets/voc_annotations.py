@@ -1,90 +1,300 @@
-"""Reading VOC's XML annotations: class names, and clear errors for broken files."""
+"""Reading VOC's XML annotations as people's tools write them.
+
+The reader takes what has one plain meaning, notes each `Oddity` that it met, and names the file and
+the key where it cannot go on.
+"""
 
 from __future__ import annotations
 
+import math
+import re
+import unicodedata
 import xml.etree.ElementTree as ET
 from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
 
-LAYOUT = """ROOT/
-  Annotations/NAME.xml
-  ImageSets/Main/SPLIT.txt   (one NAME a line)
-  JPEGImages/NAME.jpg"""
+from mmdet_ols.datasets.text_files import decode_text
+
+EDGES = ('xmin', 'ymin', 'xmax', 'ymax')
 
 
-class Annotation(NamedTuple):
-    """What one file holds.
+class Oddity(Enum):
+    """What stands in annotations although VOC's format does not have it; the value says it."""
+
+    ENCODING = 'XML in an encoding that the parser does not read by itself'
+    MARKUP = "a bare '&', or something before the XML declaration"
+    STRUCTURE = 'an object with a namespace, or not directly below the root'
+    NAME = 'a class name with blanks, line breaks or another Unicode form'
+    DIFFICULT = '<difficult> is not a number'
+    SIZE_ZERO = '<size> of 0'
+    SIZE_TEXT = '<size> without whole numbers'
+    NUMBER = 'a coordinate with a decimal comma'
+    POLYGON = 'a polygon or a rotated box in place of <bndbox>'
+    NO_BOX = 'no <bndbox>'
+    SWAPPED = 'corners in swapped order'
+
+
+@dataclass
+class VOCObject:
+    """An object of an annotation.
 
     Attributes:
-        objects: How many objects there are of each class.
-        empty_boxes: How many boxes have no area.
+        number: Its position in the file, from 1.
+        raw_name: The text of its `<name>` as it stands there.
+        name: The name without surrounding blanks and invisible characters, in Unicode's form NFC.
+        difficult: Whether it is marked as difficult.
+        box: (xmin, ymin, xmax, ymax) with the corners in order; None where the file has no box.
+        raw_box: The same as the file has it.
+        oddities: What is odd about it.
     """
 
-    objects: Counter[str]
-    empty_boxes: int
+    number: int
+    raw_name: str
+    name: str
+    difficult: bool
+    box: tuple[float, float, float, float] | None
+    raw_box: tuple[float, float, float, float] | None
+    oddities: list[Oddity] = field(default_factory=list)
+
+    @property
+    def has_area(self) -> bool:
+        """Whether its box is wider and higher than 0."""
+        return self.box is not None and self.box[2] > self.box[0] and self.box[3] > self.box[1]
 
 
-def read_annotation(xml_path: str | Path) -> Annotation:
-    """Read an annotation file, and check what can be wrong in it.
+@dataclass
+class VOCAnnotation:
+    """What one annotation file holds.
+
+    Attributes:
+        path: The file.
+        filename: What it says its image is called; empty where it does not.
+        size: The image's (width, height), or None where the file does not say.
+        objects: The objects, in order.
+        oddities: What is odd about the file as a whole.
+    """
+
+    path: str
+    filename: str
+    size: tuple[int, int] | None
+    objects: list[VOCObject]
+    oddities: list[Oddity] = field(default_factory=list)
+
+    def all_oddities(self) -> Iterator[tuple[str, Oddity]]:
+        """Every oddity of the file and of its objects, and where it stands."""
+        for oddity in self.oddities:
+            yield self.path, oddity
+        for item in self.objects:
+            for oddity in item.oddities:
+                yield f'{self.path}, object {item.number}', oddity
+
+    def count_names(self) -> Counter[str]:
+        """How many objects with a box there are of each class."""
+        return Counter(item.name for item in self.objects if item.box is not None)
+
+
+@lru_cache(maxsize=4096)
+def clean_name(text: str) -> str:
+    """Strip a class name of blanks and invisible characters around it, and write it in NFC.
+
+    Runs of blanks and line breaks inside it become one blank.
+    """
+    while text and _is_blank(text[0]):
+        text = text[1:]
+    while text and _is_blank(text[-1]):
+        text = text[:-1]
+    return unicodedata.normalize('NFC', ' '.join(text.split()))
+
+
+def _is_blank(char: str) -> bool:
+    return char.isspace() or unicodedata.category(char)[0] == 'C'
+
+
+def read_annotation(path: str | Path) -> VOCAnnotation:
+    """Read an annotation file.
 
     Raises:
-        ValueError: The file is not an annotation in VOC's format; the message names the file and
-            the first thing that is wrong in it.
+        ValueError: The file cannot be taken for an annotation in VOC's format; the message names
+            the file, the key and the value.
     """
+    content = Path(path).read_bytes()
+    root, oddities = _parse(content, path)
+    direct = {id(node) for node in root.findall('object')}
+    for node in root.iter():
+        node.tag = str(node.tag).rpartition('}')[2]  # without a namespace
     try:
-        root = ET.parse(xml_path).getroot()
-    except ET.ParseError as error:
+        size = _read_size(root.find('size'), oddities)
+        objects = [
+            _read_object(node, number, is_direct=id(node) in direct)
+            for number, node in enumerate(root.iter('object'), 1)
+        ]
+    except ValueError as error:
+        raise ValueError(f'The annotation file {path}, {error}') from error
+    return VOCAnnotation(str(path), root.findtext('filename') or '', size, objects, oddities)
+
+
+def _parse(content: bytes, path: str | Path) -> tuple[ET.Element, list[Oddity]]:
+    try:
+        return ET.fromstring(content), []
+    except (ET.ParseError, ValueError, LookupError) as error:  # the latter two for encodings
+        first_error = error
+    if not content.strip():
         raise ValueError(
-            f'The annotation file {xml_path} is not valid XML ({error}): restore it, or remove its '
-            'name from the split.'
-        ) from error
-    objects: Counter[str] = Counter()
-    empty_boxes = 0
-    for number, node in enumerate(root.iter('object'), 1):
+            f'The annotation file {path} is empty, so it is not valid XML: restore it, or remove '
+            'its name from the split.'
+        ) from first_error
+    try:
+        declared = re.search(rb'<\?xml[^>]*?encoding=["\']([\w.-]+)', content[:200])
+        text = decode_text(content, declared.group(1).decode() if declared else '').text
+        start = max(text.find('<?xml'), 0)
+        oddities = [Oddity.MARKUP] if text[:start].strip('\ufeff') else []
+        text = re.sub(r'^\s*<\?xml.*?\?>', '', text[start:], flags=re.DOTALL)
         try:
-            objects[_text(node, 'name')] += 1
-            xmin, ymin, xmax, ymax = (
-                float(_text(node, f'bndbox/{edge}')) for edge in ('xmin', 'ymin', 'xmax', 'ymax')
-            )
-        except ValueError as error:
-            raise ValueError(f'The annotation file {xml_path}, object {number}: {error}') from error
-        if xmax <= xmin or ymax <= ymin:
-            empty_boxes += 1
-    return Annotation(objects, empty_boxes)
+            root = ET.fromstring(text)
+        except ET.ParseError:
+            mended = re.sub(r'&(?!\w+;|#\w+;)', '&amp;', text)
+            if mended == text:
+                raise
+            root = ET.fromstring(mended)
+            oddities = [Oddity.MARKUP]
+    except ValueError as error:  # not text at all
+        reason: Exception = error
+    except ET.ParseError:
+        reason = first_error
+    else:
+        return root, oddities or [Oddity.ENCODING]
+    raise ValueError(
+        f'The annotation file {path} is not valid XML ({reason}): restore it, or remove its name '
+        'from the split.'
+    ) from reason
 
 
-def voc_classes(root: str | Path) -> tuple[str, ...]:
-    """Read the class names from all annotations of a folder in VOC's layout, in alphabetical order.
+def _read_size(node: ET.Element | None, oddities: list[Oddity]) -> tuple[int, int] | None:
+    if node is None:
+        return None
+    texts = [(node.findtext(key) or '').strip() for key in ('width', 'height')]
+    try:
+        width, height = (int(text) for text in texts)
+    except ValueError:
+        oddities.append(Oddity.SIZE_TEXT)
+        try:
+            width, height = (int(_number(text)) for text in texts)
+        except ValueError:
+            return None
+    if width > 0 and height > 0:
+        return width, height
+    if Oddity.SIZE_TEXT not in oddities:
+        oddities.append(Oddity.SIZE_ZERO)
+    return None
 
-    Args:
-        root: The folder that holds Annotations.
 
-    Raises:
-        FileNotFoundError: `root` holds no annotations.
-        ValueError: An annotation file is broken, or none holds an object.
-    """
-    files = sorted(Path(root, 'Annotations').glob('*.xml'))
-    if not files:
-        if Path(root).is_dir():
-            content = sorted(path.name for path in Path(root).glob('*'))[:10]
-            problem = f'{root} holds {content}.'
-        else:
-            problem = f'{root} does not exist.'
-        raise FileNotFoundError(
-            f'No annotations in {Path(root, "Annotations")}: expected this layout\n{LAYOUT}\n'
-            f'but {problem}'
+def _read_object(node: ET.Element, number: int, is_direct: bool) -> VOCObject:
+    oddities = [] if is_direct else [Oddity.STRUCTURE]
+    raw_name = node.findtext('name') or ''
+    name = clean_name(raw_name)
+    if not name:
+        raise ValueError(
+            f'object {number}: <name> is missing or empty, but must be the class: write it there, '
+            'or remove the object.'
         )
-    names: set[str] = set()
-    for path in files:
-        names.update(read_annotation(path).objects)
-    if not names:
-        raise ValueError(f'No object in any of the {len(files)} annotation files of {root}.')
-    return tuple(sorted(names))
+    if name != raw_name:
+        oddities.append(Oddity.NAME)
+    difficult = _read_difficult(node, oddities)
+    try:
+        raw_box = _read_box(node, oddities)
+    except ValueError as error:
+        raise ValueError(f'object {number}: {error}') from error
+    box = raw_box
+    if raw_box is not None:
+        x0, y0, x1, y1 = raw_box
+        box = min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)
+        if box != raw_box:
+            oddities.append(Oddity.SWAPPED)
+    return VOCObject(number, raw_name, name, difficult, box, raw_box, oddities)
 
 
-def _text(node: ET.Element, path: str) -> str:
-    text = node.findtext(path)
-    if text is None or not text.strip():
-        raise ValueError(f'<{path}> is missing or empty.')
-    return text.strip()
+def _read_difficult(node: ET.Element, oddities: list[Oddity]) -> bool:
+    child = node.find('difficult')
+    if child is None:
+        return False
+    text = child.text or ''
+    try:
+        return bool(int(text))
+    except ValueError:
+        oddities.append(Oddity.DIFFICULT)
+    text = text.strip().lower()
+    try:
+        return _number(text) != 0
+    except ValueError:
+        return text in ('true', 'yes', 'y', 'difficult')
+
+
+def _read_box(node: ET.Element, oddities: list[Oddity]) -> tuple[float, float, float, float] | None:
+    box = node.find('bndbox')
+    if box is not None:
+        texts = [(box.findtext(edge) or '').strip() for edge in EDGES]
+        if any(',' in text for text in texts):
+            oddities.append(Oddity.NUMBER)
+        x0, y0, x1, y1 = (_edge(text, edge) for text, edge in zip(texts, EDGES))
+        return x0, y0, x1, y1
+    corners = _rotated_corners(node.find('robndbox')) or _points(node.find('polygon'))
+    if not corners:
+        oddities.append(Oddity.NO_BOX)
+        return None
+    oddities.append(Oddity.POLYGON)
+    xs, ys = zip(*corners)
+    return min(xs), min(ys), max(xs), max(ys)
+
+
+def _edge(text: str, edge: str) -> float:
+    if not text:
+        raise ValueError(
+            f'<bndbox/{edge}> is missing or empty, but must be a number of pixels: write it there, '
+            'or remove the object.'
+        )
+    try:
+        return _number(text)
+    except ValueError as error:
+        raise ValueError(
+            f'<bndbox/{edge}> must be a number of pixels, but is {text!r}: correct it, or remove '
+            'the object.'
+        ) from error
+
+
+def _number(text: str) -> float:
+    if re.fullmatch(r'\d{1,3}(,\d{3})+', text):  # 1,234 is more than a thousand for some
+        raise ValueError(f'{text!r} is ambiguous.')
+    number = float(text.replace(',', '.'))
+    if not math.isfinite(number):
+        raise ValueError(f'{text!r} is not a finite number.')
+    return number
+
+
+def _points(polygon: ET.Element | None) -> list[tuple[float, float]]:
+    """The points of a polygon, as LabelMe (`pt/x`), or as RectLabel and others (`x1`) write it."""
+    if polygon is None:
+        return []
+    values: dict[str, list[float]] = {'x': [], 'y': []}
+    for node in polygon.iter():
+        if re.fullmatch(r'[xy]\d*', str(node.tag)) and (node.text or '').strip():
+            values[node.tag[0]].append(_number(node.text or ''))
+    return list(zip(values['x'], values['y']))
+
+
+def _rotated_corners(node: ET.Element | None) -> list[tuple[float, float]]:
+    """The corners of a rotated box, as roLabelImg writes it (the angle in radians)."""
+    if node is None:
+        return []
+    x, y, width, height, angle = (
+        _edge((node.findtext(key) or '').strip(), key) for key in ('cx', 'cy', 'w', 'h', 'angle')
+    )
+    cos, sin = math.cos(angle), math.sin(angle)
+    return [
+        (x + right * cos - down * sin, y + right * sin + down * cos)
+        for right in (-width / 2, width / 2)
+        for down in (-height / 2, height / 2)
+    ]

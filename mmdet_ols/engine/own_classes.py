@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
+from mmengine.logging import print_log
 from mmengine.registry import DATASETS, DefaultScope
 
+from mmdet_ols.checks.processes import is_first_process
 from mmdet_ols.config_tree import is_a, registered_class, type_name
 from mmdet_ols.datasets.tree import datasets_of_config
-from mmdet_ols.datasets.voc_annotations import voc_classes
+from mmdet_ols.datasets.voc_files import VOCFolder, count_classes, no_annotations, shortened
 
 #: The entry by which a config asks for it.
 MARKER = 'classes_from_annotations'
@@ -19,7 +23,8 @@ MARKER = 'classes_from_annotations'
 def fill_in_classes(cfg: Config) -> None:
     """Fill in the classes of a config that has `classes_from_annotations = True`.
 
-    They are those of all XML annotations of its data sets. Each data set gets them as
+    They are those of the XML annotations that the lists of its data sets name; where a list is not
+    there, of all annotations. Names are cleaned of blanks around them. Each data set gets them as
     `metainfo.classes`, each head and loss of the model their number as `num_classes`; the marker
     goes, so that the config says from then on what it was trained with.
 
@@ -28,17 +33,23 @@ def fill_in_classes(cfg: Config) -> None:
 
     Raises:
         FileNotFoundError: There are no annotations.
-        ValueError: An annotation is broken, a data set has none in VOC's layout, or the model has
-            no `num_classes` to fill in.
+        ValueError: An annotation is broken, a data set has none in VOC's layout, no annotation
+            holds an object, or the model has no `num_classes` to fill in.
     """
     if not cfg.pop(MARKER, False):
         return
     datasets = list(datasets_of_config(cfg))
-    with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
-        roots = sorted({_annotations_root(dataset, split) for split, dataset in datasets})
-    if not roots:
+    if not datasets:
         raise ValueError(f'{MARKER} needs a data set whose annotations name the classes.')
-    classes = tuple(sorted({name for root in roots for name in voc_classes(root)}))
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
+        files = {path for split, dataset in datasets for path in _annotation_files(dataset, split)}
+    counts = count_classes(sorted(files))
+    if not counts:
+        raise ValueError(
+            f'{MARKER} needs objects, but none of the {len(files)} annotation files holds one.'
+        )
+    classes = tuple(sorted(counts))
+    _say(counts)
     for _, dataset in datasets:
         dataset.metainfo = dict(dataset.get('metainfo') or {}, classes=classes)
     if not _fill_in(cfg.get('model') or {}, len(classes), inside_head=False):
@@ -48,16 +59,44 @@ def fill_in_classes(cfg: Config) -> None:
         )
 
 
-def _annotations_root(dataset: ConfigDict, split: str) -> Path:
-    """The folder that holds `Annotations`."""
+def _annotation_files(dataset: ConfigDict, split: str) -> list[str]:
+    """The annotations of a data set's list, or all of its folder where the list is not there."""
     if not is_a(registered_class(DATASETS, dataset), 'XMLDataset'):
         raise ValueError(
-            f"{MARKER} needs XML annotations in VOC's layout (type='XMLDataset'), but got "
+            f"{MARKER} needs XML annotations in VOC's layout (type='LenientVOCDataset'), but got "
             f'{split}_dataloader, {type_name(dataset)}: name the classes in '
             'metainfo=dict(classes=...) instead.'
         )
+    data_root = dataset.get('data_root') or ''
     prefix = dataset.get('data_prefix') or {}
-    return Path(dataset.get('data_root') or '.', prefix.get('sub_data_root') or '')
+    root = Path(data_root, prefix.get('sub_data_root') or '')
+    subdirs = {key: dataset[key] for key in ('ann_subdir', 'img_subdir') if key in dataset}
+    folder = VOCFolder(str(root), **subdirs)
+    files = folder.all_annotations()
+    if not files:
+        raise no_annotations(root, subdirs.get('ann_subdir', 'Annotations'))
+    split_file = Path(data_root, dataset.get('ann_file') or '')
+    if split_file.is_file():
+        files = [image.annotation for image in folder.read_split(split_file)[0]]
+    return files
+
+
+def _say(counts: Counter[str]) -> None:
+    """Log the classes and their objects, and which of them may be typing errors."""
+    if not is_first_process():
+        return
+    numbers = {name: '1 object' if n == 1 else f'{n} objects' for name, n in counts.most_common()}
+    listed = ', '.join(f'{name} ({number})' for name, number in numbers.items())
+    print_log(f'The annotations have {len(counts)} classes: {listed}.', logger='current')
+    rare = [name for name, count in counts.items() if count == 1]
+    if rare:
+        print_log(
+            f'{len(rare)} classes have a single object in all annotations: '
+            f'{", ".join(shortened(sorted(rare)))}. If that is a typing error, correct <name> in '
+            'its file: the network gets an output for each class.',
+            logger='current',
+            level=logging.WARNING,
+        )
 
 
 def _fill_in(node: Any, count: int, inside_head: bool) -> int:

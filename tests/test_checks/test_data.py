@@ -10,7 +10,7 @@ from toy_voc import BOX, jpeg, write_xml
 
 from mmdet_ols.checks.data import check_datasets
 from mmdet_ols.checks.downloads import fetch_datasets
-from mmdet_ols.datasets.voc_annotations import voc_classes
+from mmdet_ols.datasets.voc_files import voc_classes
 
 
 def config(root, classes=('cat', 'dog', 'fox'), **changes):
@@ -183,7 +183,7 @@ def test_json_of_other_kinds_is_not_taken_for_coco_detection(root, said):
 
 def test_names_may_stand_in_a_file_and_hold_spaces(root, said):
     (root / 'classes.txt').write_text('cat\ndog\nfox\n')
-    (root / 'ImageSets/Main/trainval.txt').write_text('a\nwith space\n')
+    (root / 'ImageSets/Main/trainval.txt').write_text('a\nb\nc\nwith space\n')
     write_xml(root / 'Annotations/with space.xml', ['fox'])
     (root / 'JPEGImages/with space.jpg').write_bytes(jpeg(90))
     check_datasets(config(root, classes=str(root / 'classes.txt')))

@@ -33,7 +33,9 @@ def _unknown_classes(survey: SplitSurvey, dataset: DatasetSurvey) -> Problems:
     if 'unknown class' not in contents.objects_left_out:
         return Problems()
     classes = loaded.classes
-    unknown = Counter({n: count for n, count in contents.objects.items() if n not in classes})
+    unknown = Counter(
+        {name: count for name, count in contents.objects.items() if name.strip() not in classes}
+    )
     message = (
         f'{contents.sources[0]} ({survey.where(dataset)}) holds {sum(unknown.values())} objects '
         f'of {len(unknown)} classes that `metainfo.classes` of the config does not name: '

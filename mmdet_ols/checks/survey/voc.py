@@ -1,45 +1,174 @@
-"""Reading VOC's XML annotations as they are, before the host does."""
+"""What the files of a data set in VOC's layout say, and what MMDetection makes of them."""
 
 from __future__ import annotations
 
+import os
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-from mmengine.fileio import list_from_file
 
 from mmdet_ols.checks.folders import listing
 from mmdet_ols.checks.survey.progress import progress
 from mmdet_ols.checks.survey.records import FileContents
+from mmdet_ols.checks.survey.voc_rules import LenientRules, StrictRules
+from mmdet_ols.config_tree import is_a
 from mmdet_ols.datasets.voc_annotations import read_annotation
+from mmdet_ols.datasets.voc_files import (
+    IMAGE_SUFFIXES,
+    SplitImage,
+    VOCFolder,
+    list_lines,
+    locate_image,
+    shortened,
+)
+
+LENIENT = 'LenientVOCDataset'
+#: What to write into a config whose data set does not take what our own does.
+LENIENT_TYPE = f"type='mmdet_ols.datasets.lenient_voc.{LENIENT}'"
+REMEDY = f'Correct the files, or write {LENIENT_TYPE} in the data set, which reads them.'
 
 
-def read_voc(config: dict[str, Any], dataset: Any) -> FileContents:
-    """Read the annotations of a data set in VOC's layout."""
-    ann_file = str(dataset.ann_file)
-    annotations = Path(dataset.sub_data_root, dataset.ann_subdir)
-    images = Path(dataset.sub_data_root, dataset.img_subdir)
-    classes = set(dataset.metainfo['classes'])
-    contents = FileContents(sources=[ann_file], complete=False)
-    empty_boxes = 0
-    names = [line.strip() for line in list_from_file(ann_file) if line.strip()]
-    if not names:
-        raise ValueError(f'The split {ann_file} is empty: it must hold one image name a line.')
-    for name in progress(names, 'Reading annotations'):
-        for path in (annotations / f'{name}.xml', images / f'{name}.jpg'):
-            if not path.is_file():
-                raise FileNotFoundError(
-                    f'{ann_file} names {name}, but {path} does not exist. Found: {listing(path)}.'
-                )
-            contents.sources.append(str(path))
-        objects, empty = read_annotation(annotations / f'{name}.xml')
+def read_voc(config: dict, dataset: Any) -> FileContents:
+    """Read the list and the annotations of a data set, as far as it will be able to load them.
+
+    Args:
+        config: The data set's config.
+        dataset: MMDetection's `XMLDataset`, or one derived from it, built but not loaded.
+
+    Raises:
+        FileNotFoundError: The list names images whose files are not there.
+        ValueError: The list cannot be read, or names nothing.
+    """
+    folder = VOCFolder(dataset.sub_data_root, dataset.ann_subdir, dataset.img_subdir)
+    contents = FileContents(sources=[str(dataset.ann_file), folder.annotations, folder.images])
+    if is_a(type(dataset), LENIENT):
+        rules: Any = LenientRules(dataset, contents)
+        images = _lenient_split(dataset, folder, contents)
+    else:
+        rules = StrictRules(dataset, contents, REMEDY)
+        images = _strict_split(dataset, folder)
+    split = 'test' if dataset.test_mode else 'train'
+    for image in progress(images, f'Reading {split} annotations'):
         contents.images += 1
-        contents.objects += objects
-        empty_boxes += empty
-        for raw, count in objects.items():
-            for _ in range(count if raw not in classes else 0):
-                contents.leave_out_object('unknown class', f'{name}.xml')
-    if empty_boxes:
-        contents.warnings.append(
-            f'{ann_file}: {empty_boxes} boxes have no area (xmax <= xmin or ymax <= ymin).'
-        )
+        contents.sources.append(image.annotation)
+        try:
+            annotation = read_annotation(image.annotation)
+            path = locate_image(image, annotation, folder)
+            contents.sources.append(path)
+            rules.count(annotation, path)
+        except (ValueError, OSError, LookupError) as error:
+            contents.errors.append(str(error.args[0] if isinstance(error, LookupError) else error))
+    contents.errors[:] = shortened(contents.errors)
+    rules.finish()
+    _warn_of_repeated(images, dataset.ann_file, contents)
+    if not dataset.test_mode:
+        _warn_of_unlisted(folder, dataset.ann_file, contents)
     return contents
+
+
+def _lenient_split(dataset: Any, folder: VOCFolder, contents: FileContents) -> list[SplitImage]:
+    images, missing = folder.read_split(dataset.ann_file)
+    contents.errors += [
+        f'{dataset.ann_file} names {line} in {folder.annotations}.' for line in missing
+    ]
+    return images
+
+
+def _strict_split(dataset: Any, folder: VOCFolder) -> list[SplitImage]:
+    """The images of a list as MMDetection reads it: each line whole, with fixed extensions.
+
+    Raises:
+        FileNotFoundError: A file of a line is not there.
+        ValueError: The list is not in UTF-8, or names nothing.
+    """
+    list_lines(dataset.ann_file)  # which says what is wrong with a list that is empty or no text
+    try:
+        text = Path(dataset.ann_file).read_text(encoding='utf-8')
+        lines = text.removesuffix('\n').split('\n')
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f'The split {dataset.ann_file} is not in UTF-8, which is all that MMDetection reads '
+            f'({error.reason} at byte {error.start}). {REMEDY}'
+        ) from error
+    images, missing = [], []
+    for number, line in enumerate(lines, 1):
+        annotation = os.path.join(folder.annotations, f'{line}.xml')
+        image = os.path.join(folder.images, f'{line}.jpg')
+        absent = next((path for path in (annotation, image) if not os.path.isfile(path)), None)
+        if absent is None:
+            images.append(SplitImage(line, annotation, image))
+        else:
+            missing.append((number, line, absent))
+    if missing:
+        raise FileNotFoundError(_missing_files(dataset.ann_file, missing, folder))
+    return images
+
+
+def _missing_files(split: str, missing: Sequence[tuple[int, str, str]], folder: VOCFolder) -> str:
+    number, line, path = missing[0]
+    name = line if line == line.strip() and line else repr(line)
+    message = (
+        f'{split} names {name} (line {number}), but {path} does not exist. Found: '
+        f'{listing(Path(path))}.'
+    )
+    if len(missing) > 1:
+        others = shortened([repr(other) for _, other, _ in missing[1:]])
+        message += f' {len(missing) - 1} more lines lack a file: {", ".join(others)}.'
+    readable = sum(_has_files(line, folder) for _, line, _ in missing)
+    if readable:
+        example = next(line for _, line, _ in missing if _has_files(line, folder))
+        there = folder.find(example).image if example.strip() else None
+        seen = f' (such as {there})' if there else ''
+        message += (
+            f' {LENIENT_TYPE} in the data set finds the files of {readable} of these lines{seen}, '
+            'since it passes over blanks, byte-order marks, further columns and empty lines, and '
+            'takes other extensions and sub-folders.'
+        )
+    return message
+
+
+def _has_files(line: str, folder: VOCFolder) -> bool:
+    text = line.strip('\ufeff \t')
+    if not text:
+        return True
+    try:
+        return folder.find(text).image is not None
+    except LookupError:
+        return False
+
+
+def _warn_of_repeated(images: Sequence[SplitImage], split: str, contents: FileContents) -> None:
+    counts = Counter(image.name for image in images)
+    repeated = [name for name, count in counts.items() if count > 1]
+    if repeated:
+        contents.warnings.append(
+            f'{split} names {len(repeated)} images more than once, so that they count as often: '
+            f'{", ".join(shortened(repeated))}. Remove the lines that are too many.'
+        )
+
+
+def _warn_of_unlisted(folder: VOCFolder, split: str, contents: FileContents) -> None:
+    """Warn of annotations that no list in the folder of this list names."""
+    listed: set[str] = set()
+    for path in sorted(Path(split).parent.glob('*.txt')):
+        contents.sources.append(str(path))
+        try:
+            listed |= {_stem(word) for line in list_lines(path) for word in (line, line.split()[0])}
+        except (ValueError, OSError):  # not a list, or one that is empty
+            continue
+    unlisted = [path for path in folder.all_annotations() if _stem(path) not in listed]
+    if unlisted:
+        contents.warnings.append(
+            f'{len(unlisted)} annotations in {folder.annotations} are in no list of '
+            f'{Path(split).parent}, so that nothing learns from them: '
+            f'{", ".join(shortened([Path(path).name for path in unlisted]))}. Add their names to a '
+            'list, or remove the files.'
+        )
+
+
+def _stem(text: str) -> str:
+    """The name in a line or a path, without folders and extension, in small letters."""
+    name = text.replace('\\', '/').rpartition('/')[2]
+    stem, suffix = os.path.splitext(name)
+    return (stem if suffix.lower() in ('.xml', *IMAGE_SUFFIXES) else name).casefold()
