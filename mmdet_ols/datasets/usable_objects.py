@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from mmdet_ols.datasets.image_size import ImageSize, read_image_size
+from mmdet_ols.datasets.image_header import ImageHeader, read_image_header
 from mmdet_ols.datasets.voc_annotations import VOCAnnotation, VOCObject
 
 NO_BOX = 'no box'
@@ -58,7 +58,7 @@ def usable_objects(annotation: VOCAnnotation, image: str) -> UsableObjects:
     if annotation.size and all(_is_inside(box, annotation.size) for box in boxes.values()):
         size = limits = annotation.size
     else:
-        real = read_image_size(image)
+        real = read_image_header(image)
         size, limits = real.loaded, _limits(real, boxes.values())
     usable = UsableObjects(size, size_is_read=size != annotation.size)
     for item in annotation.objects:
@@ -93,7 +93,7 @@ def _is_inside(box: list[int], size: tuple[int, int]) -> bool:
     return box[2] <= size[0] and box[3] <= size[1]  # to clip at 0 needs no size
 
 
-def _limits(size: ImageSize, boxes: Collection[list[int]]) -> tuple[int, int]:
+def _limits(size: ImageHeader, boxes: Collection[list[int]]) -> tuple[int, int]:
     """What to clip boxes to: the image before it is turned, where they were drawn in that."""
     for limits in (size.loaded, size.stored):
         if all(_is_inside(box, limits) for box in boxes):

@@ -125,7 +125,8 @@ def read_annotation(path: str | Path) -> VOCAnnotation:
     root, oddities = _parse(content, path)
     direct = {id(node) for node in root.findall('object')}
     for node in root.iter():
-        node.tag = str(node.tag).rpartition('}')[2]  # without a namespace
+        if node.tag.startswith('{'):  # a namespace
+            node.tag = node.tag.rpartition('}')[2]
     try:
         size = _read_size(root.find('size'), oddities)
         objects = [
@@ -266,7 +267,9 @@ def _edge(text: str, edge: str) -> float:
 
 
 def _number(text: str) -> float:
-    if re.fullmatch(r'\d{1,3}(,\d{3})+', text):  # 1,234 is more than a thousand for some
+    if ',' in text and re.fullmatch(
+        r'\d{1,3}(,\d{3})+', text
+    ):  # 1,234 is more than a thousand for some
         raise ValueError(f'{text!r} is ambiguous.')
     number = float(text.replace(',', '.'))
     if not math.isfinite(number):

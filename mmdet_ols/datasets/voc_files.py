@@ -93,11 +93,11 @@ class VOCFolder:
         for name, suffix in _readings(line, self._prefixes):
             path = os.path.join(self.annotations, f'{name}.xml')
             if not os.path.isfile(path):
-                found_path = self._index(self.annotations).find(name, ('.xml',))
-                if found_path is None:
+                inside = self._index(self.annotations).find(name, ('.xml',))
+                if inside is None:
                     continue
-                path = os.path.join(self.annotations, found_path)
-                name = found_path[: -len('.xml')]
+                path = os.path.join(self.annotations, inside)
+                name = inside[: -len('.xml')]
             return SplitImage(name, path, self.find_image(name, suffix))
         raise LookupError('no annotation of this name')
 

@@ -85,15 +85,14 @@ def _say(counts: Counter[str]) -> None:
     """Log the classes and their objects, and which of them may be typing errors."""
     if not is_first_process():
         return
-    numbers = {name: '1 object' if n == 1 else f'{n} objects' for name, n in counts.most_common()}
-    listed = ', '.join(f'{name} ({number})' for name, number in numbers.items())
-    print_log(f'The annotations have {len(counts)} classes: {listed}.', logger='current')
-    rare = [name for name, count in counts.items() if count == 1]
-    if rare:
+    listed = ', '.join(f'{name} ({count})' for name, count in counts.most_common())
+    print_log(f'Objects of each class in the annotations: {listed}.', logger='current')
+    single = sorted(name for name, count in counts.items() if count == 1)
+    if single:
         print_log(
-            f'{len(rare)} classes have a single object in all annotations: '
-            f'{", ".join(shortened(sorted(rare)))}. If that is a typing error, correct <name> in '
-            'its file: the network gets an output for each class.',
+            f'Names with a single object in all annotations: {", ".join(shortened(single))}. '
+            'Correct <name> in its file if that is a typing error: the network gets an output '
+            'for every name.',
             logger='current',
             level=logging.WARNING,
         )

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from mmdet_ols.checks.survey.records import FileContents
-from mmdet_ols.datasets.image_size import read_image_size
+from mmdet_ols.datasets.image_header import read_image_header
 from mmdet_ols.datasets.usable_objects import NO_AREA, usable_objects
 from mmdet_ols.datasets.voc_annotations import Oddity, VOCAnnotation, VOCObject, clean_name
 
@@ -141,7 +141,7 @@ class StrictRules(_Rules):
         if Oddity.SIZE_ZERO in annotation.oddities:
             self.drop_image('<size> of 0', annotation, learnt, self.remedy)
             return
-        size = annotation.size or read_image_size(image).loaded
+        size = annotation.size or read_image_header(image).loaded
         if min(size) < self.min_size:
             self.drop_image(f'smaller than {self.min_size} pixels', annotation, learnt)
 

@@ -1,0 +1,235 @@
+"""Finding broken and odd images before a training starts, at the cost of a look at each header."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import NamedTuple
+
+from mmdet_ols.checks.survey.progress import progress
+from mmdet_ols.datasets.image_header import ImageHeader, read_image_header
+
+#: How many files a message names.
+NAMED = 5
+#: How many bytes of the beginning and of the end are read.
+HEAD, TAIL = 64, 64
+
+
+class Problem(Enum):
+    """What can be wrong with an image: whether it stops a run, what it is, and what to do."""
+
+    MISSING = (True, 'are not there', 'Put them there, or remove them from the annotations.')
+    EMPTY = (True, 'are empty files (0 bytes)', 'Fetch them again, or remove them from the data.')
+    NOT_AN_IMAGE = (True, 'are no images', 'Fetch them again, or remove them from the data.')
+    UNREADABLE = (
+        True,
+        'cannot be decoded by OpenCV, which the pipelines load images with',
+        'Save them anew as JPEG or PNG, or remove them from the data.',
+    )
+    TRUNCATED = (
+        False,
+        'are cut off: the rest of each will be grey',
+        'Fetch them again, or remove them from the data.',
+    )
+    TURNED = (
+        False,
+        'are turned by their EXIF orientation when they are loaded, but were annotated unturned, '
+        'so that their boxes lie elsewhere',
+        "Load them unturned, with color_type='color_ignore_orientation' in LoadImageFromFile.",
+    )
+    OTHER_SIZE = (
+        False,
+        'have another size than their annotations say',
+        'If they were scaled after they had been annotated, scale the boxes, too; else correct the '
+        'size in the annotations.',
+    )
+    CMYK = (
+        False,
+        'are in CMYK, the colours of printers, which may come out wrong',
+        'Convert them to RGB.',
+    )
+    DEEP = (
+        False,
+        'have 16 bits a channel, of which the upper 8 are loaded',
+        'If they look black, scale their values to 8 bits.',
+    )
+    OTHER_FORMAT = (
+        False,
+        'are in another format than their names say, which other tools than OpenCV may mind',
+        'Rename them.',
+    )
+
+    def __init__(self, stops: bool, text: str, remedy: str) -> None:
+        self.stops = stops
+        self.text = text
+        self.remedy = remedy
+
+
+@dataclass
+class ImageProblems:
+    """What is wrong with the images of a data set, in whole sentences.
+
+    Attributes:
+        errors: What stops a run.
+        warnings: What may be wrong.
+    """
+
+    errors: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+class _Format(NamedTuple):
+    name: str
+    start: bytes
+    suffixes: tuple[str, ...]
+
+
+_FORMATS = (
+    _Format('JPEG', b'\xff\xd8\xff', ('.jpg', '.jpeg', '.jpe', '.jfif')),
+    _Format('PNG', b'\x89PNG\r\n\x1a\n', ('.png',)),
+    _Format('WebP', b'RIFF', ('.webp',)),
+    _Format('GIF', b'GIF8', ('.gif',)),
+    _Format('TIFF', b'II*\0', ('.tif', '.tiff')),
+    _Format('TIFF', b'MM\0*', ('.tif', '.tiff')),
+    _Format('BMP', b'BM', ('.bmp', '.dib')),
+)
+#: What lies under the names of images instead, by its first bytes.
+_OTHER_FILES = (
+    (b'version https://git-lfs', "a pointer of Git LFS: run 'git lfs pull'"),
+    (b'<?xml', 'an XML file'),
+    (b'<', 'a page of HTML'),
+    (b'{', 'a JSON file'),
+    (b'%PDF', 'a PDF file'),
+    (b'PK\x03\x04', 'a ZIP archive'),
+    (b'\0\x05\x16\x07', "a Mac's hidden file"),
+)
+_KNOWN_SUFFIXES = {suffix for kind in _FORMATS for suffix in kind.suffixes}
+
+
+def check_images(
+    paths: Sequence[str], sizes: Mapping[str, tuple[int, int]] | None = None
+) -> ImageProblems:
+    """Look at the first and the last bytes of images, and decode only those that look doubtful.
+
+    Args:
+        paths: Local files.
+        sizes: What annotations say about the (width, height) of images, by their paths.
+
+    Returns:
+        What is wrong: one sentence for each kind of problem, with the names of some files.
+    """
+    sizes = sizes or {}
+    places: dict[Problem, list[str]] = {}
+    unique = list(dict.fromkeys(str(path) for path in paths))
+    for path in progress(unique, 'Checking images'):
+        for problem, detail in _examine(path, sizes.get(path)):
+            places.setdefault(problem, []).append(f'{path} ({detail})' if detail else path)
+    problems = ImageProblems()
+    for problem in Problem:
+        if problem in places:
+            named = places[problem]
+            more = f' and {len(named) - NAMED} more' if len(named) > NAMED else ''
+            message = (
+                f'{len(named)} of {len(unique)} images {problem.text}: '
+                f'{", ".join(named[:NAMED])}{more}. {problem.remedy}'
+            )
+            (problems.errors if problem.stops else problems.warnings).append(message)
+    return problems
+
+
+def _examine(path: str, annotated: tuple[int, int] | None) -> list[tuple[Problem, str]]:
+    """The problems of one image, each with what was seen."""
+    try:
+        with open(path, 'rb') as file:
+            length = os.fstat(file.fileno()).st_size
+            head = file.read(HEAD)
+            file.seek(max(0, length - TAIL))
+            tail = file.read(TAIL)
+    except OSError as error:
+        return [(Problem.MISSING, '' if isinstance(error, FileNotFoundError) else str(error))]
+    if not length:
+        return [(Problem.EMPTY, '')]
+    kind = next((kind for kind in _FORMATS if head.startswith(kind.start)), None)
+    if kind is None:
+        what = _other_file(head)
+        if what:
+            return [(Problem.NOT_AN_IMAGE, what)]
+    problems: list[tuple[Problem, str]] = []
+    if kind is None or not _is_complete(kind, head, tail, length):
+        problems = _decode(path)
+        if any(problem.stops for problem, _ in problems):
+            return problems
+    problems += _of_header(path, head, annotated)
+    suffix = os.path.splitext(path)[1].lower()
+    if kind is not None and suffix in _KNOWN_SUFFIXES and suffix not in kind.suffixes:
+        problems.append((Problem.OTHER_FORMAT, kind.name))
+    return problems
+
+
+def _other_file(head: bytes) -> str:
+    text = head.removeprefix(b'\xef\xbb\xbf').lstrip()
+    return next((what for start, what in _OTHER_FILES if text.startswith(start)), '')
+
+
+def _is_complete(kind: _Format, head: bytes, tail: bytes, length: int) -> bool:
+    """Whether the last bytes are those that end an image of this format."""
+    if kind.name == 'JPEG':
+        return tail.rstrip(b'\0\r\n ').endswith(b'\xff\xd9')
+    if kind.name == 'PNG':
+        return b'IEND' in tail
+    if kind.name == 'WebP':
+        return head[8:12] == b'WEBP' and int.from_bytes(head[4:8], 'little') + 8 <= length
+    if kind.name == 'BMP':
+        return 0 < int.from_bytes(head[2:6], 'little') <= length
+    return False  # few data sets have others, so that they can be decoded
+
+
+def _decode(path: str) -> list[tuple[Problem, str]]:
+    """Decode an image that looks doubtful, with OpenCV as the hosts do, and then strictly."""
+    import cv2
+    import numpy as np
+    from PIL import Image
+
+    try:
+        pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error:
+        pixels = None
+    if pixels is None:
+        return [(Problem.UNREADABLE, '')]
+    try:
+        with Image.open(path) as image:
+            image.load()
+    except Image.DecompressionBombError:  # large, and OpenCV has read it
+        return []
+    except (OSError, SyntaxError, ValueError) as error:
+        is_cut = 'truncated' in str(error).lower() or 'incomplete' in str(error).lower()
+        return [(Problem.TRUNCATED, '')] if is_cut else []
+    return []
+
+
+def _of_header(
+    path: str, head: bytes, annotated: tuple[int, int] | None
+) -> list[tuple[Problem, str]]:
+    problems = []
+    try:
+        header = read_image_header(path)
+    except OSError:  # OpenCV could read it
+        return []
+    if header.mode == 'CMYK':
+        problems.append((Problem.CMYK, ''))
+    if header.mode.startswith('I;16') or (head.startswith(b'\x89PNG') and head[24] == 16):
+        problems.append((Problem.DEEP, ''))
+    if annotated is not None:
+        problems += _of_size(header, (int(annotated[0]), int(annotated[1])))
+    return problems
+
+
+def _of_size(header: ImageHeader, annotated: tuple[int, int]) -> list[tuple[Problem, str]]:
+    if annotated == header.loaded or min(annotated) <= 0:
+        return []
+    if annotated == header.stored:
+        return [(Problem.TURNED, '')]
+    width, height = header.loaded
+    return [(Problem.OTHER_SIZE, f'{width} x {height}, not {annotated[0]} x {annotated[1]}')]
