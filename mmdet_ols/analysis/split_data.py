@@ -10,10 +10,10 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from mmdet_ols.datasets.tree import NOISY, leaf_datasets, unaugmented_config
+from mmdet_ols.datasets.tree import RELABELLING, leaf_datasets, unaugmented_config
 
 #: Wrappers that select samples or change their labels: a network learned from what they gave.
-KEPT_WRAPPERS = ('BalancedSubset', NOISY)
+KEPT_WRAPPERS = ('BalancedSubset', *RELABELLING)
 
 
 def split_datasets(cfg: Config, split: str, pipeline: Sequence[dict]) -> list[Any]:

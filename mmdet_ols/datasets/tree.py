@@ -1,10 +1,10 @@
 """Walking through data sets that wrap other data sets.
 
 A wrapper (ConcatDataset, RepeatDataset, ClassBalancedDataset, MultiImageMixDataset, KFoldDataset,
-InMemoryDataset, NoisyLabelDataset, BalancedSubset and any other of their kind) keeps what it wraps
-under `dataset` or `datasets`: as entries of its config and, once it is built, as attributes. The
-functions below take configs as well as built data sets, so that no other module has to know
-wrappers.
+InMemoryDataset, NoisyLabelDataset, LabelFileDataset, BalancedSubset and any other of their kind)
+keeps what it wraps under `dataset` or `datasets`: as entries of its config and, once it is built,
+as attributes. The functions below take configs as well as built data sets, so that no other module
+has to know wrappers.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ INNER_KEYS = ('datasets', 'dataset')
 #: Its images have passed their pipeline already; what it does to batches is its own business.
 IN_MEMORY = 'InMemoryDataset'
 NOISY = 'NoisyLabelDataset'
+#: Wrappers that give the samples other labels.
+RELABELLING = (NOISY, 'LabelFileDataset')
 
 
 def walk_datasets(dataset: Any, whole: tuple[str, ...] = ()) -> Iterator[Any]:
