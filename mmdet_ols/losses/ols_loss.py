@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
@@ -106,8 +106,10 @@ class OLSLoss(ClassificationLoss):
 
     has_fused_form = True
     has_rolling_state = True
+    if TYPE_CHECKING:  # torch.jit.script of torch 2.1 stumbles over annotations of a class
+        state_class: type[SoftLabelState]
     #: The kind of state that the loss works with.
-    state_class: type[SoftLabelState] = SoftLabels
+    state_class = SoftLabels
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
