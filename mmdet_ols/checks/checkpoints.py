@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
 import torch
-from mmengine.utils import digit_version
 from torch import Tensor, nn
 
+from mmdet_ols.checks.restricted_loading import allow_globals
 from mmdet_ols.core import rename_old_keys
 
 # The variables that `torch.load` obeys in every call, those of MMEngine included.
@@ -38,24 +38,14 @@ def loading_rules(trust: bool = False) -> Iterator[None]:
     """
     variables = {name: os.environ.pop(name, None) for name in (DISTRUST, TRUST)}
     os.environ[TRUST if trust else DISTRUST] = '1'
-    # Older releases cannot be told of a function under another name: they load only tensors and
-    # plain containers, and refuse MMEngine's records.
-    can_allow = not trust and digit_version(torch.__version__) >= digit_version('2.6')
-    if can_allow:
-        # Not the context manager `safe_globals` of PyTorch, which on leaving also takes away what
-        # was allowed before.
-        allowed = torch.serialization.get_safe_globals()
-        torch.serialization.add_safe_globals(_mmengine_globals())
     try:
-        yield
+        with nullcontext() if trust else allow_globals(_mmengine_globals()):
+            yield
     finally:
         for name, value in variables.items():
             os.environ.pop(name, None)
             if value is not None:
                 os.environ[name] = value
-        if can_allow:
-            torch.serialization.clear_safe_globals()
-            torch.serialization.add_safe_globals(allowed)
 
 
 def load_checkpoint(path: str | Path, trust: bool | None = None) -> dict[str, Any]:

@@ -68,7 +68,9 @@ class RollingState(nn.Module):
 
     def collecting(self) -> Sums:
         """The tensors that a training step adds to, in place."""
-        self._keep_float32()
+        # A conversion is one of all buffers: in every step, one of them is enough to look at.
+        if self._buffers[self.added[0]].dtype != torch.float32:  # type: ignore[union-attr]
+            self._keep_float32()
         return self._collected_buffers() if world_size() < 2 else self._own_sums()
 
     def so_far(self) -> Sums:

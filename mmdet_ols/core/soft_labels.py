@@ -8,6 +8,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from mmdet_ols.core.compat import is_compiling
 from mmdet_ols.core.rolling_state import RollingState, Sums
 from mmdet_ols.core.score_columns import count_columns
 
@@ -275,7 +276,7 @@ class SoftLabels(SoftLabelState):
 def may_select(tensor: Tensor) -> bool:
     """Whether rows may be selected by their values: no GPU waits for them, nothing is traced."""
     plain = type(tensor) is Tensor and tensor.device.type == 'cpu'
-    return plain and not torch.compiler.is_compiling()
+    return plain and not is_compiling()
 
 
 def _add(total: Tensor, label: Tensor, rows: Tensor) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from mmdet_ols.core.compat import is_compiling
+
 
 class _Trials(threading.local):
     """How many `no_teaching` blocks this thread is in."""
@@ -57,7 +59,7 @@ def _count(change: int) -> None:
 
 def teaching_allowed() -> bool:
     """Whether a batch that is computed now may be learned from."""
-    if torch.compiler.is_compiling():
+    if is_compiling():
         return _open_blocks == 0
     return not _TRIALS.depth and not _is_recomputed()
 

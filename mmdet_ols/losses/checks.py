@@ -8,6 +8,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from mmdet_ols.core.compat import is_compiling
+
 
 class Loss(Protocol):
     """What the checks have to know of a loss."""
@@ -84,12 +86,16 @@ def check_shapes(loss: Loss, cls_score: Tensor, label: Any) -> None:
 
 def check_labels(loss: Loss, label: Tensor, valid: Tensor) -> None:
     """Refuse labels out of range and rows of several classes, without synchronising a GPU."""
-    if torch.compiler.is_compiling() or not len(label):
+    if is_compiling() or not len(label):
         return
+    on_cpu = label.device.type == 'cpu'
     if label.dim() == 1:
         # Under sigmoid the index C is MMDetection's background; the softmax form has a column
         # for it or none.
         last = loss.num_columns if loss.use_sigmoid else loss.num_columns - 1
+        # Where nothing is ignored, the extremes say it all in a fifth of the time.
+        if on_cpu and label.min().item() >= 0 and label.max().item() <= last:
+            return
         values, wrong = label, valid & ((label < 0) | (label > last))
         message = (
             f'A label must be in [0, {last}] (num_classes={loss.num_classes}, background='
@@ -104,7 +110,7 @@ def check_labels(loss: Loss, label: Tensor, valid: Tensor) -> None:
             f'{type(loss).__name__} is not defined for samples of several classes: use a '
             'binary cross entropy there.'
         )
-    if label.device.type == 'cpu':
+    if on_cpu:
         if wrong.any():
             what = 'label' if label.dim() == 1 else 'row that sums to'
             raise ValueError(f'{message} Got the {what} {values[wrong][0].item():g}.')

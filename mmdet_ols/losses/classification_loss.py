@@ -21,6 +21,7 @@ from mmdet_ols.core import (
     reduce_loss,
     teaching_allowed,
 )
+from mmdet_ols.core.compat import is_compiling
 from mmdet_ols.losses.checks import (
     check_class_weight,
     check_focal_form,
@@ -262,7 +263,7 @@ class ClassificationLoss(nn.Module):
 
     def _run(self, samples: Samples) -> Tensor:
         """`_compute`, compiled if that was asked for and can be."""
-        if self.implementation != 'compiled' or torch.compiler.is_compiling():
+        if self.implementation != 'compiled' or is_compiling():
             return self._compute(samples)
         from torch._dynamo.exc import TorchDynamoException
 
@@ -311,7 +312,7 @@ class ClassificationLoss(nn.Module):
         loss = self.loss_weight * reduce_loss(loss, reduction, avg_factor)
         # A call without a graph trains nothing: PISA's heads try a loss out before they take it.
         if self.training and torch.is_grad_enabled() and teaching_allowed():
-            self.learn(samples._replace(logits=samples.logits.detach()))
+            self.learn(Samples(samples.logits.detach(), *samples[1:]))
         return loss
 
     def _sigmoid_loss(self, logits: Tensor, target: Tensor) -> Tensor:

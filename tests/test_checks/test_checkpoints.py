@@ -2,6 +2,7 @@
 
 import os
 
+import allowed_globals
 import numpy as np
 import pytest
 import torch
@@ -42,7 +43,7 @@ def mmengine_records():
 
 def test_records_of_mmengine_load_as_data(tmp_path):
     path = save(tmp_path / 'epoch_1.pth', **mmengine_records())
-    torch.serialization.clear_safe_globals()  # of tests that ran before in this process
+    allowed_globals.clear()  # of tests that ran before in this process
     with pytest.raises(Exception, match='HistoryBuffer'):
         torch.load(path, weights_only=True)
     loaded = load_checkpoint(path)
@@ -85,11 +86,11 @@ def test_the_rules_leave_the_process_as_it_was(before, monkeypatch):
     for name, value in before.items():
         monkeypatch.setenv(name, value)
     environment = dict(os.environ)
-    torch.serialization.add_safe_globals([HistoryBuffer])
-    allowed = {id(item) for item in torch.serialization.get_safe_globals()}
+    allowed_globals.allow([HistoryBuffer])
+    allowed = allowed_globals.allowed_ids()
 
     def state():
-        return dict(os.environ), {id(item) for item in torch.serialization.get_safe_globals()}
+        return dict(os.environ), allowed_globals.allowed_ids()
 
     for trust in (False, True):
         with pytest.raises(KeyError), loading_rules(trust):
@@ -100,7 +101,7 @@ def test_the_rules_leave_the_process_as_it_was(before, monkeypatch):
             assert state() == inside
             raise KeyError
         assert state() == (environment, allowed)
-    torch.serialization.clear_safe_globals()
+    allowed_globals.clear()
 
 
 def test_records_load_after_mmengine_has_taken_its_own_permissions_back(tmp_path):
@@ -195,3 +196,17 @@ def test_a_checkpoint_of_something_else_is_an_error():
         module.check_fits(
             nn.Linear(2, 2), {'state_dict': {'other': torch.ones(1)}}, 'a.pth', 'test'
         )
+
+
+class SetsAttributes:
+    """Pickles as attributes that are set on a class, where only those of an object may be."""
+
+    def __reduce__(self):
+        return getattr, (HistoryBuffer, 'mean'), {'planted': 1}
+
+
+def test_a_checkpoint_sets_no_attribute_of_what_it_may_call(tmp_path):
+    path = save(tmp_path / 'hostile.pth', meta=SetsAttributes())
+    with pytest.raises(ValueError, match=r'hostile\.pth'):
+        load_checkpoint(path)
+    assert not hasattr(HistoryBuffer.mean, 'planted')

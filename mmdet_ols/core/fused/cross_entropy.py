@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mmdet_ols.core.compat import is_compiling
 from mmdet_ols.core.fused.library import compiled_library
 from mmdet_ols.core.soft_labels import SUMS, SoftLabels, SoftLabelState
 from mmdet_ols.core.teaching import teaching_allowed
@@ -36,7 +37,7 @@ def can_fuse(logits: Tensor, label: Tensor, weight: Tensor | None, state: SoftLa
     return (
         logits.requires_grad
         and torch.is_grad_enabled()
-        and not torch.compiler.is_compiling()
+        and not is_compiling()
         and type(logits) is type(label) is type(soft_labels) is Tensor
         and (logits.is_cpu and label.is_cpu and soft_labels.is_cpu)
         and (weight is None or (weight.is_cpu and not weight.requires_grad))
