@@ -113,13 +113,11 @@ class ClassificationLoss(nn.Module):
         self.reduction = reduction
         self.loss_weight = loss_weight
         self.class_weight = class_weight
-        # A buffer, so that it lies where the loss does: copying it in every step would synchronise.
-        self.column_weight: Tensor | None
-        self.register_buffer(
-            'column_weight',
-            None if class_weight is None else torch.as_tensor(class_weight, dtype=torch.float32),
-            persistent=False,
-        )
+        # No buffer: loaders that make a model on the meta device, as Transformers does, leave one
+        # that is in no checkpoint with what happened to be in memory.
+        self._class_weight: Tensor | None = None
+        if class_weight is not None:
+            self._class_weight = torch.tensor(class_weight, dtype=torch.float32, device='cpu')
         self.ignore_index = ignore_index
         self.avg_non_ignore = avg_non_ignore
         self.gamma = gamma
@@ -301,7 +299,7 @@ class ClassificationLoss(nn.Module):
         if self.use_sigmoid:
             loss = self._sigmoid_loss(samples.logits, target)
         else:
-            loss = cross_entropy(samples.logits, target, self.column_weight)[:, None]
+            loss = cross_entropy(samples.logits, target, self._column_weight(logits))[:, None]
         loss = self.total_loss(loss, samples)
         if self.use_sigmoid:
             loss = loss * (valid[:, None] if by_index else valid)
@@ -316,9 +314,20 @@ class ClassificationLoss(nn.Module):
         return loss
 
     def _sigmoid_loss(self, logits: Tensor, target: Tensor) -> Tensor:
+        weight = self._column_weight(logits)
         if self.gamma or self.balance is not None:
-            return binary_focal_loss(logits, target, self.gamma, self.balance, self.column_weight)
-        return binary_cross_entropy(logits, target, self.column_weight)
+            return binary_focal_loss(logits, target, self.gamma, self.balance, weight)
+        return binary_cross_entropy(logits, target, weight)
+
+    def _column_weight(self, logits: Tensor) -> Tensor | None:
+        """The weight of each column, where the logits are: kept, since copying synchronises."""
+        weight = self._class_weight
+        if weight is None or weight.device == logits.device:
+            return weight
+        moved = weight.to(logits.device)
+        if not moved.is_meta:
+            self._class_weight = moved
+        return moved
 
     def _count_valid(self, valid: Tensor, by_index: bool) -> Tensor:
         count = valid.sum()
