@@ -170,14 +170,11 @@ class SoftLabelState(RollingState):
         whole = (correct == correct.round()) & (seen == seen.round())
         counts = whole & (correct >= 0) & (correct <= seen) & seen.isfinite()
         totals = self._row_totals()[: self.num_classes]
-        if self.divide_by == 'count':
-            rows = totals.isfinite() & (totals >= 0)
-        else:
+        rows = totals.isfinite() & (totals > 0)
+        if self.divide_by == 'total':
             rows = (totals - 1).abs() < 1e-3
         if self.start == 'zeros':
             rows = rows | (totals == 0)
-        else:
-            rows = rows & (totals > 0)
         return bool(counts.all() & rows.all())
 
     def _row_totals(self) -> Tensor:
