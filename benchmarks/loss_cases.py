@@ -208,7 +208,7 @@ def losses(size: Size, state: OLSLoss) -> dict[str, Callable[[], Criterion]]:
             'PyTorch binary_cross_entropy_with_logits': lambda: hard_binary_cross_entropy,
             **ours,
         }
-    found = {
+    makers = {
         SMOOTHED: lambda: smoothed_cross_entropy,
         'PyTorch cross_entropy': lambda: hard_cross_entropy,
         MMDET: mmdet_loss,
@@ -219,17 +219,17 @@ def losses(size: Size, state: OLSLoss) -> dict[str, Callable[[], Criterion]]:
         **ours,
     }
     if size.num_classes >= 1000:
-        found['OLSSparseLoss(top_m=100)'] = lambda: make_ols(size, OLSSparseLoss, top_m=100).to(
+        makers['OLSSparseLoss(top_m=100)'] = lambda: make_ols(size, OLSSparseLoss, top_m=100).to(
             state.soft_labels.device
         )
     if not size.background:  # the paper does not mention a background
-        found["authors' procedure, by columns (paper)"] = lambda: AuthorsProcedure(
+        makers["authors' procedure, by columns (paper)"] = lambda: AuthorsProcedure(
             state.soft_labels.T.contiguous(), torch.zeros_like(state.prob_sum)
         )
-        found["authors' procedure, by rows (their code)"] = lambda: AuthorsProcedure(
+        makers["authors' procedure, by rows (their code)"] = lambda: AuthorsProcedure(
             state.soft_labels.T, state.prob_sum.T
         )
-    return found
+    return makers
 
 
 # --- What is timed together -----------------------------------------------------------------------
@@ -384,8 +384,8 @@ def head_group(device: str, skip: Sequence[str]) -> Group:
         corner = torch.rand(3, 2, generator=draws) * 0.6 * pixels
         extent = (0.1 + 0.3 * torch.rand(3, 2, generator=draws)) * pixels
         classes = torch.randint(head.num_classes, (3,), generator=draws)
-        found = InstanceData(bboxes=torch.cat([corner, corner + extent], 1), labels=classes)
-        boxes.append(found.to(device))
+        objects = InstanceData(bboxes=torch.cat([corner, corner + extent], 1), labels=classes)
+        boxes.append(objects.to(device))
 
     def compute(criterion: Criterion) -> tuple[Tensor, list[Tensor]]:
         head.loss_cls = criterion

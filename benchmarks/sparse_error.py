@@ -211,8 +211,8 @@ def compare(
 ) -> Row:
     """Compare the rows of the classes `taught`, and the losses of samples."""
     expected = dense.rows[dense.place[taught]]
-    found = sparse.state.mixed_targets(taught, 0.0, taught >= 0, torch.float32)
-    distance = 0.5 * (found - expected).abs().sum(1)
+    kept = sparse.state.mixed_targets(taught, 0.0, taught >= 0, torch.float32)
+    distance = 0.5 * (kept - expected).abs().sum(1)
     values, columns = expected.topk(sparse.top_m, 1)
     others = sparse.num_columns - sparse.top_m
     rest = (1 - values.sum(1, keepdim=True)) / max(others, 1)
@@ -257,9 +257,9 @@ def time_steps(text: str, seconds: float) -> list[Row]:
         watch.seconds(step, 2)
         return lambda: watch.seconds(step, 2)
 
-    found = interleave({name: sampler(c) for name, c in criteria.items()}, seconds, 30, 5)
+    samples = interleave({name: sampler(c) for name, c in criteria.items()}, seconds, 30, 5)
     times = {
-        name: {turn: taken[0] for turn, taken in turns.items()} for name, turns in found.items()
+        name: {turn: taken[0] for turn, taken in turns.items()} for name, turns in samples.items()
     }
     reference = times['PyTorch cross_entropy(label_smoothing=0.1)']
     rows: list[Row] = []

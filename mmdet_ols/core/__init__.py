@@ -7,6 +7,7 @@ from mmdet_ols.core.cross_entropy import (
     label_rows,
     mix_targets,
     smooth_targets,
+    spread_targets,
 )
 from mmdet_ols.core.fused import (
     CannotCompileError,
@@ -29,6 +30,7 @@ from mmdet_ols.core.score_columns import count_columns
 from mmdet_ols.core.soft_labels import SUMS, RollOver, SoftLabels, SoftLabelState, may_select
 from mmdet_ols.core.sparse_soft_labels import SparseSoftLabels, dense_soft_labels
 from mmdet_ols.core.teaching import no_teaching, teaching_allowed
+from mmdet_ols.core.transforms import is_transformed, learn_under_transforms
 
 __all__ = [
     'SUMS',
@@ -51,13 +53,16 @@ __all__ = [
     'find_states',
     'fused_cross_entropy',
     'has_fused_step',
+    'is_transformed',
     'label_rows',
+    'learn_under_transforms',
     'may_select',
     'mix_targets',
     'no_teaching',
     'reduce_loss',
     'rename_old_keys',
     'smooth_targets',
+    'spread_targets',
     'state_name',
     'state_paths',
     'teaching_allowed',

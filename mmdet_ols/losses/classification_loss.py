@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import functools
+import inspect
+import operator
 import warnings
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +20,8 @@ from mmdet_ols.core import (
     check_reduction,
     count_columns,
     cross_entropy,
+    is_transformed,
+    learn_under_transforms,
     may_select,
     reduce_loss,
     teaching_allowed,
@@ -24,9 +29,14 @@ from mmdet_ols.core import (
 from mmdet_ols.core.compat import is_compiling
 from mmdet_ols.losses.checks import (
     check_class_weight,
+    check_devices,
     check_focal_form,
+    check_implementation,
     check_labels,
     check_shapes,
+    refuse_heat_maps,
+    warn_in_eval_mode,
+    with_remedies,
 )
 
 IMPLEMENTATIONS = ('auto', 'plain', 'fused', 'compiled')
@@ -65,12 +75,22 @@ class ClassificationLoss(nn.Module):
         ValueError: An argument, or a label on the CPU, is outside its range.
     """
 
-    #: Whether there is a `shortcut`.
+    #: Whether there is a `fused_loss`.
     has_fused_form = False
     #: Whether what a sample costs depends on no other sample.
     samples_are_independent = True
     #: Whether it keeps a `RollingState`, in its attribute `state`, that something must roll over.
     has_rolling_state = False
+    warned_in_eval_mode = False
+    #: What `torch.jit.script` leaves out of a model that holds the loss.
+    __jit_ignored_attributes__ = ('state',)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if '__init__' in vars(cls):
+            cls.__init__ = with_remedies(cls.__init__)  # type: ignore[method-assign]
+        properties = inspect.getmembers(cls, lambda member: isinstance(member, property))
+        cls.__jit_unused_properties__ = [name for name, _ in properties]  # type: ignore[attr-defined]
 
     def __init__(
         self,
@@ -91,22 +111,14 @@ class ClassificationLoss(nn.Module):
         check_reduction('reduction', reduction)
         check_class_weight(class_weight, num_classes, background)
         check_focal_form(gamma, balance, use_sigmoid)
+        check_implementation(implementation, IMPLEMENTATIONS, type(self))
         if use_sigmoid and background:
             warnings.warn(
                 f"{type(self).__name__}(use_sigmoid=True, background=True): MMDetection's sigmoid "
                 'heads have no background column; leave `background` out unless yours does.',
                 stacklevel=2,
             )
-        if implementation not in IMPLEMENTATIONS:
-            raise ValueError(
-                f'`implementation` must be one of {IMPLEMENTATIONS}, but got {implementation!r}.'
-            )
-        if implementation == 'fused' and not self.has_fused_form:
-            raise ValueError(
-                f"{type(self).__name__} has no fused form, but got implementation='fused': leave "
-                "it out, or take 'compiled'."
-            )
-        self.num_classes = num_classes
+        self.num_classes = operator.index(num_classes)
         self.background = background
         self.implementation = implementation
         self.use_sigmoid = use_sigmoid
@@ -115,9 +127,10 @@ class ClassificationLoss(nn.Module):
         self.class_weight = class_weight
         # No buffer: loaders that make a model on the meta device, as Transformers does, leave one
         # that is in no checkpoint with what happened to be in memory.
-        self._class_weight: Tensor | None = None
+        self.column_weight: Tensor | None = None
         if class_weight is not None:
-            self._class_weight = torch.tensor(class_weight, dtype=torch.float32, device='cpu')
+            weight = torch.as_tensor(class_weight, dtype=torch.float32, device='cpu')
+            self.column_weight = weight.detach().clone()
         self.ignore_index = ignore_index
         self.avg_non_ignore = avg_non_ignore
         self.gamma = gamma
@@ -147,6 +160,7 @@ class ClassificationLoss(nn.Module):
     def learn(self, samples: Samples) -> None:
         """Look at a batch that is trained on, after its loss; most methods need not."""
 
+    @torch.jit.unused  # so that a model that only holds the loss can be scripted
     def forward(
         self,
         cls_score: Tensor,
@@ -179,11 +193,7 @@ class ClassificationLoss(nn.Module):
             (..., C) for sigmoid. An empty batch gives 0 with a graph.
         """
         if pos_inds is not None or pos_labels is not None:
-            raise ValueError(
-                '`pos_inds` and `pos_labels` come from a head that trains on heat maps '
-                f'(CenterNetUpdateHead), for which {type(self).__name__} has no meaning. Keep its '
-                'own loss.'
-            )
+            refuse_heat_maps(self)
         reduction = self.reduction
         if reduction_override is not None:
             check_reduction('reduction_override', reduction_override)
@@ -199,9 +209,12 @@ class ClassificationLoss(nn.Module):
         if weight is not None:
             weight = self._flat_weight(weight, cls_score)
 
-        loss = self.shortcut(logits, label, weight, avg_factor, reduction, ignore_index)
+        loss = self.fused_loss(logits, label, weight, avg_factor, reduction, ignore_index)
         if loss is not None:
             return loss
+        check_devices(self, logits, label)
+        if self.has_rolling_state and not self.training:
+            warn_in_eval_mode(self, logits)
         if weight is not None and self._may_leave_out(weight, avg_factor, reduction):
             rows = weight.any(-1).nonzero().squeeze(1)
             if len(rows) < len(weight):
@@ -219,7 +232,7 @@ class ClassificationLoss(nn.Module):
             loss = loss.reshape(cls_score.shape if self.use_sigmoid else cls_score.shape[:-1])
         return loss
 
-    def shortcut(
+    def fused_loss(
         self,
         logits: Tensor,
         label: Tensor,
@@ -228,7 +241,7 @@ class ClassificationLoss(nn.Module):
         reduction: str,
         ignore_index: int,
     ) -> Tensor | None:
-        """Compute a whole call in a faster way, if the method has one for it.
+        """Compute a whole call by the method's own compiled function, if it has one for it.
 
         Args:
             logits: (N, C), of the caller's dtype.
@@ -239,7 +252,7 @@ class ClassificationLoss(nn.Module):
             ignore_index: As in `forward`.
 
         Returns:
-            The loss, reduced; None to compute it the usual way.
+            The loss, reduced; None to compute it operation by operation.
         """
         return None
 
@@ -269,7 +282,9 @@ class ClassificationLoss(nn.Module):
         if avg_factor is not None and not isinstance(avg_factor, Tensor):
             # As a number it would be a constant, recompiled for each; on the CPU it would keep a
             # GPU's graph from being captured.
-            avg_factor = torch.full((), avg_factor, device=samples.logits.device)
+            avg_factor = torch.full(
+                (), avg_factor, dtype=torch.float32, device=samples.logits.device
+            )
             samples = samples._replace(avg_factor=avg_factor)
         try:
             return _compiled_compute()(self, samples)
@@ -299,7 +314,9 @@ class ClassificationLoss(nn.Module):
         if self.use_sigmoid:
             loss = self._sigmoid_loss(samples.logits, target)
         else:
-            loss = cross_entropy(samples.logits, target, self._column_weight(logits))[:, None]
+            loss = cross_entropy(samples.logits, target, self._column_weight_beside(logits))[
+                :, None
+            ]
         loss = self.total_loss(loss, samples)
         if self.use_sigmoid:
             loss = loss * (valid[:, None] if by_index else valid)
@@ -307,26 +324,32 @@ class ClassificationLoss(nn.Module):
             loss = loss * weight
         if self.avg_non_ignore and avg_factor is None and reduction == 'mean':
             avg_factor = self._count_valid(valid, by_index)
-        loss = self.loss_weight * reduce_loss(loss, reduction, avg_factor)
+        loss = reduce_loss(loss, reduction, avg_factor)
+        if self.loss_weight != 1:
+            loss = self.loss_weight * loss
         # A call without a graph trains nothing: PISA's heads try a loss out before they take it.
         if self.training and torch.is_grad_enabled() and teaching_allowed():
-            self.learn(Samples(samples.logits.detach(), *samples[1:]))
+            samples = Samples(samples.logits.detach(), *samples[1:])
+            if is_transformed():
+                learn_under_transforms(self.learn, samples, self.buffers())
+            else:
+                self.learn(samples)
         return loss
 
     def _sigmoid_loss(self, logits: Tensor, target: Tensor) -> Tensor:
-        weight = self._column_weight(logits)
+        weight = self._column_weight_beside(logits)
         if self.gamma or self.balance is not None:
             return binary_focal_loss(logits, target, self.gamma, self.balance, weight)
         return binary_cross_entropy(logits, target, weight)
 
-    def _column_weight(self, logits: Tensor) -> Tensor | None:
-        """The weight of each column, where the logits are: kept, since copying synchronises."""
-        weight = self._class_weight
+    def _column_weight_beside(self, logits: Tensor) -> Tensor | None:
+        """The weight of each column, kept where the logits are, since copying synchronises."""
+        weight = self.column_weight
         if weight is None or weight.device == logits.device:
             return weight
         moved = weight.to(logits.device)
         if not moved.is_meta:
-            self._class_weight = moved
+            self.column_weight = moved
         return moved
 
     def _count_valid(self, valid: Tensor, by_index: bool) -> Tensor:
