@@ -13,7 +13,12 @@ from mmdet_ols.checks.losses import check_losses
 from mmdet_ols.checks.pretrained import check_pretrained
 from mmdet_ols.checks.start import check_checkpoint_exists, check_same_method, check_start
 from mmdet_ols.cli.options import add_run_options, config_of, user_errors
-from mmdet_ols.engine.launch import build_runner, leave_processes, set_local_rank
+from mmdet_ols.engine.launch import (
+    build_runner,
+    drawing_names_as_written,
+    leave_processes,
+    set_local_rank,
+)
 from mmdet_ols.engine.run_config import use_amp, use_auto_scale_lr
 
 
@@ -48,7 +53,8 @@ def train(args: argparse.Namespace) -> None:
         with user_errors():
             runner = build_runner(checked_config(args))
             check_start(runner)
-        runner.train()
+        with drawing_names_as_written(runner.cfg):
+            runner.train()
 
 
 def checked_config(args: argparse.Namespace) -> Config:
