@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +15,15 @@ from mmdet_ols.checks.classification_data import (
     check_imagenet,
     check_num_classes,
     check_samples,
-    instructions,
 )
 from mmdet_ols.checks.detection_data import (
     check_class_names,
     count_coco_objects,
     count_xml_objects,
 )
+from mmdet_ols.checks.downloads import downloads_itself
 from mmdet_ols.checks.folders import listing
 from mmdet_ols.checks.processes import is_first_process
-from mmdet_ols.checks.servers import SERVER_TIMEOUT, server_timeout
 from mmdet_ols.config_tree import is_a, registered_class, type_name
 from mmdet_ols.datasets.tree import SPLITS, datasets_of_config
 from mmdet_ols.datasets.voc_files import LAYOUT
@@ -40,7 +37,7 @@ def check_datasets(cfg: Config, splits: tuple[str, ...] = SPLITS, strict: bool =
     without a word, are counted. MMPretrain's `CustomDataset`, CUB, Flowers-102, Stanford Cars and
     FGVC Aircraft are loaded once (without decoding images), and their labels compared with the
     head of the classifier. Remote data and data sets that download themselves are left to their
-    own code (see `fetch_datasets`).
+    own code (see `mmdet_ols.checks.downloads`).
 
     Args:
         cfg: A config for MMDetection or MMPretrain.
@@ -71,39 +68,6 @@ def check_datasets(cfg: Config, splits: tuple[str, ...] = SPLITS, strict: bool =
                     METRICS.build(metric)  # it reads its file, and says where to get it
 
 
-def fetch_datasets(cfg: Config, splits: tuple[str, ...] = SPLITS) -> None:
-    """Build the data sets that download themselves once, so that later ones find their files.
-
-    The first process does it for all.
-
-    Args:
-        cfg: A config for MMPretrain or MMDetection.
-        splits: Which data loaders to fetch for, of 'train', 'val' and 'test'.
-
-    Raises:
-        ValueError: One cannot be built, mostly for want of a network; the message says how to do
-            without.
-    """
-    if not is_first_process():
-        return
-    done: list[ConfigDict] = []
-    with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
-        for split, dataset in datasets_of_config(cfg, splits):
-            if dataset in done or not _downloads_itself(registered_class(DATASETS, dataset)):
-                continue
-            done.append(dataset)
-            try:
-                with server_timeout(SERVER_TIMEOUT):
-                    DATASETS.build(deepcopy(dataset))
-            except Exception as error:  # whatever its code raises
-                name, root = type_name(dataset), dataset.get('data_root') or ''
-                by_hand = instructions(name, root) or 'put the data there by hand.'
-                raise ValueError(
-                    f'{split}_dataloader, {name}, which downloads its data to {root!r}, cannot '
-                    f'be built: {error!r}. Check the network, or: {by_hand}'
-                ) from error
-
-
 def _classes_of_classifier(cfg: Config) -> int | None:
     model = cfg.get('model') or {}
     model = model.get('module', model)  # with test-time augmentation
@@ -116,7 +80,7 @@ def _check_dataset(dataset: ConfigDict, split: str, strict: bool, num_classes: i
     where = f'{split}_dataloader, {kind}'
     if is_a(cls, 'CIFAR10') or is_a(cls, 'ImageNet'):
         check_num_classes(_classes(dataset, cls), num_classes, where)
-    if not _is_local(dataset, paths) or _downloads_itself(cls):
+    if not _is_local(dataset, paths) or downloads_itself(cls):
         return
     if kind in SOURCES:
         check_files(dataset, kind, where)
@@ -190,8 +154,3 @@ def _is_local(dataset: ConfigDict, paths: dict[str, Any]) -> bool:
     return backend in ('local', 'disk') and all(
         isinstance(path, str) and '://' not in path for path in paths.values()
     )
-
-
-def _downloads_itself(cls: Any) -> bool:
-    """Whether missing data are fetched on first use, as MMPretrain's CIFAR and MNIST do."""
-    return isinstance(cls, type) and 'download' in inspect.signature(cls).parameters

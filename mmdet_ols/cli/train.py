@@ -7,7 +7,8 @@ import argparse
 from mmengine.config import Config
 
 from mmdet_ols.checks.checkpoints import loading_rules
-from mmdet_ols.checks.data import check_datasets, fetch_datasets
+from mmdet_ols.checks.data import check_datasets
+from mmdet_ols.checks.downloads import fetch_datasets
 from mmdet_ols.checks.losses import check_losses
 from mmdet_ols.checks.pretrained import check_pretrained
 from mmdet_ols.checks.start import check_checkpoint_exists, check_same_method, check_start

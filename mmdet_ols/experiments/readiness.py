@@ -11,7 +11,8 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS, MODELS, DefaultScope
 from mmengine.utils import is_method_overridden
 
-from mmdet_ols.checks.data import check_datasets, fetch_datasets
+from mmdet_ols.checks.data import check_datasets
+from mmdet_ols.checks.downloads import fetch_datasets
 from mmdet_ols.checks.losses import check_losses
 from mmdet_ols.checks.pretrained import check_pretrained
 from mmdet_ols.config_tree import all_hooks

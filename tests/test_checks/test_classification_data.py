@@ -11,7 +11,8 @@ from mmengine.config import Config
 from mmpretrain.datasets import cifar
 
 from mmdet_ols import config_path
-from mmdet_ols.checks.data import check_datasets, fetch_datasets
+from mmdet_ols.checks.data import check_datasets
+from mmdet_ols.checks.downloads import fetch_datasets
 
 #: The config of each kind of data.
 CONFIGS = {

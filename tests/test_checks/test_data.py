@@ -7,7 +7,8 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS
 from toy_voc import BOX, write_xml
 
-from mmdet_ols.checks.data import check_datasets, fetch_datasets
+from mmdet_ols.checks.data import check_datasets
+from mmdet_ols.checks.downloads import fetch_datasets
 from mmdet_ols.datasets.voc_files import voc_classes
 
 
