@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
@@ -17,6 +16,7 @@ from mmengine.evaluator import Evaluator
 from mmengine.registry import DATASETS, METRICS, MODELS
 from mmengine.structures import InstanceData
 
+from mmdet_ols.checks.silence import no_logging
 from mmdet_ols.config_tree import is_a, registered_class, type_name
 from mmdet_ols.datasets.tree import leaf_datasets
 from mmdet_ols.methods.classification_losses import inspect_heads
@@ -166,14 +166,9 @@ def _described(error: Exception) -> str:
 @contextmanager
 def _silence() -> Iterator[None]:
     """Keep the tables and warnings of trials to ourselves."""
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        with redirect_stdout(io.StringIO()), warnings.catch_warnings():
-            warnings.simplefilter('ignore')
-            yield
-    finally:
-        logging.disable(before)
+    with no_logging(), redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        yield
 
 
 # --- the data ------------------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import logging
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ import torch
 from mmengine.runner import checkpoint as hosts_checkpoints
 from torch import Tensor, nn
 
+from mmdet_ols.checks.silence import no_logging
 from mmdet_ols.core import rename_old_keys
 
 #: A counter of batch normalisation that older files lack, and that nothing depends on.
@@ -113,7 +113,7 @@ def recorded_loading(twin: nn.Module) -> Iterator[WeightMatch]:
         module._register_load_state_dict_pre_hook(
             partial(recorder.record, f'{name}.' if name else '', module)
         )
-    with warnings.catch_warnings(), _without_log():
+    with warnings.catch_warnings(), no_logging():
         warnings.filterwarnings('ignore', message='.*copying from a non-meta parameter.*')
         yield match
     for keys in recorder.unexpected.values():
@@ -175,17 +175,6 @@ def _compare_keys(model: nn.Module, given: Mapping[str, Tensor]) -> WeightMatch:
         {key: (shape, shapes[key]) for key, shape in theirs.items() if shape != shapes[key]},
         [key for key in given if key not in shapes and not key.endswith(COUNTER)],
     )
-
-
-@contextmanager
-def _without_log() -> Iterator[None]:
-    """Let a block of code log nothing: the true loading will say the same again."""
-    before = logging.root.manager.disable
-    logging.disable()
-    try:
-        yield
-    finally:
-        logging.disable(before)
 
 
 def without_memory(model: nn.Module) -> nn.Module:
