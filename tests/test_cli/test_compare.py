@@ -340,7 +340,7 @@ def command(classifiers, tmp_path, monkeypatch):
 
 
 def test_an_interrupt_of_the_checks_ends_shortly(command, monkeypatch, capsys):
-    def check(self):
+    def check(self, strict):
         os.kill(os.getpid(), signal.SIGTERM)
 
     monkeypatch.setattr(Experiment, 'check', check)
