@@ -7,7 +7,7 @@ import inspect
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +29,14 @@ from mmdet_ols.version import __version__
 MOST = 100
 
 
-def read_kept(config: Any) -> SplitSurvey | None:
+def read_kept(config: Any, decoded: Sequence[bool]) -> SplitSurvey | None:
     """Return the survey of a data set from an earlier start, if its files are still the same.
 
     Args:
         config: Of the data set, as `plain_config` returns it.
+        decoded: Of which of the innermost data sets the images were looked at.
     """
-    path = _path(config)
+    path = _path(config, decoded)
     try:
         if path is None or not path.is_file():
             return None
@@ -47,15 +48,16 @@ def read_kept(config: Any) -> SplitSurvey | None:
         return None  # damaged, or of another version
 
 
-def keep(config: Any, survey: SplitSurvey, sources: Iterable[str]) -> None:
+def keep(config: Any, decoded: Sequence[bool], survey: SplitSurvey, sources: Iterable[str]) -> None:
     """Keep a survey for the next start; nothing happens where that is not possible.
 
     Args:
         config: Of the data set, as `plain_config` returns it.
+        decoded: Of which of the innermost data sets the images were looked at.
         survey: What is known of it.
         sources: Every file and folder that it depends on.
     """
-    path = _path(config)
+    path = _path(config, decoded)
     if path is None:
         return
     content = dict(
@@ -72,19 +74,29 @@ def keep(config: Any, survey: SplitSurvey, sources: Iterable[str]) -> None:
         part.unlink(missing_ok=True)
 
 
-def _path(config: Any) -> Path | None:
+def _path(config: Any, decoded: Sequence[bool]) -> Path | None:
     """The file for a config: another one wherever the code that reads the data is another."""
     folder = cache_folder()
     if folder is None:
         return None
-    facts: list[Any] = [__version__, os.getcwd(), _plain(config)]
-    facts += [_stamp(str(file)) for file in sorted(Path(__file__).parent.glob('*.py'))]
+    facts: list[Any] = [__version__, os.getcwd(), _plain(config), list(decoded)]
+    facts += [_stamp(str(file)) for file in _own_files()]
     for node in walk_datasets(config):
         cls = registered_class(DATASETS, node)
         for base in getattr(cls, '__mro__', ())[:-1]:
             facts.append([base.__qualname__, _stamp(_file_of(base))])
     digest = hashlib.blake2b(repr(facts).encode(), digest_size=16).hexdigest()
     return folder / 'surveys' / f'{digest}.json'
+
+
+def _own_files() -> list[Path]:
+    """The project's own code that a survey depends on."""
+    package = Path(__file__).parents[2]
+    return [
+        *sorted(Path(__file__).parent.glob('*.py')),
+        package / 'checks' / 'images.py',
+        *sorted((package / 'datasets').glob('*.py')),
+    ]
 
 
 def _forget_oldest(folder: Path) -> None:

@@ -103,6 +103,25 @@ def count_loaded(dataset: Any) -> Loaded:
     return loaded
 
 
+def image_sizes(dataset: Any) -> dict[str, tuple[int, int]]:
+    """What the annotations of a loaded data set say about the (width, height) of its images."""
+    sizes = {}
+    for info in _samples(dataset):
+        if isinstance(info, Mapping) and info.get('width') and info.get('height'):
+            sizes[str(info.get('img_path'))] = (int(info['width']), int(info['height']))
+    return sizes
+
+
+def decodes_files(config: Mapping[str, Any]) -> bool:
+    """Whether the pipeline of an innermost data set loads images as the hosts usually do."""
+    return any(
+        type_name(step) == 'LoadImageFromFile'
+        and step.get('imdecode_backend') in (None, 'cv2', 'turbojpeg')
+        for step in config.get('pipeline') or ()
+        if isinstance(step, Mapping)
+    )
+
+
 def _samples(dataset: Any) -> Iterator[Any]:
     """What is known of every sample of a data set, once."""
     inner = inner_datasets(dataset)

@@ -54,7 +54,7 @@ def _left_out(survey: SplitSurvey, dataset: DatasetSurvey) -> list[str]:
     """What is left out though it may not be meant, and what the files themselves warn of."""
     contents, loaded = dataset.contents, dataset.loaded
     where = survey.where(dataset)
-    warnings = list(dataset.warnings)
+    warnings = [f'{where}: {warning}' for warning in dataset.warnings]
     if contents is None:
         return warnings
     warnings += contents.warnings

@@ -13,6 +13,7 @@ from mmengine.registry import DATASETS
 from mmdet_ols.checks.classification_data import instructions
 from mmdet_ols.checks.downloads import downloads_itself
 from mmdet_ols.checks.folders import is_local
+from mmdet_ols.checks.images import check_images
 from mmdet_ols.checks.survey.fingerprints import fingerprints
 from mmdet_ols.checks.survey.formats import reader_of
 from mmdet_ols.checks.survey.image_folders import class_folders
@@ -21,6 +22,8 @@ from mmdet_ols.checks.survey.loaded import (
     build_around,
     build_unloaded,
     count_loaded,
+    decodes_files,
+    image_sizes,
     load,
     plain_config,
 )
@@ -54,19 +57,20 @@ def survey_data(cfg: Config, splits: Sequence[str]) -> list[SplitSurvey]:
         if same is not None:  # the same images often serve to validate and to test
             same.splits.append(split)
             continue
-        survey = read_kept(plain) or _survey_split(plain, split)
+        decoded = [decodes_files(leaf) for leaf in leaf_datasets(config)]
+        survey = read_kept(plain, decoded) or _survey_split(plain, decoded, split)
         survey.splits = [split]
         survey.notes = _notes(config)
         surveys.append((plain, survey))
     return [survey for _, survey in surveys]
 
 
-def _survey_split(config: Any, split: str) -> SplitSurvey:
+def _survey_split(config: Any, decoded: Sequence[bool], split: str) -> SplitSurvey:
     """Survey the data sets of one split, and keep the result for the next start."""
     survey = SplitSurvey([split])
     built: dict[int, Any] = {}
     leaves = list(leaf_datasets(config))
-    for leaf in leaves:
+    for leaf, is_decoded in zip(leaves, decoded):
         surveyed = DatasetSurvey(type_name(leaf), is_part=leaf.get('indices') is not None)
         survey.datasets.append(surveyed)
         cls = registered_class(DATASETS, leaf)
@@ -80,11 +84,13 @@ def _survey_split(config: Any, split: str) -> SplitSurvey:
             surveyed.note = 'not on this machine'
         else:
             built[id(leaf)] = _survey_leaf(leaf, surveyed, where)
+            if is_decoded:
+                _look_at_images(built[id(leaf)], surveyed, where)
     if len(built) == len(leaves):
         survey.loaded = _load_whole(config, built, survey)
     sources = [s for d in survey.datasets for s in _sources(d)]
     if all(dataset.contents and dataset.loaded for dataset in survey.datasets):
-        keep(config, survey, sources)
+        keep(config, decoded, survey, sources)
     return survey
 
 
@@ -115,6 +121,16 @@ def _survey_leaf(config: Any, surveyed: DatasetSurvey, where: str) -> Any:
         )
     surveyed.fingerprints = fingerprints(paths)
     return dataset
+
+
+def _look_at_images(dataset: Any, surveyed: DatasetSurvey, where: str) -> None:
+    """Find images that cannot be decoded, or that come out otherwise than they were annotated."""
+    assert surveyed.loaded is not None
+    paths = [path for path in surveyed.loaded.paths if '://' not in path]
+    problems = check_images(paths, image_sizes(dataset))
+    if problems.errors:
+        raise ValueError('\n'.join(f'{where}: {error}' for error in problems.errors))
+    surveyed.warnings = problems.warnings
 
 
 def _cannot_be_read(where: str, config: Any, error: Exception) -> str:
