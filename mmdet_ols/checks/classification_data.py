@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from copy import deepcopy
 from pathlib import Path
 from typing import NamedTuple
 
 from mmengine.config import ConfigDict
-from mmengine.registry import DATASETS
-from rich.progress import track
 
 
 class Source(NamedTuple):
@@ -122,49 +119,6 @@ def check_files(dataset: ConfigDict, name: str, where: str) -> None:
             f'{root} does not exist' if not root.is_dir() else f'{root} lacks {", ".join(fewest)}'
         )
         raise FileNotFoundError(f'{where}: {what}. {instructions(name, str(root))}')
-
-
-def check_samples(dataset: ConfigDict, name: str, where: str, num_classes: int | None) -> None:
-    """Load a data set's list of samples once, by its own code, and check it.
-
-    Args:
-        dataset: The config.
-        name: Of its class.
-        where: What to call it in a message.
-        num_classes: Of the classifier's head, if known.
-
-    Raises:
-        FileNotFoundError: An image is not there.
-        ValueError: The list cannot be read, is empty, or does not suit the head.
-    """
-    root = dataset.get('data_root') or ''
-    remedy = instructions(name, root) or 'Correct the data, or name others in the config.'
-    try:
-        built = DATASETS.build(dict(deepcopy(dataset), pipeline=[], serialize_data=False))
-        samples = [built.get_data_info(index) for index in range(len(built))]
-        labels = [int(sample['gt_label']) for sample in samples]
-    except Exception as error:  # whatever its code raises
-        raise ValueError(
-            f'{where}: the data in {_absolute(root)} cannot be read: {error!r}. {remedy}'
-        ) from error
-    if not samples:
-        raise ValueError(f'{where}: the data in {_absolute(root)} hold no sample. {remedy}')
-    check_num_classes(built.metainfo.get('classes'), num_classes, where)
-    if num_classes is not None and not 0 <= min(labels) <= max(labels) < num_classes:
-        raise ValueError(
-            f'{where}: the labels must be in [0, {num_classes - 1}], since num_classes of '
-            f'model.head is {num_classes}, but they are {min(labels)} to {max(labels)}.'
-        )
-    if name == 'CustomDataset' and not dataset.get('ann_file'):
-        return  # the images were found by listing the folder
-    paths = [sample['img_path'] for sample in samples if 'img_path' in sample]
-    bar = track(paths, f'Checking {where}', transient=True, disable=len(paths) < 20000)
-    missing = [path for path in bar if not os.path.isfile(path)]
-    if missing:
-        raise FileNotFoundError(
-            f'{where}: {len(missing)} of {len(paths)} images are not there, first {missing[0]}. '
-            f'{remedy}'
-        )
 
 
 def check_imagenet(dataset: ConfigDict, where: str) -> None:

@@ -13,7 +13,12 @@ from rich.console import Console
 from rich.table import Table
 
 from mmdet_ols.checks.checkpoints import loading_rules
-from mmdet_ols.cli.options import add_config_options, add_trust_option, user_errors
+from mmdet_ols.cli.options import (
+    add_config_options,
+    add_strict_option,
+    add_trust_option,
+    user_errors,
+)
 from mmdet_ols.experiments.comparison import Comparison
 from mmdet_ols.experiments.display import RunDisplay
 from mmdet_ols.experiments.executor import LOG, run_all, terminating_is_interrupting
@@ -54,6 +59,7 @@ def parse_args() -> argparse.Namespace:
     direction.add_argument(
         '--higher-is-better', action='store_false', dest='lower_is_better', default=None
     )
+    add_strict_option(parser)
     add_trust_option(parser)
     args = parser.parse_args()
     _check(parser, args)
@@ -124,7 +130,7 @@ def compare(args: argparse.Namespace) -> None:
     """Check, run and compare."""
     with user_errors(), loading_rules(args.trust_checkpoint):
         experiment, work_dir = plan(args)
-        experiment.check()
+        experiment.check(args.strict)
     how = {
         'seeds': ' '.join(map(str, args.seeds)),
         'test': 'with test-time augmentation' if args.tta else 'plain',

@@ -75,6 +75,17 @@ def add_trust_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_strict_option(parser: argparse.ArgumentParser) -> None:
+    """Add `--strict`, for everything that is checked before a run."""
+    parser.add_argument(
+        '--strict',
+        '--strict-classes',  # its name when it knew only objects of unnamed classes
+        action='store_true',
+        help='what the checks before a run warn of is an error: objects that are left out, classes '
+        'without objects or with similar names, images of train in val, and so on',
+    )
+
+
 def add_run_options(parser: argparse.ArgumentParser) -> None:
     """Add what training and testing share; MMDetection's users know these options."""
     parser.add_argument(
@@ -82,6 +93,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     )
     add_config_options(parser, method=True)
     add_trust_option(parser)
+    add_strict_option(parser)
     parser.add_argument(
         '--launcher',
         choices=['none', 'pytorch', 'slurm', 'mpi'],

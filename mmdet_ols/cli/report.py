@@ -8,6 +8,7 @@ from mmengine.config import Config
 
 from mmdet_ols.analysis.report import PAGE, TABLE, write_report
 from mmdet_ols.checks.checkpoints import loading_rules
+from mmdet_ols.checks.data import describe_datasets
 from mmdet_ols.cli.options import add_config_options, add_trust_option, user_errors
 from mmdet_ols.engine.data_root import replace_data_root
 
@@ -44,6 +45,7 @@ def main() -> None:
     def move_data(cfg: Config) -> None:
         if args.data_root is not None:
             replace_data_root(cfg, args.data_root)
+        describe_datasets(cfg)
 
     with user_errors(), loading_rules(args.trust_checkpoint):
         page = write_report(

@@ -53,7 +53,7 @@ def checked_config(args: argparse.Namespace) -> Config:
         use_visualization(cfg, args.show, args.show_dir, args.wait_time)
     if args.tta:
         use_tta(cfg)
-    check_datasets(cfg, ('test',))
+    check_datasets(cfg, ('test',), strict=args.strict)
     fetch_datasets(cfg, ('test',))
     return cfg
 

@@ -34,11 +34,6 @@ def parse_args() -> argparse.Namespace:
         action='store_true',
         help='scale the learning rate by total batch size / auto_scale_lr.base_batch_size',
     )
-    parser.add_argument(
-        '--strict-classes',
-        action='store_true',
-        help='objects of classes that the config does not name are an error, not a warning',
-    )
     add_run_options(parser)
     return parser.parse_args()
 
@@ -66,7 +61,7 @@ def checked_config(args: argparse.Namespace) -> Config:
     check_checkpoint_exists(cfg)
     check_same_method(cfg)
     check_losses(cfg)
-    check_datasets(cfg, ('train', 'val'), strict=args.strict_classes)
+    check_datasets(cfg, ('train', 'val'), strict=args.strict)
     fetch_datasets(cfg, ('train', 'val'))
     check_pretrained(cfg)
     return cfg

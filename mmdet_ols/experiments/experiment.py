@@ -60,8 +60,11 @@ class Experiment:
     def folders(self) -> list[Path]:
         return list(self.runs)
 
-    def check(self) -> None:
+    def check(self, strict: bool = False) -> None:
         """Find what would stop a run, before hours are spent on the others.
+
+        Args:
+            strict: Whether what may be wrong with the data is an error rather than a warning.
 
         Raises:
             ValueError: A run was made with another config, a model cannot be built, or a data set
@@ -70,7 +73,7 @@ class Experiment:
         for folder, (variant, spec) in self.runs.items():
             if training_folders(folder):
                 check_same_config(folder, variant.settings_as_dumped(spec.seed))
-        check_ready((variant.name, variant.cfg) for variant in self.variants)
+        check_ready(((variant.name, variant.cfg) for variant in self.variants), strict)
 
     def label(self, folder: Path) -> str:
         """A run's name for people."""

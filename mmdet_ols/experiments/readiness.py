@@ -19,11 +19,12 @@ from mmdet_ols.config_tree import all_hooks
 from mmdet_ols.datasets.tree import SPLITS
 
 
-def check_ready(configs: Iterable[tuple[str, Config]]) -> None:
+def check_ready(configs: Iterable[tuple[str, Config]], strict: bool = False) -> None:
     """Make sure that runs can start: hooks, losses, model, data and pretrained weights.
 
     Args:
         configs: Resolved configs, each with the name to give in errors.
+        strict: Whether what may be wrong with the data is an error rather than a warning.
 
     Raises:
         ValueError: A model cannot be built, or a data set is wrong.
@@ -38,7 +39,7 @@ def check_ready(configs: Iterable[tuple[str, Config]]) -> None:
             data = [cfg.get(f'{split}_dataloader') for split in SPLITS]
             if data not in checked_data:  # mostly the same for all
                 checked_data.append(data)
-                check_datasets(cfg)
+                check_datasets(cfg, strict=strict)
                 fetch_datasets(cfg)  # once here, rather than in several runs at a time
             check_pretrained(cfg)
         except (ValueError, TypeError, OSError, ImportError) as error:

@@ -3,7 +3,14 @@
 import pytest
 from toy_voc import make_voc
 
-from mmdet_ols.checks import detection_data, losses
+from mmdet_ols.checks import losses
+from mmdet_ols.checks.survey import problems
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory, monkeypatch):
+    """No survey of an earlier test is used again."""
+    monkeypatch.setenv('MMDET_OLS_CACHE', str(tmp_path_factory.mktemp('cache')))
 
 
 @pytest.fixture
@@ -16,6 +23,6 @@ def root(tmp_path):
 def said(monkeypatch):
     """What the checks print."""
     messages = []
-    for module in (detection_data, losses):
+    for module in (problems, losses):
         monkeypatch.setattr(module, 'print_log', lambda message, **kwargs: messages.append(message))
     return messages

@@ -95,7 +95,7 @@ def empty(path):
         ('imagenet', 'val', remove, FileNotFoundError, r'lacks val.*ILSVRC2012_img_val\.tar'),
         ('imagenet', 'meta/val.txt', remove, ValueError, '1000 folders.*holds 0.*meta/val.txt'),
         ('cifar10_folder', 'meta/test.txt', remove, FileNotFoundError, '`ann_file` of val_data'),
-        ('cifar10_folder', 'train/bird', remove, None, ''),  # still ten folders
+        ('cifar10_folder', 'train/bird', remove, ValueError, "'cat' is label 2.* calls 'bird'"),
         ('cifar10_folder', 'test/00003.png', remove, FileNotFoundError, r'1 of 10 .*00003\.png'),
     ],
 )  # fmt: skip

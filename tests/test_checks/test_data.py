@@ -5,7 +5,8 @@ import json
 import pytest
 from mmengine.config import Config
 from mmengine.registry import DATASETS
-from toy_voc import BOX, write_xml
+from toy_coco import write_coco
+from toy_voc import BOX, jpeg, write_xml
 
 from mmdet_ols.checks.data import check_datasets
 from mmdet_ols.checks.downloads import fetch_datasets
@@ -21,7 +22,9 @@ def config(root, classes=('cat', 'dog', 'fox'), **changes):
         metainfo=dict(classes=classes),
     )
     dataset.update(changes)
-    wrapped = dict(type='RepeatDataset', times=2, dataset=dict(type='Concat', datasets=[dataset]))
+    wrapped = dict(
+        type='RepeatDataset', times=2, dataset=dict(type='ConcatDataset', datasets=[dataset])
+    )
     return Config(dict(default_scope='mmdet', train_dataloader=dict(dataset=wrapped)))
 
 
@@ -79,7 +82,7 @@ def test_box_that_is_no_number_is_named(root):
 
 def test_boxes_without_area_are_counted(root, said):
     write_xml(root / 'Annotations/b.xml', ['cat', 'cat'], {**BOX, 'ymax': 3})
-    check_datasets(config(root))
+    check_datasets(config(root, classes=('cat', 'dog')))
     assert len(said) == 1 and '2 boxes have no area' in said[0]
 
 
@@ -101,16 +104,17 @@ def test_no_object_of_a_named_class_is_always_an_error(root):
 
 def test_classes_of_the_data_set_class_count_where_the_config_names_none(root, said):
     check_datasets(config(root, type='VOCDataset', metainfo=dict()))
-    assert len(said) == 1 and 'name: fox (1).' in said[0]
+    assert 'name: fox (1).' in said[0]
+    assert said[1:] == [
+        'train_dataloader: 18 of 20 classes have no object to learn from: aeroplane, bicycle, '
+        'bird, boat, bottle, bus, car, chair, cow, diningtable and 8 more.'
+    ]
 
 
 def test_coco_annotations(root, said):
-    content = dict(
-        categories=[dict(id=1, name='cat'), dict(id=7, name='cow')],
-        annotations=[dict(category_id=1), dict(category_id=7), dict(category_id=7)],
-    )
-    (root / 'coco.json').write_text(json.dumps(content))
+    write_coco(root / 'coco.json', {'cat': 1, 'cow': 2}, ids=(1, 7))
     coco = dict(type='CocoDataset', ann_file='coco.json', data_prefix=dict(img='JPEGImages'))
+    coco['metainfo'] = dict(classes=('cat',))
     check_datasets(config(root, **coco))
     assert len(said) == 1 and 'cow (2)' in said[0]
     (root / 'coco.json').write_text('{"annotations": ')
@@ -170,15 +174,17 @@ def test_data_sets_that_download_themselves_are_fetched_once():
 
 
 def test_json_of_other_kinds_is_not_taken_for_coco_detection(root, said):
-    (root / 'multi.json').write_text('{"metainfo": {}, "data_list": []}')
-    check_datasets(config(root, type='mmpretrain.MultiLabelDataset', ann_file='multi.json'))
+    sample = dict(img_path='JPEGImages/a.jpg', gt_label=[0, 1, 2])
+    (root / 'multi.json').write_text(json.dumps(dict(metainfo={}, data_list=[sample])))
+    multi = dict(type='mmpretrain.MultiLabelDataset', ann_file='multi.json', data_prefix='')
+    check_datasets(config(root, **multi))
     assert said == []
 
 
 def test_names_may_stand_in_a_file_and_hold_spaces(root, said):
     (root / 'classes.txt').write_text('cat\ndog\nfox\n')
-    (root / 'ImageSets/Main/trainval.txt').write_text('a\nwith space\n')
+    (root / 'ImageSets/Main/trainval.txt').write_text('a\nb\nc\nwith space\n')
     write_xml(root / 'Annotations/with space.xml', ['fox'])
-    (root / 'JPEGImages/with space.jpg').write_bytes(b'')
+    (root / 'JPEGImages/with space.jpg').write_bytes(jpeg(90))
     check_datasets(config(root, classes=str(root / 'classes.txt')))
     assert said == []

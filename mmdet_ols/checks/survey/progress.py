@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import TypeVar
 
+from rich.console import Console
 from rich.progress import track
 
 #: Collections of at least this many items get a bar.
@@ -20,4 +21,5 @@ def progress(items: Collection[Item], text: str) -> Iterable[Item]:
         items: The items.
         text: What is being done, in front of the bar.
     """
-    return track(items, text, transient=True, disable=len(items) < LONG)
+    is_shown = len(items) >= LONG and Console().is_terminal
+    return track(items, text, transient=True, disable=not is_shown)

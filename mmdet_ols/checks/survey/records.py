@@ -36,8 +36,10 @@ class FileContents:
             for classifiers, the images of each class.
         objects_left_out: By the reason in two or three words, as in 'unknown class'.
         images_left_out: In the same way, as in 'no object'.
-        label_names: What label 0, 1, ... means by the files, if they number their classes
-            themselves, as COCO's categories and the folders of a classifier do.
+        category_names: By the numbers that the files give to their classes, if they do, as COCO's
+            categories and the folders of a classifier.
+        complete: Whether every reason for which this host leaves something out is known here, so
+            that a rest is worth a warning.
         warnings: What may be wrong, in whole sentences that name file, rule and remedy.
         errors: What cannot be right, in the same way.
         sources: Every file and folder that was read, or looked for in vain. A kept survey is used
@@ -48,7 +50,8 @@ class FileContents:
     objects: Counter[str] = field(default_factory=Counter)
     objects_left_out: dict[str, LeftOut] = field(default_factory=dict)
     images_left_out: dict[str, LeftOut] = field(default_factory=dict)
-    label_names: list[str] | None = None
+    category_names: dict[int, str] = field(default_factory=dict)
+    complete: bool = True
     warnings: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     sources: list[str] = field(default_factory=list)
@@ -67,13 +70,15 @@ class Loaded:
     """What the host's own data set loaded.
 
     Attributes:
-        images: How many different images there are, after all that leaves some out.
-        epoch: How many images an epoch has; more than `images` where a wrapper repeats them.
+        images: How many images there are, each counted once however often an epoch repeats it.
+        epoch: How many images an epoch has.
         objects: The number of objects of each label that the network learns from; for classifiers,
             the images of each label.
         ignored: The number of objects that are loaded, but teach nothing (difficult, crowds, and
             those below `bbox_min_size`).
+        labelled: Whether the images have labels of a kind that is known here.
         classes: The names that the host gives to the labels: `metainfo.classes`.
+        category_ids: By label, the number of the class in the files, if they number their classes.
         paths: The files of the images; empty where they are not files, or too many to be listed.
     """
 
@@ -81,8 +86,19 @@ class Loaded:
     epoch: int = 0
     objects: Counter[int] = field(default_factory=Counter)
     ignored: int = 0
+    labelled: bool = False
     classes: list[str] = field(default_factory=list)
+    category_ids: list[int] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
+
+    @property
+    def total(self) -> int:
+        """The number of all objects that the network learns from."""
+        return sum(self.objects.values())
+
+    def class_name(self, label: int) -> str:
+        """The name under which the network learns a label."""
+        return self.classes[label] if label < len(self.classes) else f'label {label}'
 
 
 @dataclass
@@ -90,31 +106,62 @@ class DatasetSurvey:
     """One innermost data set of a split, as its files and as the host have it.
 
     Attributes:
-        where: What to call it in a message, as in 'train_dataloader, VOCDataset'.
+        kind: The name of its class.
         contents: What its files say; None if their format is not known here.
-        loaded: What the host loaded; None if that would take too long (ImageNet).
+        loaded: What the host loaded; None if it was not asked.
+        is_part: Whether the config takes only a part of it (`indices`).
+        fingerprints: What tells the content of an image file from others, by its path.
+        warnings: What may be wrong with its images.
+        note: Why something is not known, for the table.
     """
 
-    where: str
+    kind: str
     contents: FileContents | None = None
     loaded: Loaded | None = None
+    is_part: bool = False
+    fingerprints: dict[str, str] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    note: str = ''
+
+    @property
+    def label_names(self) -> list[str]:
+        """What label 0, 1, ... means by the files; empty if they do not number their classes."""
+        names = self.contents.category_names if self.contents else {}
+        if not names:
+            return []
+        ids = self.loaded.category_ids if self.loaded else sorted(names)
+        return [names.get(number, '?') for number in ids]
+
+    @property
+    def meanings(self) -> list[str]:
+        """What label 0, 1, ... means: by the files, or else by the config."""
+        return self.label_names or (self.loaded.classes if self.loaded else [])
 
 
 @dataclass
 class SplitSurvey:
-    """All data sets of one split.
+    """All data sets of one or more splits whose configs differ at most in their pipelines.
 
     Attributes:
-        split: 'train', 'val' or 'test'.
+        splits: Of 'train', 'val' and 'test'.
         datasets: The innermost ones, in order.
         loaded: What the outermost one gives to the network, wrappers included; None if unknown.
-        notes: What else the table has to say, as in 'repeats its images 3 times'.
+        notes: What wrappers do, for the table.
     """
 
-    split: str
+    splits: list[str]
     datasets: list[DatasetSurvey] = field(default_factory=list)
     loaded: Loaded | None = None
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """What to call it in a table."""
+        return ', '.join(self.splits)
+
+    def where(self, dataset: DatasetSurvey) -> str:
+        """What to call one of its data sets in a message."""
+        return f'{self.splits[0]}_dataloader, {dataset.kind}'
 
 
 def _count(reasons: dict[str, LeftOut], reason: str, example: str, remedy: str) -> None:

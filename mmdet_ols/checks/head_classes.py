@@ -1,0 +1,90 @@
+"""Whether the head of a model has as many classes as the data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from mmengine.config import Config
+
+from mmdet_ols.checks.classification_data import check_num_classes
+from mmdet_ols.checks.survey.problems import Problems
+from mmdet_ols.checks.survey.records import DatasetSurvey, SplitSurvey
+
+
+class Head(NamedTuple):
+    """The numbers of classes of a model's heads.
+
+    Attributes:
+        of_classifier: Of a classifier's head, if there is one.
+        of_detector: Of each head of a detector that names classes, by its place in the config.
+    """
+
+    of_classifier: int | None
+    of_detector: dict[str, int]
+
+
+def head_of(cfg: Config) -> Head:
+    """Read how many classes the heads of a model have."""
+    model = cfg.get('model') or {}
+    model = model.get('module', model)  # with test-time augmentation
+    head = model.get('head')
+    of_classifier = head.get('num_classes') if isinstance(head, Mapping) else None
+    # Models that are told the classes as words have room for any number of them.
+    of_detector = {} if 'language_model' in model else dict(_box_heads(model, 'model'))
+    return Head(of_classifier, of_detector)
+
+
+def _box_heads(model: Mapping[str, Any], place: str) -> Iterator[tuple[str, int]]:
+    heads = model.get('bbox_head')
+    for index, head in enumerate(heads if isinstance(heads, (list, tuple)) else [heads]):
+        if isinstance(head, Mapping) and isinstance(head.get('num_classes'), int):
+            number = f'.{index}' if isinstance(heads, (list, tuple)) else ''
+            yield f'{place}.bbox_head{number}', head['num_classes']
+    if isinstance(model.get('roi_head'), Mapping):
+        yield from _box_heads(model['roi_head'], f'{place}.roi_head')
+
+
+def check_head_classes(surveys: Sequence[SplitSurvey], cfg: Config) -> Problems:
+    """Compare the number of classes of the data with that of the head, and the labels with both."""
+    head, problems = head_of(cfg), Problems()
+    for survey in surveys:
+        for dataset in survey.datasets:
+            if dataset.loaded is None:
+                continue
+            where = survey.where(dataset)
+            if head.of_classifier is not None:
+                problems.errors += _of_classifier(dataset, head.of_classifier, where)
+            else:
+                problems += _of_detector(dataset, head.of_detector, where)
+    return problems
+
+
+def _of_classifier(dataset: DatasetSurvey, num_classes: int, where: str) -> list[str]:
+    assert dataset.loaded is not None
+    try:
+        check_num_classes(dataset.loaded.classes, num_classes, where)
+    except ValueError as error:
+        return [str(error)]
+    labels = dataset.loaded.objects
+    if labels and not 0 <= min(labels) <= max(labels) < num_classes:
+        return [
+            f'{where}: the labels must be in [0, {num_classes - 1}], since num_classes of '
+            f'model.head is {num_classes}, but they are {min(labels)} to {max(labels)}.'
+        ]
+    return []
+
+
+def _of_detector(dataset: DatasetSurvey, heads: dict[str, int], where: str) -> Problems:
+    problems = Problems()
+    count = len(dataset.loaded.classes) if dataset.loaded else 0
+    for place, num_classes in heads.items() if count else ():
+        message = (
+            f'num_classes of {place} is {num_classes}, but {where} has {count} classes: set '
+            f'{place}.num_classes={count}, and num_classes of its loss.'
+        )
+        if num_classes < count:
+            problems.errors.append(message)
+        elif num_classes > count:
+            problems.warnings.append(f'{message} The other outputs learn nothing.')
+    return problems

@@ -1,0 +1,34 @@
+"""Which reader knows the files of which data set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from mmdet_ols.checks.survey.coco import read_coco
+from mmdet_ols.checks.survey.image_folders import read_image_folders, read_image_list
+from mmdet_ols.checks.survey.records import FileContents
+from mmdet_ols.checks.survey.voc import read_voc
+from mmdet_ols.config_tree import is_a
+
+Reader = Callable[[dict[str, Any], Any], FileContents]
+#: These read JSON of COCO's kind for other purposes than boxes of classes.
+NOT_BOXES = ('CocoPanopticDataset', 'CocoCaptionDataset', 'CocoSegDataset')
+
+
+def reader_of(dataset: Any) -> Reader | None:
+    """The reader for a built data set; None where the format of its files is not known here."""
+    cls = type(dataset)
+    if is_a(cls, 'XMLDataset') and _lists_as_known(cls):
+        return read_voc
+    if is_a(cls, 'CocoDataset') and not any(is_a(cls, name) for name in NOT_BOXES):
+        return read_coco
+    if cls.__name__ == 'CustomDataset' and getattr(dataset, 'with_label', False):
+        return read_image_list if dataset.ann_file else read_image_folders
+    return None
+
+
+def _lists_as_known(cls: Any) -> bool:
+    """Whether a class of XML annotations finds its files as the host's or ours do."""
+    owner = next(base for base in cls.__mro__ if 'load_data_list' in vars(base))
+    return owner.__name__ == 'XMLDataset' or owner.__module__.startswith('mmdet_ols.')

@@ -1,0 +1,120 @@
+"""Reading folders of images, one for each class, and lists of images as MMPretrain has them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mmengine.fileio import list_from_file
+
+from mmdet_ols.checks.survey.records import FileContents
+
+#: Folders that other programs leave behind; those whose name begins with a dot are others.
+LITTER = ('__MACOSX', '__pycache__', '@eaDir', 'lost+found', '$RECYCLE.BIN', 'RECYCLER')
+#: What images are called that MMPretrain does not read unless it is told to.
+OTHER_IMAGES = ('.webp', '.gif', '.tiff', '.jfif', '.avif', '.heic', '.jp2')
+
+
+def read_image_folders(config: dict[str, Any], dataset: Any) -> FileContents:
+    """Read the folders of a data set that takes its classes from them, as MMPretrain does.
+
+    Args:
+        config: Of the data set.
+        dataset: The host's data set, which has not listed the folders yet.
+    """
+    root = str(dataset.img_prefix)
+    contents = class_folders(root)
+    if contents.errors:
+        return contents
+    extensions = tuple(dataset.extensions)
+    for name in contents.category_names.values():
+        hidden = 0
+        for path in _files(os.path.join(root, name), contents):
+            file = os.path.relpath(path, root)
+            if not path.lower().endswith(extensions):
+                _leave_out(contents, file)
+                continue
+            contents.images += 1
+            contents.objects[name] += 1
+            hidden += any(part.startswith('.') for part in Path(file).parts[1:-1])
+        if hidden:
+            contents.warnings.append(
+                f'{os.path.join(root, name)}: {hidden} of its images lie in hidden folders, and '
+                'count as images of the class all the same. Remove those folders.'
+            )
+    loose = [
+        entry.name
+        for entry in os.scandir(root)
+        if entry.is_file() and not entry.name.startswith('.')
+        and entry.name.lower().endswith(extensions)
+    ]  # fmt: skip
+    for name in sorted(loose):
+        contents.images += 1
+        contents.leave_out_image(
+            'outside the classes', name, 'Move them into the folder of their class.'
+        )
+    return contents
+
+
+def class_folders(root: str) -> FileContents:
+    """Read which folders the host will take for classes, in its order, but nothing in them."""
+    names = sorted(entry.name for entry in os.scandir(root) if entry.is_dir())
+    contents = FileContents(category_names=dict(enumerate(names)), sources=[root])
+    litter = [name for name in names if name.startswith('.') or name in LITTER]
+    if litter:
+        contents.errors.append(
+            f'{root} holds the folder {", ".join(litter)}, which is no class, but which MMPretrain '
+            f'numbers among the classes ({", ".join(names[:4])}, ...), so that all labels move: '
+            'remove it, and leave the number of classes as it is.'
+        )
+    return contents
+
+
+def read_image_list(config: dict[str, Any], dataset: Any) -> FileContents:
+    """Read the list of a data set whose lines name an image and the number of its class.
+
+    Args:
+        config: Of the data set.
+        dataset: The host's data set, which has not read the list yet.
+    """
+    path = str(dataset.ann_file)
+    contents = FileContents(sources=[path])
+    classes = [str(name) for name in dataset.metainfo.get('classes') or ()]
+    lines = [line.strip() for line in list_from_file(path)]
+    contents.images = len(lines)
+    for number, line in enumerate(lines, 1):
+        file, blank, label = line.rpartition(' ')
+        if not line or not blank:
+            contents.errors.append(
+                f'{path}, line {number}: it must hold an image and the number of its class, with '
+                f'a blank between, but holds {line!r}.'
+            )
+            break
+        if label.lstrip('-').isdigit():
+            index = int(label)
+            name = classes[index] if 0 <= index < len(classes) else f'label {index}'
+            contents.objects[name] += 1
+    return contents
+
+
+def _files(folder: str, contents: FileContents) -> Iterator[str]:
+    """Every file of a folder that the host lists, however deep."""
+    contents.sources.append(folder)
+    for entry in os.scandir(folder):
+        if not entry.name.startswith('.') and entry.is_file():
+            yield entry.path
+        elif entry.is_dir():
+            yield from _files(entry.path, contents)
+
+
+def _leave_out(contents: FileContents, file: str) -> None:
+    suffix = Path(file).suffix.lower()
+    if suffix in OTHER_IMAGES:
+        contents.images += 1
+        contents.leave_out_image(
+            f'{suffix} file',
+            file,
+            f"Add '{suffix}' to `extensions` of the data set, or convert them.",
+        )

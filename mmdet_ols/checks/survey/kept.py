@@ -1,0 +1,161 @@
+"""Keeping surveys, so that the next start with the same data is instant."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmengine.registry import DATASETS
+
+from mmdet_ols.checks.survey.records import (
+    DatasetSurvey,
+    FileContents,
+    LeftOut,
+    Loaded,
+    SplitSurvey,
+)
+from mmdet_ols.config_tree import registered_class
+from mmdet_ols.core.cache import cache_folder
+from mmdet_ols.datasets.tree import walk_datasets
+from mmdet_ols.version import __version__
+
+#: So many surveys are kept.
+MOST = 100
+
+
+def read_kept(config: Any, decoded: Sequence[bool]) -> SplitSurvey | None:
+    """Return the survey of a data set from an earlier start, if its files are still the same.
+
+    Args:
+        config: Of the data set, as `plain_config` returns it.
+        decoded: Of which of the innermost data sets the images were looked at.
+    """
+    path = _path(config, decoded)
+    try:
+        if path is None or not path.is_file():
+            return None
+        kept = json.loads(path.read_text('utf-8'))
+        if any(stamp != _stamp(source) for source, stamp in kept['sources'].items()):
+            return None
+        return _survey(kept['survey'])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None  # damaged, or of another version
+
+
+def keep(config: Any, decoded: Sequence[bool], survey: SplitSurvey, sources: Iterable[str]) -> None:
+    """Keep a survey for the next start; nothing happens where that is not possible.
+
+    Args:
+        config: Of the data set, as `plain_config` returns it.
+        decoded: Of which of the innermost data sets the images were looked at.
+        survey: What is known of it.
+        sources: Every file and folder that it depends on.
+    """
+    path = _path(config, decoded)
+    if path is None:
+        return
+    content = dict(
+        sources={source: _stamp(source) for source in dict.fromkeys(sources)},
+        survey=survey,
+    )
+    part = path.with_suffix(f'.{os.getpid()}')
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(json.dumps(content, default=vars), 'utf-8')
+        os.replace(part, path)
+        _forget_oldest(path.parent)
+    except OSError:  # such as a full disk
+        part.unlink(missing_ok=True)
+
+
+def _path(config: Any, decoded: Sequence[bool]) -> Path | None:
+    """The file for a config: another one wherever the code that reads the data is another."""
+    folder = cache_folder()
+    if folder is None:
+        return None
+    facts: list[Any] = [__version__, os.getcwd(), _plain(config), list(decoded)]
+    facts += [_stamp(str(file)) for file in _own_files()]
+    for node in walk_datasets(config):
+        cls = registered_class(DATASETS, node)
+        for base in getattr(cls, '__mro__', ())[:-1]:
+            facts.append([base.__qualname__, _stamp(_file_of(base))])
+    digest = hashlib.blake2b(repr(facts).encode(), digest_size=16).hexdigest()
+    return folder / 'surveys' / f'{digest}.json'
+
+
+def _own_files() -> list[Path]:
+    """The project's own code that a survey depends on."""
+    package = Path(__file__).parents[2]
+    return [
+        *sorted(Path(__file__).parent.glob('*.py')),
+        package / 'checks' / 'images.py',
+        *sorted((package / 'datasets').glob('*.py')),
+    ]
+
+
+def _forget_oldest(folder: Path) -> None:
+    files = sorted(folder.glob('*.json'), key=lambda file: file.stat().st_mtime, reverse=True)
+    for file in files[MOST:]:
+        file.unlink(missing_ok=True)
+
+
+def _plain(node: Any) -> Any:
+    """The config as plain values, whose text is the same in every process."""
+    if isinstance(node, dict):
+        return {str(key): _plain(node[key]) for key in sorted(node, key=str)}
+    if isinstance(node, (list, tuple)):
+        return [_plain(item) for item in node]
+    return getattr(node, '__qualname__', None) or repr(node)
+
+
+def _file_of(cls: Any) -> str:
+    try:
+        return inspect.getfile(cls)
+    except (TypeError, OSError):
+        return ''
+
+
+def _stamp(path: str) -> list[int] | None:
+    """Size and time of change of a file or folder; None for what is not there."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return [status.st_size, status.st_mtime_ns]
+
+
+def _survey(kept: dict[str, Any]) -> SplitSurvey:
+    datasets = [
+        DatasetSurvey(
+            **{
+                **entry,
+                'contents': entry['contents'] and _contents(entry['contents']),
+                'loaded': entry['loaded'] and _loaded(entry['loaded']),
+            }
+        )
+        for entry in kept['datasets']
+    ]
+    loaded = kept['loaded'] and _loaded(kept['loaded'])
+    return SplitSurvey(**{**kept, 'datasets': datasets, 'loaded': loaded})
+
+
+def _contents(kept: dict[str, Any]) -> FileContents:
+    contents = FileContents(**kept)
+    contents.objects = Counter(contents.objects)
+    contents.category_names = {int(number): n for number, n in contents.category_names.items()}
+    for reasons in (contents.objects_left_out, contents.images_left_out):
+        for reason, entry in reasons.items():
+            reasons[reason] = LeftOut(**entry)  # type: ignore[arg-type]
+    return contents
+
+
+def _loaded(kept: dict[str, Any]) -> Loaded:
+    loaded = Loaded(**kept)
+    loaded.objects = Counter({int(label): count for label, count in loaded.objects.items()})
+    return loaded

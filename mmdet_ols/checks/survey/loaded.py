@@ -1,0 +1,166 @@
+"""What the host's own data sets load, counted without reading an image."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Iterable, Iterator, Mapping
+from copy import deepcopy
+from typing import Any
+
+import numpy as np
+from mmengine.registry import DATASETS
+
+from mmdet_ols.checks.survey.records import Loaded
+from mmdet_ols.config_tree import (
+    REQUIRED,
+    constructor_default,
+    is_a,
+    registered_class,
+    type_name,
+)
+from mmdet_ols.datasets.tree import IN_MEMORY, NOISY, inner_datasets, map_datasets
+
+#: These take every sample of what they wrap, though some more than once.
+KEEP_ALL = ('ConcatDataset', 'RepeatDataset', 'ClassBalancedDataset', 'MultiImageMixDataset')
+#: These read all images when they are built, or change labels on purpose: what is in them counts.
+SEEN_THROUGH = (IN_MEMORY, NOISY)
+#: Of more images, the paths are not kept.
+MAX_PATHS = 200_000
+
+
+def plain_config(config: Any) -> Any:
+    """Copy the config of a data set, without pipelines and the wrappers that are seen through."""
+
+    def change(node: Any) -> Any:
+        if type_name(node) in SEEN_THROUGH:
+            return node['dataset']
+        if 'pipeline' in node:
+            node['pipeline'] = []
+        return node
+
+    return map_datasets(config, change)
+
+
+def build_unloaded(config: Mapping[str, Any]) -> Any:
+    """Build an innermost data set that reads its annotations later, if its class can wait."""
+    cls = registered_class(DATASETS, config)
+    options = deepcopy(dict(config))
+    for name, value in (('lazy_init', True), ('serialize_data', False)):
+        if constructor_default(cls, name) not in (None, REQUIRED):
+            options[name] = value
+    return DATASETS.build(options)
+
+
+def load(dataset: Any) -> None:
+    """Let a data set read its annotations, if it has not yet; its reader's chatter is not shown."""
+    if hasattr(dataset, 'full_init'):
+        with contextlib.redirect_stdout(io.StringIO()):
+            dataset.full_init()
+
+
+def build_around(config: Any, built: Mapping[int, Any]) -> Any:
+    """Build the wrappers of a tree of data sets around the innermost ones.
+
+    Args:
+        config: As `plain_config` returns it.
+        built: The innermost data sets, by the `id` of their configs.
+    """
+    if id(config) in built:
+        return built[id(config)]
+
+    # The hosts' wrappers insist on configs, and a config's type may be anything that can be called.
+    def wrapped(node: Any) -> Any:
+        if isinstance(node, (list, tuple)):
+            return [wrapped(item) for item in node]
+        if id(node) in built:
+            return dict(type=lambda: built[id(node)])
+        key = 'datasets' if 'datasets' in node else 'dataset'
+        return {**node, key: wrapped(node[key])}
+
+    return DATASETS.build(wrapped(config))
+
+
+def count_loaded(dataset: Any) -> Loaded:
+    """Count what a loaded data set gives to the network.
+
+    Args:
+        dataset: The data set, or a wrapper around others.
+    """
+    loaded = Loaded(epoch=len(dataset), classes=_classes(dataset))
+    paths: list[str] = []
+    for info in _samples(dataset):
+        loaded.images += 1
+        if not isinstance(info, Mapping):
+            continue
+        path = info.get('img_path')
+        if isinstance(path, str):
+            paths.append(path)
+        _count_labels(info, loaded)
+    if len(paths) <= MAX_PATHS:
+        loaded.paths = list(dict.fromkeys(paths))
+    loaded.category_ids = _category_ids(dataset)
+    return loaded
+
+
+def image_sizes(dataset: Any) -> dict[str, tuple[int, int]]:
+    """What the annotations of a loaded data set say about the (width, height) of its images."""
+    sizes = {}
+    for info in _samples(dataset):
+        if isinstance(info, Mapping) and info.get('width') and info.get('height'):
+            sizes[str(info.get('img_path'))] = (int(info['width']), int(info['height']))
+    return sizes
+
+
+def decodes_files(config: Mapping[str, Any]) -> bool:
+    """Whether the pipeline of an innermost data set loads images as the hosts usually do."""
+    return any(
+        type_name(step) == 'LoadImageFromFile'
+        and step.get('imdecode_backend') in (None, 'cv2', 'turbojpeg')
+        for step in config.get('pipeline') or ()
+        if isinstance(step, Mapping)
+    )
+
+
+def _samples(dataset: Any) -> Iterator[Any]:
+    """What is known of every sample of a data set, once."""
+    inner = inner_datasets(dataset)
+    if inner and any(is_a(type(dataset), name) for name in KEEP_ALL):
+        for part in inner:
+            yield from _samples(part)
+    elif not inner and not getattr(dataset, 'serialize_data', True):
+        yield from dataset.data_list  # without the copy that `get_data_info` makes of each
+    elif hasattr(dataset, 'get_data_info'):
+        yield from (dataset.get_data_info(index) for index in range(len(dataset)))
+    else:
+        yield from (None for _ in range(len(dataset)))
+
+
+def _count_labels(info: Mapping[str, Any], loaded: Loaded) -> None:
+    if 'gt_label' in info:
+        loaded.labelled = True
+        label = info['gt_label']
+        labels: Iterable[Any] = [label] if isinstance(label, int) else np.ravel(label).tolist()
+        loaded.objects.update(int(item) for item in labels)
+    for item in info.get('instances') or ():
+        if item.get('ignore_flag', 0):
+            loaded.ignored += 1
+        elif 'bbox_label' in item:
+            loaded.objects[int(item['bbox_label'])] += 1
+    if 'instances' in info:
+        loaded.labelled = True
+
+
+def _classes(dataset: Any) -> list[str]:
+    metainfo = getattr(dataset, 'metainfo', None)
+    classes = metainfo.get('classes') if isinstance(metainfo, Mapping) else None
+    return [str(name) for name in classes or ()]
+
+
+def _category_ids(dataset: Any) -> list[int]:
+    """The number in the files of each label, as the host has matched them."""
+    by_category = getattr(dataset, 'cat2label', None)
+    if isinstance(by_category, Mapping) and all(isinstance(key, int) for key in by_category):
+        return sorted(by_category, key=lambda number: by_category[number])
+    folders = getattr(dataset, 'folder_to_idx', None)
+    return list(range(len(folders))) if isinstance(folders, Mapping) else []

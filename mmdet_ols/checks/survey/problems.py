@@ -1,0 +1,60 @@
+"""What the rules of a survey say: what cannot be right, and what may be wrong."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from mmengine.logging import print_log
+
+#: So many names are listed in a message.
+MOST = 10
+
+
+@dataclass
+class Problems:
+    """Errors and warnings in whole sentences.
+
+    Attributes:
+        errors: What cannot be right.
+        warnings: What may be wrong, with counts.
+    """
+
+    errors: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def __iadd__(self, other: Problems) -> Problems:
+        self.errors += other.errors
+        self.warnings += other.warnings
+        return self
+
+    def report(self, strict: bool = False) -> None:
+        """Log the warnings, and raise what cannot be right.
+
+        Args:
+            strict: Whether warnings are errors, too.
+
+        Raises:
+            ValueError: There are errors.
+        """
+        if not strict:
+            for warning in self.warnings:
+                print_log(warning, logger='current', level=logging.WARNING)
+        errors = self.errors
+        if strict and self.warnings:
+            errors = errors + self.warnings + ['Correct this, or leave --strict out.']
+        if errors:
+            raise ValueError('\n'.join(errors))
+
+
+def listed(names: Iterable[object]) -> str:
+    """The first names of many, with commas between."""
+    shown = [str(name) for name in names]
+    more = f' and {len(shown) - MOST} more' if len(shown) > MOST else ''
+    return ', '.join(shown[:MOST]) + more
+
+
+def counted(counts: Iterable[tuple[str, int]]) -> str:
+    """The first names of many, each with its count."""
+    return listed(f'{name} ({count})' for name, count in counts)

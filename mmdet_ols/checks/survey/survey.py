@@ -1,0 +1,180 @@
+"""Surveying all data sets of a config: their files, and what the host makes of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.registry import DATASETS
+
+from mmdet_ols.checks.classification_data import instructions
+from mmdet_ols.checks.downloads import downloads_itself
+from mmdet_ols.checks.folders import is_local
+from mmdet_ols.checks.images import check_images
+from mmdet_ols.checks.survey.fingerprints import fingerprints
+from mmdet_ols.checks.survey.formats import reader_of
+from mmdet_ols.checks.survey.image_folders import class_folders
+from mmdet_ols.checks.survey.kept import keep, read_kept
+from mmdet_ols.checks.survey.loaded import (
+    build_around,
+    build_unloaded,
+    count_loaded,
+    decodes_files,
+    image_sizes,
+    load,
+    plain_config,
+)
+from mmdet_ols.checks.survey.records import DatasetSurvey, SplitSurvey
+from mmdet_ols.config_tree import is_a, registered_class, type_name
+from mmdet_ols.datasets.tree import NOISY, leaf_datasets, walk_datasets
+
+
+def survey_data(cfg: Config, splits: Sequence[str]) -> list[SplitSurvey]:
+    """Survey the data sets of a config, in the default scope that holds.
+
+    Each is built as the run will build it, without its pipeline, so that no image is read. What was
+    surveyed before is not read again as long as its files are the same. Data sets that lie
+    elsewhere, that download themselves, or that have a million images are left out.
+
+    Args:
+        cfg: The config.
+        splits: Of 'train', 'val' and 'test'.
+
+    Raises:
+        FileNotFoundError: A file is not there.
+        ValueError: A data set cannot be built or read.
+    """
+    surveys: list[tuple[Any, SplitSurvey]] = []
+    for split in splits:
+        config = (cfg.get(f'{split}_dataloader') or {}).get('dataset')
+        if not config:
+            continue
+        plain = plain_config(config)
+        same = next((survey for known, survey in surveys if known == plain), None)
+        if same is not None:  # the same images often serve to validate and to test
+            same.splits.append(split)
+            continue
+        decoded = [decodes_files(leaf) for leaf in leaf_datasets(config)]
+        survey = read_kept(plain, decoded) or _survey_split(plain, decoded, split)
+        survey.splits = [split]
+        survey.notes = _notes(config)
+        surveys.append((plain, survey))
+    return [survey for _, survey in surveys]
+
+
+def _survey_split(config: Any, decoded: Sequence[bool], split: str) -> SplitSurvey:
+    """Survey the data sets of one split, and keep the result for the next start."""
+    survey = SplitSurvey([split])
+    built: dict[int, Any] = {}
+    leaves = list(leaf_datasets(config))
+    for leaf, is_decoded in zip(leaves, decoded):
+        surveyed = DatasetSurvey(type_name(leaf), is_part=leaf.get('indices') is not None)
+        survey.datasets.append(surveyed)
+        cls = registered_class(DATASETS, leaf)
+        where = survey.where(surveyed)
+        if is_a(cls, 'ImageNet') or is_a(cls, 'ImageNet21k'):
+            surveyed.note = 'too many images to be listed'
+            _read_class_folders(leaf, surveyed)
+        elif downloads_itself(cls):
+            surveyed.note = 'fetches its own files'
+        elif not is_local(leaf):
+            surveyed.note = 'not on this machine'
+        else:
+            built[id(leaf)] = _survey_leaf(leaf, surveyed, where)
+            if is_decoded:
+                _look_at_images(built[id(leaf)], surveyed, where)
+    if len(built) == len(leaves):
+        survey.loaded = _load_whole(config, built, survey)
+    sources = [s for d in survey.datasets for s in _sources(d)]
+    if all(dataset.contents and dataset.loaded for dataset in survey.datasets):
+        keep(config, decoded, survey, sources)
+    return survey
+
+
+def _survey_leaf(config: Any, surveyed: DatasetSurvey, where: str) -> Any:
+    """Read the files of one data set, and let the host load it; return what the host built."""
+    root = config.get('data_root') or ''
+    try:
+        dataset = build_unloaded(config)
+    except Exception as error:  # whatever its code raises
+        raise ValueError(_cannot_be_read(where, config, error)) from error
+    reader = reader_of(dataset)
+    if reader is not None:
+        surveyed.contents = reader(dict(config), dataset)
+        if surveyed.contents.errors:
+            raise ValueError('\n'.join(f'{where}: {each}' for each in surveyed.contents.errors))
+    try:
+        load(dataset)
+        surveyed.loaded = count_loaded(dataset)
+    except Exception as error:
+        raise ValueError(_cannot_be_read(where, config, error)) from error
+    paths = surveyed.loaded.paths
+    missing = [path for path in paths if '://' not in path and not os.path.isfile(path)]
+    if missing:
+        remedy = instructions(surveyed.kind, root) or 'Correct the paths, or put the images there.'
+        raise FileNotFoundError(
+            f'{where}: {len(missing)} of {len(paths)} images are not there, first {missing[0]}. '
+            f'{remedy}'
+        )
+    surveyed.fingerprints = fingerprints(paths)
+    return dataset
+
+
+def _look_at_images(dataset: Any, surveyed: DatasetSurvey, where: str) -> None:
+    """Find images that cannot be decoded, or that come out otherwise than they were annotated."""
+    assert surveyed.loaded is not None
+    paths = [path for path in surveyed.loaded.paths if '://' not in path]
+    problems = check_images(paths, image_sizes(dataset))
+    if problems.errors:
+        raise ValueError('\n'.join(f'{where}: {error}' for error in problems.errors))
+    surveyed.warnings = problems.warnings
+
+
+def _cannot_be_read(where: str, config: Any, error: Exception) -> str:
+    root = Path(config.get('data_root') or '').expanduser().absolute()
+    remedy = instructions(type_name(config), str(root))
+    remedy = remedy or 'Correct the data, or name others in the config.'
+    return f'{where}: the data in {root} cannot be read: {error!r}. {remedy}'
+
+
+def _load_whole(config: Any, built: dict[int, Any], survey: SplitSurvey) -> Any:
+    """Count what the wrappers of a split make of its data sets."""
+    if len(built) == 1 and id(config) in built:
+        return survey.datasets[0].loaded
+    names = ', '.join(type_name(node) for node in walk_datasets(config))
+    try:
+        return count_loaded(build_around(config, built))
+    except Exception as error:
+        raise ValueError(
+            f'{survey.splits[0]}_dataloader: its data sets ({names}) cannot be put together: '
+            f'{error!r}. Correct the wrapper in the config.'
+        ) from error
+
+
+def _read_class_folders(config: Any, surveyed: DatasetSurvey) -> None:
+    """Read only the names of the folders, and only where the host takes the classes from them."""
+    split = config.get('split') or ''
+    root = Path(config.get('data_root') or '').expanduser()
+    has_list = config.get('ann_file') or (root / 'meta' / f'{split}.txt').is_file()
+    if is_local(config) and split and not has_list and (root / split).is_dir():
+        surveyed.contents = class_folders(str(root / split))
+
+
+def _sources(dataset: DatasetSurvey) -> list[str]:
+    contents, loaded = dataset.contents, dataset.loaded
+    return [*(contents.sources if contents else ()), *(loaded.paths if loaded else ())]
+
+
+def _notes(config: Any) -> list[str]:
+    """What the wrappers of a split do to what they wrap, where the table cannot show it."""
+    notes = []
+    for node in walk_datasets(config):
+        kind = type_name(node)
+        if kind == NOISY and node.get('rate'):
+            notes.append(f'{kind} makes {node["rate"]:.0%} of these labels wrong on purpose')
+        elif kind == 'RepeatDataset':
+            notes.append(f'{kind} repeats its images {node.get("times")} times an epoch')
+    return notes

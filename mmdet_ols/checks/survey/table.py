@@ -1,0 +1,140 @@
+"""The table of a survey: what each split gives to the network, and what it leaves out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from mmdet_ols.checks.survey.records import SplitSurvey
+
+#: Of more classes, only the first and the last are shown: those with most and with fewest objects.
+ALL_CLASSES = 24
+MOST, FEWEST = 4, 8
+
+
+def print_survey(surveys: Sequence[SplitSurvey], console: Console | None = None) -> None:
+    """Print one table with a column for each split.
+
+    Args:
+        surveys: As `survey_data` returns them.
+        console: Where to; the standard output by default.
+    """
+    if surveys:
+        (console or Console(soft_wrap=True)).print(survey_table(surveys))
+
+
+def survey_table(surveys: Sequence[SplitSurvey]) -> Table:
+    """Lay a survey out as a table."""
+    table = Table('data', title='What the network will see', title_justify='left')
+    for survey in surveys:
+        table.add_column(survey.name, justify='right')
+    for name, cells in _summary(surveys):
+        table.add_row(escape(name), *map(escape, cells))
+    classes = _class_rows(surveys)
+    if classes:
+        table.add_section()
+        for name, cells in classes:
+            table.add_row(escape(name), *map(escape, cells))
+    notes = [
+        f'{survey.name}: {note}'
+        for survey in surveys
+        for note in [*survey.notes, *(f'{d.kind} {d.note}' for d in survey.datasets if d.note)]
+    ]
+    if notes:
+        table.caption = escape('. '.join(notes) + '.')
+        table.caption_justify = 'left'
+    return table
+
+
+Row = tuple[str, list[str]]
+
+
+def _summary(surveys: Sequence[SplitSurvey]) -> list[Row]:
+    """Images and objects, and what is left out of them."""
+    rows = [_row('images', surveys, lambda s: s.loaded.images if s.loaded else None)]
+    if any(s.loaded and s.loaded.epoch != s.loaded.images for s in surveys):
+        rows.append(_row('  in an epoch', surveys, lambda s: s.loaded.epoch if s.loaded else None))
+    rows += _left_out(surveys, 'images_left_out')
+    if any(_has_objects(survey) for survey in surveys):
+        rows.append(_row('objects', surveys, _objects))
+        rows += _left_out(surveys, 'objects_left_out')
+        rows += _ignored(surveys)
+    return rows
+
+
+def _row(
+    name: str, surveys: Sequence[SplitSurvey], value: Callable[[SplitSurvey], int | None]
+) -> Row:
+    values = [value(survey) for survey in surveys]
+    return name, ['?' if value is None else f'{value:,}' for value in values]
+
+
+def _has_objects(survey: SplitSurvey) -> bool:
+    """Whether images hold objects, rather than being one sample of a class each."""
+    loaded = survey.loaded
+    return loaded is not None and (bool(loaded.ignored) or loaded.total != loaded.images)
+
+
+def _objects(survey: SplitSurvey) -> int | None:
+    return survey.loaded.total if survey.loaded else None
+
+
+def _left_out(surveys: Sequence[SplitSurvey], kind: str) -> list[Row]:
+    """A row for each reason, the most frequent first."""
+    counts = [_reasons(survey, kind) for survey in surveys]
+    total = sum(counts, Counter())
+    return [
+        (f'  not: {reason}', [f'{each[reason]:,}' if each[reason] else '-' for each in counts])
+        for reason, _ in total.most_common()
+    ]
+
+
+def _reasons(survey: SplitSurvey, kind: str) -> Counter[str]:
+    reasons: Counter[str] = Counter()
+    for dataset in survey.datasets:
+        for reason, entry in getattr(dataset.contents, kind, {}).items():
+            reasons[reason] += entry.count
+    return reasons
+
+
+def _ignored(surveys: Sequence[SplitSurvey]) -> list[Row]:
+    """What the host marks to be ignored, where no reader of ours knows why."""
+    counts = [
+        sum(d.loaded.ignored for d in survey.datasets if d.loaded and d.contents is None)
+        for survey in surveys
+    ]
+    return [('  not: ignored', [f'{count:,}' for count in counts])] if any(counts) else []
+
+
+def _class_rows(surveys: Sequence[SplitSurvey]) -> list[Row]:
+    """The number of objects of each class, or of some where there are many."""
+    counts = [_by_name(survey) for survey in surveys]
+    names = list(dict.fromkeys(name for each in counts if each for name in each))
+
+    def row(name: str) -> Row:
+        cells = ['?' if each is None else f'{each.get(name, 0):,}' for each in counts]
+        return name, cells
+
+    if len(names) <= ALL_CLASSES:
+        return [row(name) for name in names]
+    first = next(each for each in counts if each)
+    ordered = sorted(names, key=lambda name: -first.get(name, 0))
+    left = len(names) - MOST - FEWEST
+    return [
+        *map(row, ordered[:MOST]),
+        (f'... {left} more classes ...', [''] * len(surveys)),
+        *map(row, ordered[-FEWEST:]),
+    ]
+
+
+def _by_name(survey: SplitSurvey) -> dict[str, int] | None:
+    """The number of objects of each class, in the order of the labels; None if unknown."""
+    loaded = survey.loaded
+    if loaded is None or not loaded.labelled:
+        return None
+    labels = range(max([len(loaded.classes), *(label + 1 for label in loaded.objects)]))
+    return {loaded.class_name(label): loaded.objects.get(label, 0) for label in labels}

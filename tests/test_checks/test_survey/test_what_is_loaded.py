@@ -1,0 +1,174 @@
+"""The data sets are built as a run builds them, and what they loaded is counted."""
+
+from __future__ import annotations
+
+import pytest
+from mmengine.dataset import BaseDataset
+from mmengine.registry import DATASETS
+from toy_coco import write_coco
+from toy_survey import coco_set, folder_set, run_config, voc_set
+from toy_voc import jpeg, write_xml
+
+from mmdet_ols.checks.data import check_datasets, survey_datasets
+
+CLASSES = ('cat', 'dog', 'fox')
+
+
+def counts(dataset, scope='mmdet', split='train'):
+    """Images, images in an epoch, and objects of each label."""
+    surveys, _ = survey_datasets(run_config(scope=scope, **{split: dataset}))
+    loaded = surveys[0].loaded
+    return loaded.images, loaded.epoch, dict(loaded.objects)
+
+
+def test_a_plain_data_set(root):
+    assert counts(voc_set(root, CLASSES)) == (3, 3, {0: 2, 1: 1, 2: 1})
+
+
+def test_filters_of_the_host_count(root):
+    filters = dict(filter_cfg=dict(filter_empty_gt=True))
+    assert counts(voc_set(root, CLASSES, **filters)) == (2, 2, {0: 2, 1: 1, 2: 1})
+    assert counts(voc_set(root, CLASSES, test_mode=True, **filters), split='val')[0] == 3
+
+
+@pytest.mark.parametrize(
+    ('wrap', 'images', 'epoch'),
+    [
+        (lambda d: dict(type='RepeatDataset', times=5, dataset=d), 3, 15),
+        (lambda d: dict(type='ConcatDataset', datasets=[d, dict(d, ann_file='b.txt')]), 4, 4),
+        (lambda d: dict(type='ClassBalancedDataset', oversample_thr=0.9, dataset=d), 3, 4),
+        (lambda d: dict(type='mmdet.MultiImageMixDataset', pipeline=[dict(type='Mosaic')],
+                        dataset=d), 3, 3),
+        (lambda d: dict(type='RepeatDataset', times=2, dataset=dict(
+            type='ConcatDataset', datasets=[d])), 3, 6),
+    ],
+)  # fmt: skip
+def test_wrappers_of_the_hosts(root, wrap, images, epoch):
+    (root / 'b.txt').write_text('b\n')
+    loaded = counts(wrap(voc_set(root, CLASSES)))
+    assert loaded[:2] == (images, epoch)
+    extra = images - 3  # the image of the second list holds a fox and a cat
+    assert loaded[2] == {0: 2 + extra, 1: 1, 2: 1 + extra}
+
+
+@pytest.fixture
+def classes(tmp_path):
+    """Five images of two classes, in folders."""
+    for number in range(5):
+        path = tmp_path / 'train' / 'ab'[number % 2] / f'{number}.jpg'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(jpeg(40 * number))
+    return folder_set(tmp_path, 'train')
+
+
+@pytest.mark.parametrize(
+    ('wrap', 'expected'),
+    [
+        (lambda d: dict(type='KFoldDataset', num_splits=5, dataset=d), (4, 4, {0: 2, 1: 2})),
+        (lambda d: dict(type='KFoldDataset', num_splits=5, test_mode=True, dataset=d),
+         (1, 1, {0: 1})),
+        (lambda d: dict(type='BalancedSubset', samples_per_class=1, dataset=d),
+         (2, 2, {0: 1, 1: 1})),
+        (lambda d: dict(type='InMemoryDataset', dataset=d), (5, 5, {0: 3, 1: 2})),
+        (lambda d: dict(type='NoisyLabelDataset', rate=1.0, dataset=d), (5, 5, {0: 3, 1: 2})),
+        (lambda d: dict(type='RepeatDataset', times=2, dataset=dict(
+            type='BalancedSubset', samples_per_class=1, dataset=d)), (2, 4, {0: 1, 1: 1})),
+    ],
+)  # fmt: skip
+def test_wrappers_that_choose(classes, wrap, expected):
+    assert counts(wrap(classes), 'mmpretrain') == expected
+
+
+def test_a_part_is_not_taken_for_a_loss(root, said):
+    check_datasets(run_config(train=voc_set(root, CLASSES, indices=2)))
+    assert said == []
+
+
+@pytest.fixture
+def registered():
+    """Registers classes of a user's own for one test."""
+    names = []
+
+    def register(cls):
+        DATASETS.register_module(module=cls)
+        names.append(cls.__name__)
+        return cls
+
+    yield register
+    for name in names:
+        DATASETS.module_dict.pop(name)
+
+
+def test_data_sets_of_a_users_own_count_as_they_are_loaded(registered, said, capsys):
+    @registered
+    class OwnDataset(BaseDataset):
+        METAINFO = dict(classes=('cat', 'dog'))
+
+        def load_data_list(self):
+            return [dict(img_path=__file__, gt_label=label) for label in (0, 1, 1)]
+
+    assert counts(dict(type='OwnDataset'), 'mmengine') == (3, 3, {0: 1, 1: 2})
+
+
+def test_a_data_set_that_knows_only_its_length(registered):
+    @registered
+    class OnlyItems:
+        def __len__(self):
+            return 7
+
+        def __getitem__(self, index):
+            raise AssertionError('no image is read')
+
+    cfg = run_config(scope='mmengine', train=dict(type='OnlyItems'))
+    surveys, problems = survey_datasets(cfg)
+    assert surveys[0].loaded.images == 7 and not problems.errors
+
+
+def test_what_its_code_raises_is_told_with_split_and_data_set(registered):
+    @registered
+    class Broken(BaseDataset):
+        def load_data_list(self):
+            raise KeyError('no such column')
+
+    with pytest.raises(
+        ValueError, match=r'val_dataloader, Broken: the data in /x cannot be read: .*such column'
+    ):
+        check_datasets(run_config(scope='mmengine', val=dict(type='Broken', data_root='/x')))
+
+
+def test_a_wrapper_that_cannot_be_built_is_told(root):
+    wrapped = dict(type='RepeatDataset', dataset=voc_set(root, CLASSES))
+    with pytest.raises(ValueError, match=r'RepeatDataset, XMLDataset\) cannot be put together'):
+        check_datasets(run_config(train=wrapped))
+
+
+def test_nothing_left_to_learn_from_says_why(root, said):
+    for path in (root / 'Annotations').glob('*.xml'):
+        text = path.read_text()
+        path.write_text(text.replace('</name>', '</name><difficult>1</difficult>'))
+    with pytest.raises(ValueError, match=r'none of its 3 images .*Left out: difficult \(4\)'):
+        check_datasets(run_config(train=voc_set(root, CLASSES)))
+    check_datasets(run_config(val=voc_set(root, CLASSES)))
+    assert any('What is measured there says nothing' in text for text in said)
+
+
+def test_images_of_train_in_val_are_counted_under_any_name(root, said):
+    (root / 'JPEGImages/copy.jpg').write_bytes((root / 'JPEGImages/a.jpg').read_bytes())
+    write_xml(root / 'Annotations/copy.xml', ['cat', 'dog', 'fox'])
+    for name, lines in {'val': 'copy\nb\nd\n', 'train': 'a\nb\nc\n'}.items():
+        (root / f'ImageSets/Main/{name}.txt').write_text(lines)
+    write_xml(root / 'Annotations/d.xml', ['cat'])
+    (root / 'JPEGImages/d.jpg').write_bytes(jpeg(200))
+    splits = {split: voc_set(root, CLASSES, split) for split in ('train', 'val')}
+    check_datasets(run_config(**splits))
+    assert len(said) == 1 and said[0].startswith(
+        f'2 of the 3 images of val are images of train as well (first: {root}/JPEGImages/copy.jpg, '
+        f'which is {root}/JPEGImages/a.jpg)'
+    )
+
+
+def test_splits_of_other_kinds_are_compared_by_the_names_of_their_classes(root):
+    write_coco(root / 'val.json', {'dog': 2, 'cat': 1, 'fox': 1})
+    val = coco_set(root, 'val.json', ('dog', 'cat', 'fox'))
+    with pytest.raises(ValueError, match="label 0 is 'dog' in .*val.json and 'cat' in"):
+        check_datasets(run_config(train=voc_set(root, CLASSES), val=val))
