@@ -14,13 +14,16 @@ class Arrays(BaseDataset):
 
     def __init__(self, labels, **kwargs):
         self.labels = labels
-        super().__init__(**kwargs)
+        super().__init__(serialize_data=False, **kwargs)  # that collects garbage for seconds
 
     def load_data_list(self):
         return [
             dict(img=np.full((4, 4, 3), level, dtype=np.uint8), gt_label=label)
             for level, label in enumerate(self.labels)
         ]
+
+    def get_cat_ids(self, idx):
+        return [self.get_data_info(idx)['gt_label']]
 
 
 def arrays(labels):

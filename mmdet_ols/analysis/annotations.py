@@ -47,7 +47,9 @@ def read_annotations(cfg: Config, split: str = 'train', max_images: int = 0) -> 
     annotations = []
     for sample in chosen:
         dataset, index = images[sample]
-        info = dataset.get_data_info(index)
+        # Without a pipeline, a wrapper of somebody's that lacks `get_data_info` gives the same.
+        give = getattr(dataset, 'get_data_info', dataset.__getitem__)
+        info = give(index)
         image = str(info.get('img_path') or f'{type(dataset).__name__} {index}')
         annotations += _annotations_of_image(info, image, sample, split)
     if not annotations:

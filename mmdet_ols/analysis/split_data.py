@@ -10,14 +10,13 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from mmdet_ols.datasets.tree import NOISY, leaf_datasets, unaugmented_config
-
-#: Wrappers that select samples or change their labels: a network learned from what they gave.
-KEPT_WRAPPERS = ('BalancedSubset', NOISY)
+from mmdet_ols.datasets.tree import leaf_datasets, sources_of_samples, unaugmented_config
 
 
 def split_datasets(cfg: Config, split: str, pipeline: Sequence[dict]) -> list[Any]:
     """Build the data sets of a split without repetition, mosaics and augmentation.
+
+    Wrappers that select samples (folds, subsets) or change their labels stay.
 
     Args:
         cfg: Config of MMDetection or MMPretrain.
@@ -28,12 +27,12 @@ def split_datasets(cfg: Config, split: str, pipeline: Sequence[dict]) -> list[An
         ValueError: The split has no data set, or the wrong labels of one cannot be drawn again.
     """
     loader = cfg.get(f'{split}_dataloader') or {}
-    leaves = list(leaf_datasets(loader.get('dataset'), KEPT_WRAPPERS))
-    if not leaves:
+    sources = list(sources_of_samples(loader.get('dataset')))
+    if not sources:
         raise ValueError(f'The config has no data set for {split}: `{split}_dataloader` is empty.')
     init_default_scope(cfg.get('default_scope') or 'mmengine')
     seed = run_seed(cfg)
-    return [DATASETS.build(unaugmented_config(leaf, pipeline, seed)) for leaf in leaves]
+    return [DATASETS.build(unaugmented_config(source, pipeline, seed)) for source in sources]
 
 
 def inference_pipeline(cfg: Config) -> list[dict]:

@@ -6,6 +6,8 @@ With --class, also draw what one class is taught by hard labels, label smoothing
 from __future__ import annotations
 
 import argparse
+import hashlib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -76,9 +78,18 @@ def main() -> None:
             save_soft_labels(path, matrix, names, title=loss)
             print(f'Heat map: {path}')
             if args.name:
-                path = folder / f'{stem}_{args.name.replace("/", "_")}.png'
+                path = folder / f'{stem}_{_part_of_file_name(args.name)}.png'
                 save_target(path, matrix, args.name, names, args.epsilon)
                 print(f'What {args.name} is taught: {path}')
+
+
+def _part_of_file_name(text: str) -> str:
+    """A text as a part of a file's name, which has forbidden characters and at most 255 bytes."""
+    part = re.sub(r'[\\/:*?"<>|\s]+', '_', text)
+    if len(part.encode()) <= 80:
+        return part
+    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+    return f'{part.encode()[:70].decode(errors="ignore")}_{digest}'
 
 
 def _read(path: str) -> tuple[dict[str, torch.Tensor], Sequence[str] | None]:

@@ -9,6 +9,7 @@ from mmengine.config import Config
 from mmdet_ols.checks.checkpoints import loading_rules
 from mmdet_ols.checks.data import check_datasets
 from mmdet_ols.checks.downloads import fetch_datasets
+from mmdet_ols.checks.evaluation import check_evaluation
 from mmdet_ols.checks.start import check_checkpoint_exists, check_start
 from mmdet_ols.cli.options import add_run_options, config_of, pickle_file, user_errors
 from mmdet_ols.engine.launch import build_runner, leave_processes, set_local_rank
@@ -55,6 +56,7 @@ def checked_config(args: argparse.Namespace) -> Config:
         use_tta(cfg)
     check_datasets(cfg, ('test',), strict=args.strict)
     fetch_datasets(cfg, ('test',))
+    check_evaluation(cfg, ('test',))
     return cfg
 
 

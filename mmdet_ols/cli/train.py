@@ -9,6 +9,7 @@ from mmengine.config import Config
 from mmdet_ols.checks.checkpoints import loading_rules
 from mmdet_ols.checks.data import check_datasets
 from mmdet_ols.checks.downloads import fetch_datasets
+from mmdet_ols.checks.evaluation import check_evaluation
 from mmdet_ols.checks.losses import check_losses
 from mmdet_ols.checks.pretrained import check_pretrained
 from mmdet_ols.checks.start import check_checkpoint_exists, check_same_method, check_start
@@ -63,6 +64,7 @@ def checked_config(args: argparse.Namespace) -> Config:
     check_losses(cfg)
     check_datasets(cfg, ('train', 'val'), strict=args.strict)
     fetch_datasets(cfg, ('train', 'val'))
+    check_evaluation(cfg, ('val',))
     check_pretrained(cfg)
     return cfg
 

@@ -21,6 +21,10 @@ INNER_KEYS = ('datasets', 'dataset')
 #: Its images have passed their pipeline already; what it does to batches is its own business.
 IN_MEMORY = 'InMemoryDataset'
 NOISY = 'NoisyLabelDataset'
+#: Mixes several images into one, by transforms of its own.
+MIXING = 'MultiImageMixDataset'
+#: Wrappers that give every sample of what they wrap, with its label: once, several times or mixed.
+GIVING_ALL = ('ConcatDataset', 'RepeatDataset', 'ClassBalancedDataset', MIXING, IN_MEMORY)
 
 
 def walk_datasets(dataset: Any, whole: tuple[str, ...] = ()) -> Iterator[Any]:
@@ -48,6 +52,24 @@ def leaf_datasets(dataset: Any, whole: tuple[str, ...] = ()) -> Iterator[Any]:
     """
     for node in walk_datasets(dataset, whole):
         if _is_one_of(node, whole) or not inner_datasets(node):
+            yield node
+
+
+def sources_of_samples(dataset: Any) -> Iterator[Any]:
+    """The parts of a tree that give each of its samples once, with the labels that are learned.
+
+    Those are the data sets that wrap no other one, and, with all that is inside, the wrappers that
+    select samples or change labels, such as KFoldDataset. A wrapper that is not known counts as one
+    of these.
+
+    Args:
+        dataset: A config, a built data set, or a list of either.
+    """
+    for node in dataset if isinstance(dataset, (list, tuple)) else [dataset]:
+        inner = inner_datasets(node) if node else []
+        if inner and _is_one_of(node, GIVING_ALL):
+            yield from sources_of_samples(inner)
+        elif node:
             yield node
 
 
@@ -116,6 +138,8 @@ def unaugmented_config(
                     'randomness.seed: give that of the run, --cfg-options randomness.seed=N.'
                 )
             node['seed'] = seed
+        if type_name(node) == MIXING:
+            return node['dataset']
         if not inner_datasets(node):
             node['pipeline'] = pipeline
         return node

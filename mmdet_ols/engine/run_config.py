@@ -26,6 +26,8 @@ from mmdet_ols.engine.own_classes import fill_in_classes
 LOADER_DEFAULTS = dict(
     collate_fn=dict(type='pseudo_collate'), persistent_workers=False, pin_memory=False
 )
+#: What PyTorch refuses for a data loader without worker processes.
+FOR_WORKERS = ('prefetch_factor', 'timeout', 'multiprocessing_context')
 
 
 def read_config(
@@ -138,11 +140,17 @@ def write_out_defaults(cfg: Config) -> None:
     """Write out what MMEngine would take anyway, but the hosts' own train.py would change.
 
     MMPretrain's fills in `persistent_workers=True`, an error with `num_workers=0`, `pin_memory` and
-    another `collate_fn`.
+    another `collate_fn`. What is only for worker processes goes where there are none: PyTorch
+    refuses it with `num_workers=0`, which users of a debugger set.
     """
     for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         if isinstance(cfg.get(name), dict):
-            cfg[name] = {**LOADER_DEFAULTS, **cfg[name]}
+            loader = {**LOADER_DEFAULTS, **cfg[name]}
+            if not loader.get('num_workers'):
+                loader['persistent_workers'] = False
+                for entry in FOR_WORKERS:
+                    loader.pop(entry, None)
+            cfg[name] = loader
 
 
 def _read_plain(path: str | Path) -> Config:

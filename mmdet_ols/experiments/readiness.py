@@ -13,6 +13,7 @@ from mmengine.utils import is_method_overridden
 
 from mmdet_ols.checks.data import check_datasets
 from mmdet_ols.checks.downloads import fetch_datasets
+from mmdet_ols.checks.evaluation import check_evaluation
 from mmdet_ols.checks.losses import check_losses
 from mmdet_ols.checks.pretrained import check_pretrained
 from mmdet_ols.config_tree import all_hooks
@@ -36,11 +37,13 @@ def check_ready(configs: Iterable[tuple[str, Config]], strict: bool = False) -> 
             hooks_of_tests(cfg)
             check_losses(cfg)
             _check_model(cfg)
-            data = [cfg.get(f'{split}_dataloader') for split in SPLITS]
+            parts = ('dataloader', 'evaluator')
+            data = [cfg.get(f'{split}_{part}') for split in SPLITS for part in parts]
             if data not in checked_data:  # mostly the same for all
                 checked_data.append(data)
                 check_datasets(cfg, strict=strict)
                 fetch_datasets(cfg)  # once here, rather than in several runs at a time
+                check_evaluation(cfg)
             check_pretrained(cfg)
         except (ValueError, TypeError, OSError, ImportError) as error:
             raise ValueError(f'{name}: {error}') from error

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from mmdet_ols.visualization.figures import new_figure
+from mmdet_ols.visualization.figures import new_figure, require_matplotlib
+from mmdet_ols.visualization.texts import drawn_texts
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,10 +35,28 @@ def draw_embeddings(
     Raises:
         ImportError: matplotlib is missing.
     """
-    figure = new_figure(5 * len(titles), 5.6, dpi=130)
+    require_matplotlib()
+    present = sorted({int(label) for classes in labels for label in classes})
+    named = present if present[-1] < NUM_COLORS else []
+    names = [class_names[label] if label < len(class_names) else str(label) for label in named]
+    with drawn_texts([*titles, *names]) as texts:
+        figure, colors = _draw_panels(embeddings, labels, texts[: len(titles)])
+        if named:
+            panel = figure.axes[0]  # dots that only the legend shows
+            dots = [panel.scatter([], [], s=30, color=colors[label]) for label in named]
+            place: Any = dict(loc='outside lower center', ncols=5, frameon=False)
+            figure.legend(dots, texts[len(titles) :], **place)
+    return figure
+
+
+def _draw_panels(
+    embeddings: Sequence[np.ndarray], labels: Sequence[np.ndarray], titles: Sequence[str]
+) -> tuple[Any, np.ndarray]:
+    """A figure with a panel for each embedding, and the colours of the classes."""
     import numpy as np  # not at the top: without a host, torch is all that the package needs
     from matplotlib import colormaps
 
+    figure = new_figure(5 * len(titles), 5.6, dpi=130)
     colors = colormaps['tab10'](np.arange(NUM_COLORS))
     panels = figure.subplots(1, len(titles), squeeze=False)[0]
     for panel, points, classes, title in zip(panels, embeddings, labels, titles):
@@ -46,11 +65,4 @@ def draw_embeddings(
         panel.set_title(title)
         panel.set(xticks=[], yticks=[], box_aspect=1)
         panel.set_aspect('equal', adjustable='datalim')
-    present = sorted({int(label) for classes in labels for label in classes})
-    if present[-1] < NUM_COLORS:
-        for label in present:  # dots that only the legend shows
-            name = class_names[label] if label < len(class_names) else str(label)
-            panels[0].scatter([], [], s=30, color=colors[label % NUM_COLORS], label=name)
-        handles, names = panels[0].get_legend_handles_labels()
-        figure.legend(handles, names, loc='outside lower center', ncols=5, frameon=False)
-    return figure
+    return figure, colors

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from mmdet_ols.visualization.figures import new_figure
+from mmdet_ols.visualization.figures import new_figure, require_matplotlib
+from mmdet_ols.visualization.texts import drawn_texts
 
 if TYPE_CHECKING:
     import numpy as np
@@ -64,12 +65,20 @@ def draw_soft_labels(
         ValueError: The number of names does not match.
     """
     names = column_names(len(soft_labels), class_names)
-    size = len(names)
-    inches = 4.5 + 0.32 * min(size, MAX_NAMES)
-    figure = new_figure(inches + 1, inches)
+    require_matplotlib()
+    shown = names if len(names) <= MAX_NAMES else []
+    with drawn_texts([title, *shown]) as (title, *shown):
+        return _draw(soft_labels, shown, title)
+
+
+def _draw(soft_labels: Tensor, names: Sequence[str], title: str) -> np.ndarray:
+    """Draw a heat map with these names at its axes, or none."""
     import numpy as np  # not at the top: without a host, torch is all that the package needs
     from matplotlib.colors import ListedColormap
 
+    size = len(soft_labels)
+    inches = 4.5 + 0.32 * min(size, MAX_NAMES)
+    figure = new_figure(inches + 1, inches)
     matrix = soft_labels.detach().to('cpu', torch.float32).numpy()
     diagonal = np.eye(size, dtype=bool)
     axes = figure.add_subplot()
@@ -77,7 +86,7 @@ def draw_soft_labels(
     axes.imshow(np.ma.masked_array(matrix, ~diagonal), cmap=ListedColormap(['0.82']))
     figure.colorbar(mesh, ax=axes, label='share of the soft label', shrink=0.8)
     axes.set(xlabel='taken for', ylabel='true class', title=title)
-    if size <= MAX_NAMES:
+    if names:
         axes.set_xticks(range(size), names, rotation=45, ha='right', rotation_mode='anchor')
         axes.set_yticks(range(size), names)
     if size <= MAX_VALUES:

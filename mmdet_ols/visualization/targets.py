@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmdet_ols.visualization.figures import new_figure
+from mmdet_ols.visualization.figures import new_figure, require_matplotlib
 from mmdet_ols.visualization.soft_labels import column_names
+from mmdet_ols.visualization.texts import drawn_texts
 
 OLS_TITLE = 'soft label of OLS'
 
@@ -47,13 +48,15 @@ def save_target(
     if size > top:
         largest = (targets[OLS_TITLE] + torch.eye(size)[true]).argsort(descending=True)
         shown = largest[:top].tolist()  # the class itself is the first
-    figure = _draw_bars(targets, shown, true)
-    axes = figure.axes[-1]
-    axes.set_yticks(range(len(shown)), [names[index] for index in shown])
-    axes.invert_yaxis()
-    more = f' (the {len(shown)} classes with the largest shares)' if len(shown) < size else ''
-    figure.supxlabel(f'share of each class in what {names[true]} is taught{more}', fontsize=10)
-    figure.savefig(path)
+    require_matplotlib()
+    with drawn_texts([names[index] for index in (true, *shown)]) as (true_name, *shown_names):
+        figure = _draw_bars(targets, shown, true)
+        axes = figure.axes[-1]
+        axes.set_yticks(range(len(shown)), shown_names)
+        axes.invert_yaxis()
+        more = f' (the {len(shown)} classes with the largest shares)' if len(shown) < size else ''
+        figure.supxlabel(f'share of each class in what {true_name} is taught{more}', fontsize=10)
+        figure.savefig(path)
 
 
 def targets_of_class(soft_labels: Tensor, true: int, epsilon: float = 0.1) -> dict[str, Tensor]:

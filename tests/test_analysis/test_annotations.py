@@ -8,6 +8,7 @@ from xml.dom import minidom
 import pytest
 import torch
 from mmengine.registry import DATASETS
+from torch.utils.data import Subset
 from toy_arrays import arrays
 
 from mmdet_ols.analysis.annotations import Annotation, read_annotations
@@ -98,3 +99,46 @@ def test_labels_are_those_that_the_run_learned_from():
     cfg.train_dataloader.dataset.dataset.dataset.seed = 3
     learned = DATASETS.build(dict(noisy, seed=3)).noisy_labels.tolist()
     assert [item.label for item in read_annotations(cfg)] == learned
+
+
+@DATASETS.register_module()
+class EveryThird(Subset):
+    """A wrapper of somebody's, which only has what PyTorch asks for."""
+
+    def __init__(self, dataset):
+        built = DATASETS.build(dataset)
+        super().__init__(built, range(0, len(built), 3))
+
+
+FOLD = dict(type='mmpretrain.KFoldDataset', fold=1, num_splits=3, seed=7)
+
+
+@pytest.mark.parametrize(
+    'wrapped',
+    [
+        lambda plain: dict(FOLD, dataset=plain),
+        lambda plain: dict(FOLD, dataset=plain, test_mode=True),
+        lambda plain: dict(plain, indices=5),
+        lambda plain: dict(plain, indices=[7, 2, 4]),
+        lambda plain: dict(FOLD, dataset=dict(plain, indices=[7, 2, 4, 1, 0])),
+        lambda plain: dict(type='EveryThird', dataset=plain),
+        lambda plain: dict(
+            type='RepeatDataset',
+            times=2,
+            dataset=dict(type='ConcatDataset', datasets=[dict(FOLD, dataset=plain), plain]),
+        ),
+        lambda plain: dict(
+            type='ClassBalancedDataset', oversample_thr=0.9, dataset=dict(FOLD, dataset=plain)
+        ),
+    ],
+)
+def test_the_images_are_those_that_the_network_saw(wrapped):
+    """As the very data set of the run gives them, each once."""
+    cfg = arrays([0, 1, 0, 0, 1, 0, 1, 0, 0])
+    plain = cfg.train_dataloader.dataset.datasets[0]
+    cfg.train_dataloader.dataset = wrapped(plain)
+    trained_on = DATASETS.build(wrapped(dict(plain, pipeline=[])))
+    seen = [trained_on[index] for index in range(len(trained_on))]
+    expected = sorted({(int(info['img'].mean()), info['gt_label']) for info in seen})
+    found = read_annotations(cfg)
+    assert sorted({(int(item.pixels.mean()), item.label) for item in found}) == expected

@@ -18,6 +18,7 @@ from mmdet_ols.datasets.tree import (
     inner_datasets,
     leaf_datasets,
     map_datasets,
+    sources_of_samples,
     unaugmented_config,
     unaugmented_dataset,
     walk_datasets,
@@ -93,6 +94,24 @@ def test_order_lists_and_whole_wrappers():
     unknown = dict(type='SomebodysWrapper', depth=3, dataset=first)
     assert [node is first for node in leaf_datasets(unknown)] == [True]
     assert inner_datasets(Subset(first_built := DATASETS.build(leaf()), [0])) == [first_built]
+
+
+def test_what_selects_or_relabels_samples_is_a_source_of_them():
+    plain, fold = leaf(0), dict(type='KFoldDataset', dataset=leaf(1))
+    noisy = dict(type='NoisyLabelDataset', dataset=repeat(leaf(2)))
+    unknown = dict(type='SomebodysWrapper', depth=3, dataset=fold)
+    tree = dict(type='ConcatDataset', datasets=[repeat(plain), repeat(fold), noisy, unknown])
+    for whole in (tree, [tree], dict(type='InMemoryDataset', dataset=tree)):
+        sources = list(sources_of_samples(whole))
+        assert len(sources) == 4
+        assert all(a is b for a, b in zip(sources, (plain, fold, noisy, unknown)))
+    assert list(sources_of_samples({})) == list(sources_of_samples(None)) == []
+
+
+def test_mixing_ends_wherever_it_stands():
+    mixed = dict(type='mmdet.MultiImageMixDataset', pipeline=[dict(type='Mosaic')], dataset=leaf())
+    plain = unaugmented_config(dict(type='SomebodysWrapper', depth=3, dataset=mixed), [PACK])
+    assert plain == dict(type='SomebodysWrapper', depth=3, dataset=leaf(pipeline=[PACK]))
 
 
 def test_a_data_set_that_is_named_is_not_wrapped():

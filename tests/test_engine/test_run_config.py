@@ -206,3 +206,29 @@ def test_options_that_the_config_cannot_serve():
         run_config.use_visualization(Config(dict(default_hooks={})), True, None, 1.0)
     with pytest.raises(argparse.ArgumentTypeError, match=r'\.pkl.*got out\.json'):
         pickle_file('out.json')
+
+
+WORKERS = dict(
+    persistent_workers=True, prefetch_factor=4, timeout=5, multiprocessing_context='spawn'
+)
+
+
+@pytest.mark.parametrize('count', [dict(num_workers=0), dict(), dict(num_workers=1)])
+def test_a_loader_without_workers_is_built_whatever_is_said_about_them(config, count):
+    written = dict(batch_size=1, sampler=dict(type='DefaultSampler', shuffle=False), **count)
+    read = read_config(
+        config(), options={'train_dataloader': {'_delete_': True, **written, **WORKERS}}
+    )
+    loader = read.train_dataloader
+    built = Runner.build_dataloader({**loader, 'dataset': [1, 2]}, seed=0)
+    if count.get('num_workers'):
+        assert built.persistent_workers and built.prefetch_factor == 4 and built.timeout == 5
+    else:
+        assert not built.persistent_workers and list(built) == [[1], [2]]
+
+
+def test_workers_may_be_switched_off_by_an_option(config):
+    path = config(f'train_dataloader.update(dict(num_workers=2, **{WORKERS}))')
+    loader = read_config(path, options=['train_dataloader.num_workers=0']).train_dataloader
+    assert not loader.persistent_workers and 'prefetch_factor' not in loader
+    assert read_config(path).train_dataloader.persistent_workers

@@ -71,6 +71,7 @@ class OLSHook(Hook):
         self._writer = CheckpointWriter()
         self._loaded = LoadedCheckpoint()
         self._losses: dict[str, SoftLabelState] = {}  # their states, by the name of the loss
+        self._warned: set[str] = set()  # the losses that were in eval mode in a training step
         self._paths: dict[str, RollingState] = {}  # by every path that a checkpoint has them under
 
     # --- when -------------------------------------------------------------------------------------
@@ -118,6 +119,7 @@ class OLSHook(Hook):
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
         self._writer.count_step()
+        self._warn_of_eval_mode(runner)
         if not self._period.by_epoch and self.every_n_train_iters(runner, self._period.interval):
             self._roll_over(runner, runner.iter + 1)
         elif saves_now(runner):
@@ -178,6 +180,18 @@ class OLSHook(Hook):
             if name not in self._losses:
                 runner.logger.info(f'{name} has no online soft labels any more: OLSHook leaves it.')
         return [name for name in new if name not in restored]
+
+    def _warn_of_eval_mode(self, runner: Any) -> None:
+        """Say once of each loss that it does not learn from the training steps."""
+        for name, loss in self._losses.items():
+            if not loss.training and name not in self._warned:
+                self._warned.add(name)
+                runner.logger.warning(
+                    f'{name} is in eval mode during a training step, so its soft labels learn '
+                    'nothing and stay as they are. Something has called eval() on it, such as a '
+                    'hook or the train() of a model that keeps frozen parts in eval mode: call the '
+                    "loss's train() there."
+                )
 
     # --- the end of a period ----------------------------------------------------------------------
 

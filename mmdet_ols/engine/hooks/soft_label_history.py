@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ class SoftLabelHistory:
                 )
         self.draw_interval = draw_interval
         self.record_interval = record_interval
+        self._warnings: set[str] = set()  # what has been said about drawing in this run
 
     def begin(self, runner: Any, period: Period) -> None:
         """Start the history of a run at the step at which the run starts or goes on.
@@ -59,9 +61,30 @@ class SoftLabelHistory:
         """Keep the soft labels of the roll-over after `step` epochs or iterations."""
         number = period.number_of(step)
         if self.draw_interval and number % self.draw_interval == 0:
-            _draw(runner, name, loss, step)
+            self._try_to_draw(runner, name, loss, step)
         if self._records(loss) and number % (self.record_interval or 1) == 0:
             _record(runner, name, loss, period, step)
+
+    def _try_to_draw(self, runner: Any, name: str, loss: SoftLabelState, step: int) -> None:
+        """Draw the soft labels of a loss; what goes wrong is said once, and training goes on."""
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter('default')
+            try:
+                _draw(runner, name, loss, step)
+            except Exception as error:  # whatever matplotlib or a backend of the Visualizer raises
+                self._warn(
+                    runner,
+                    f'The soft labels of {name} cannot be drawn, and the training goes on without '
+                    f'their pictures: {type(error).__name__}: {error}. Leave `draw_interval` of '
+                    'OLSHook out to be spared this.',
+                )
+        for warning in caught:
+            self._warn(runner, str(warning.message))
+
+    def _warn(self, runner: Any, message: str) -> None:
+        if message not in self._warnings:
+            self._warnings.add(message)
+            runner.logger.warning(message)
 
     def _records(self, loss: SoftLabelState) -> bool:
         """Whether this process keeps the history of a loss."""

@@ -8,6 +8,7 @@ import re
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.hooks import Hook
 from mmengine.registry import MODELS
 from mmengine.runner import Runner
 from reference import Reference
@@ -241,3 +242,23 @@ def test_mixed_precision(tmp_path):
     half, full = half['state']['head']['soft_labels'], full['state']['head']['soft_labels']
     assert half.dtype == torch.float32 and not torch.equal(half, full)
     assert_close(half, full, rtol=0, atol=0.025)
+
+
+class FrozenInEvalMode(Hook):
+    """What a model does whose `train()` keeps everything in eval mode."""
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        runner.model.losses['head'].eval()
+
+
+def test_a_loss_in_eval_mode_is_said_at_its_first_step(tmp_path):
+    run = train(
+        tmp_path, make_batches(), epochs=2, names=('head', 'other'), hooks=[FrozenInEvalMode()]
+    )
+    assert run['log'].count('losses.head is in eval mode during a training step') == 1
+    assert 'losses.other is in eval mode' not in run['log']
+    # It really learned nothing, and the roll-over says so as well.
+    start = ToyClassifier(OLS).losses['head'].soft_labels
+    exactly(run['state']['head']['soft_labels'], start)
+    assert 'losses.head saw no sample of a class' in run['log']
+    assert 'eval mode' not in train(tmp_path / 'usual', make_batches(), epochs=1)['log']

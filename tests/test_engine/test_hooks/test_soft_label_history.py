@@ -101,3 +101,40 @@ def test_only_the_first_process_records(tmp_path, monkeypatch):
     monkeypatch.setattr(mmengine.dist, 'is_main_process', lambda: False)
     train(tmp_path, make_batches(), epochs=1)
     assert not (tmp_path / 'soft_labels').exists()
+
+
+def test_a_picture_that_cannot_be_drawn_is_said_once_and_ends_nothing(tmp_path, monkeypatch):
+    import mmdet_ols.visualization
+
+    def broken(*args, **kwargs):
+        raise RuntimeError('no such glyph')
+
+    monkeypatch.setattr(mmdet_ols.visualization, 'draw_soft_labels', broken)
+    train(tmp_path, make_batches(), epochs=3, ols=dict(draw_interval=1), save=dict(interval=1))
+    assert (tmp_path / 'epoch_3.pth').exists() and not list(tmp_path.rglob('*.png'))
+    (log,) = tmp_path.rglob('*.log')
+    text = log.read_text()
+    assert text.count('cannot be drawn') == 1
+    assert 'RuntimeError: no such glyph' in text and 'draw_interval' in text
+
+
+def test_names_that_look_like_mathematics_are_drawn(tmp_path):
+    # The title of the picture is the name of the loss.
+    train(tmp_path, make_batches(), epochs=1, ols=dict(draw_interval=1), names=('$5_$',))
+    assert len(list(tmp_path.rglob('soft_labels_*.png'))) == 1
+
+
+def test_what_fonts_lack_is_in_the_log(tmp_path, monkeypatch):
+    import warnings
+
+    import mmdet_ols.visualization
+
+    def draw(*args, **kwargs):
+        warnings.warn('No installed font has it', stacklevel=1)
+        return np.zeros((4, 4, 3), np.uint8)
+
+    monkeypatch.setattr(mmdet_ols.visualization, 'draw_soft_labels', draw)
+    train(tmp_path, make_batches(), epochs=3, ols=dict(draw_interval=1))
+    (log,) = tmp_path.rglob('*.log')
+    assert log.read_text().count('No installed font has it') == 1
+    assert len(list(tmp_path.rglob('soft_labels_*.png'))) == 3

@@ -1,0 +1,329 @@
+"""What the first validation would stumble over is found before a training starts."""
+
+from __future__ import annotations
+
+import gc
+import json
+from pathlib import Path
+
+import mmdet  # noqa: F401  (registers its modules)
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.evaluator import BaseMetric
+from mmengine.registry import METRICS
+from PIL import Image
+
+import mmdet_ols  # noqa: F401  (registers its modules)
+from mmdet_ols.checks import evaluation
+from mmdet_ols.checks.evaluation import check_evaluation
+from mmdet_ols.checks.made_up_predictions import evaluate_made_up_predictions
+
+CHECKPOINT = dict(type='CheckpointHook')
+
+
+@METRICS.register_module()
+class OfMyOwn(BaseMetric):
+    """A metric that needs more of a prediction than is made up."""
+
+    def process(self, data_batch, data_samples):
+        raise KeyError('what only my model gives')
+
+    def compute_metrics(self, results):
+        raise AssertionError
+
+
+@pytest.fixture(autouse=True)
+def warnings_said(monkeypatch):
+    """What the check warns of."""
+    # MMEngine's data sets call it at each start, which takes seconds in a process of many tests.
+    monkeypatch.setattr(gc, 'collect', lambda: 0)
+    said = []
+    monkeypatch.setattr(evaluation, 'print_log', lambda message, **kwargs: said.append(message))
+    return said
+
+
+def picture(path, size=(40, 30)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.full((*size[::-1], 3), 90, np.uint8)).save(path)
+
+
+def classifier(root, evaluator, num_classes=3, head='LinearClsHead', hook=CHECKPOINT, **changes):
+    """A classifier and one image of each of its three classes."""
+    for name in ('ant', 'bee', 'cow'):
+        picture(Path(root, 'val', name, 'a.jpg'))
+    pipeline = [dict(type='LoadImageFromFile'), dict(type='PackInputs')]
+    dataset = dict(type='CustomDataset', data_root=str(root), data_prefix='val', pipeline=pipeline)
+    model = dict(type='ImageClassifier', head=dict(type=head, num_classes=num_classes))
+    if head == 'LinearClsHead':
+        model['head'].update(in_channels=4)
+    cfg = dict(
+        default_scope='mmpretrain',
+        model=model,
+        train_cfg=dict(max_epochs=3),
+        val_cfg=dict(),
+        val_dataloader=dict(dataset=dict(type='RepeatDataset', times=2, dataset=dataset)),
+        val_evaluator=evaluator,
+        default_hooks=dict(checkpoint=hook),
+    )
+    return Config({**cfg, **changes})
+
+
+def detector(root, evaluator, num_classes=2, classes=('cat', 'dog'), coco=False, **model):
+    """A detector and one image with a cat and a dog, in VOC's layout or as a COCO file."""
+    picture(Path(root, 'JPEGImages/a.jpg'))
+    box = '<xmin>2</xmin><ymin>3</ymin><xmax>20</xmax><ymax>25</ymax>'
+    objects = ''.join(
+        f'<object><name>{name}</name><difficult>0</difficult><bndbox>{box}</bndbox></object>'
+        for name in ('cat', 'dog')
+    )
+    size = '<size><width>40</width><height>30</height></size>'
+    for folder in ('Annotations', 'ImageSets/Main'):
+        Path(root, folder).mkdir(parents=True, exist_ok=True)
+    Path(root, 'Annotations/a.xml').write_text(f'<annotation>{size}{objects}</annotation>')
+    Path(root, 'ImageSets/Main/test.txt').write_text('a\n')
+    write_coco(Path(root, 'val.json'))
+    load = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations', with_bbox=True)]
+    keys = ('img_id', 'img_path', 'ori_shape', 'img_shape')
+    dataset = dict(
+        type='CocoDataset' if coco else 'XMLDataset',
+        data_root=str(root),
+        ann_file='val.json' if coco else 'ImageSets/Main/test.txt',
+        data_prefix=dict(img='JPEGImages/') if coco else dict(sub_data_root=''),
+        metainfo=dict(classes=classes),
+        test_mode=True,
+        pipeline=[*load, dict(type='PackDetInputs', meta_keys=keys)],
+    )
+    head = dict(
+        type='FCOSHead',
+        num_classes=num_classes,
+        in_channels=4,
+        loss_cls=dict(type='FocalLoss', use_sigmoid=True),
+    )
+    return Config(
+        dict(
+            default_scope='mmdet',
+            model=dict(type='FCOS', bbox_head=head, **model),
+            train_cfg=dict(max_epochs=3),
+            val_cfg=dict(),
+            val_dataloader=dict(dataset=dataset),
+            val_evaluator=evaluator,
+        )
+    )
+
+
+def write_coco(path, image='a.jpg', names=('cat', 'dog')):
+    annotations = [
+        dict(id=n, image_id=1, category_id=n, iscrowd=0, bbox=[2, 3, 18, 22], area=396)
+        for n in range(1, len(names) + 1)
+    ]
+    categories = [dict(id=n, name=name) for n, name in enumerate(names, 1)]
+    images = [dict(id=1, file_name=image, width=40, height=30)]
+    content = dict(images=images, annotations=annotations, categories=categories)
+    path.write_text(json.dumps(content))
+    return path
+
+
+def names(cfg):
+    from mmengine.registry import DefaultScope
+
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        return evaluate_made_up_predictions(cfg, 'val')
+
+
+# --- what can be evaluated passes, with the names that it will have ------------------------------
+
+
+@pytest.mark.parametrize(
+    ('metrics', 'expected'),
+    [
+        (dict(type='Accuracy'), ['accuracy/top1']),
+        (dict(type='Accuracy', topk=(1, 3)), ['accuracy/top1', 'accuracy/top3']),
+        (
+            [dict(type='SingleLabelMetric', items=['recall']), dict(type='CalibrationError')],
+            ['single-label/recall', 'calibration/ece'],
+        ),
+        (dict(type='Evaluator', metrics=[dict(type='Accuracy')]), ['accuracy/top1']),
+        (dict(type='ConfusionMatrix', num_classes=3), ['confusion_matrix/result']),
+    ],
+)
+def test_metrics_of_classifiers_are_named(tmp_path, metrics, expected, capsys):
+    assert names(classifier(tmp_path, metrics)) == expected
+    printed = capsys.readouterr()
+    assert not printed.out + printed.err
+
+
+def test_metrics_of_detectors_are_named(tmp_path, capsys):
+    voc = [dict(type='VOCMetric', metric='mAP', eval_mode='area')]
+    assert names(detector(tmp_path, voc)) == ['pascal_voc/mAP', 'pascal_voc/AP50']
+    ours = names(detector(tmp_path, dict(type='VOCAPMetric')))
+    assert 'pascal_voc/mAP' in ours
+    coco = dict(type='CocoMetric', ann_file=str(tmp_path / 'val.json'))
+    assert names(detector(tmp_path, coco, coco=True))[:2] == ['coco/bbox_mAP', 'coco/bbox_mAP_50']
+    printed = capsys.readouterr()
+    assert not printed.out + printed.err
+
+
+def test_a_thousand_classes_take_a_moment(tmp_path):
+    assert names(classifier(tmp_path, dict(type='Accuracy', topk=5), num_classes=10000)) == [
+        'accuracy/top5'
+    ]
+
+
+def test_a_metric_of_ones_own_is_built_and_not_tried(tmp_path):
+    assert names(classifier(tmp_path, dict(type='OfMyOwn'))) is None
+    both = [dict(type='Accuracy'), dict(type='OfMyOwn')]
+    hook = dict(CHECKPOINT, save_best='mine', rule='less')  # it may give that
+    check_evaluation(classifier(tmp_path, both, hook=hook))
+
+
+def test_several_labels_an_image_are_evaluated_as_such(tmp_path):
+    """Only with a metric for them: the other one would end the first validation."""
+    picture(tmp_path / 'a.jpg')
+    content = dict(
+        metainfo=dict(classes=('ant', 'bee', 'cow')),
+        data_list=[dict(img_path='a.jpg', gt_label=[0, 2]), dict(img_path='a.jpg', gt_label=[1])],
+    )
+    (tmp_path / 'labels.json').write_text(json.dumps(content))
+
+    def cfg(metric):
+        made = classifier(tmp_path, metric, head='MultiLabelLinearClsHead')
+        made.model.head.in_channels = 4
+        dataset = made.val_dataloader.dataset.dataset
+        dataset.update(type='MultiLabelDataset', ann_file='labels.json', data_prefix='')
+        return made
+
+    assert 'multi-label/f1-score' in names(cfg(dict(type='MultiLabelMetric', thr=0.5)))
+    with pytest.raises(ValueError, match='val_evaluator, Accuracy cannot evaluate'):
+        names(cfg(dict(type='Accuracy')))
+
+
+# --- what cannot is an error that says what and where ---------------------------------------------
+
+
+@pytest.mark.parametrize('topk', [5, (1, 5)])
+def test_more_places_than_classes(tmp_path, topk):
+    cfg = classifier(tmp_path, [dict(type='CalibrationError'), dict(type='Accuracy', topk=topk)])
+    message = r'`topk` of val_evaluator\.1, Accuracy.*predicts, 3.*val_evaluator\.1\.topk=1'
+    with pytest.raises(ValueError, match=message):
+        check_evaluation(cfg)
+
+
+def test_a_misspelt_argument_and_an_unknown_metric(tmp_path):
+    with pytest.raises(ValueError, match=r'val_evaluator, Accuracy cannot be built: .*top_k'):
+        check_evaluation(classifier(tmp_path, dict(type='Accuracy', top_k=1)))
+    with pytest.raises(ValueError, match=r'val_evaluator\.0, Acuracy cannot be built: .*registry'):
+        check_evaluation(classifier(tmp_path, [dict(type='Acuracy')]))
+
+
+def test_the_tests_evaluation_is_tried_where_it_is_another_one(tmp_path):
+    cfg = classifier(tmp_path, dict(type='Accuracy'))
+    cfg.merge_from_dict(dict(test_cfg=dict(), test_dataloader=cfg.val_dataloader.to_dict()))
+    cfg.test_evaluator = dict(type='Accuracy', topk=4)
+    with pytest.raises(ValueError, match='test_evaluator, Accuracy'):
+        check_evaluation(cfg)
+    check_evaluation(cfg, ('val',))
+
+
+def test_a_metric_without_its_annotations(tmp_path):
+    absent = dict(type='CocoMetric', ann_file=str(tmp_path / 'absent.json'))
+    with pytest.raises(FileNotFoundError, match=r'`ann_file` of val_evaluator, CocoMetric.*absent'):
+        check_evaluation(detector(tmp_path, absent, coco=True))
+    with pytest.raises(ValueError, match='CocoMetric.*cannot evaluate.*ground truth is required'):
+        check_evaluation(detector(tmp_path, dict(type='CocoMetric')))
+
+
+def test_a_metric_with_the_annotations_of_other_images(tmp_path):
+    """Both files call their first image 1."""
+    other = write_coco(tmp_path / 'train.json', image='b.jpg')
+    metric = dict(type='CocoMetric', ann_file=str(other))
+    with pytest.raises(ValueError, match=r'train\.json|image 1 .* is a\.jpg, and .* has b\.jpg'):
+        check_evaluation(detector(tmp_path, metric, coco=True))
+
+
+def test_a_detector_that_predicts_more_classes_than_the_data_name(tmp_path):
+    metric = dict(type='CocoMetric', ann_file=str(tmp_path / 'val.json'))
+    cfg = detector(tmp_path, metric, coco=True, num_classes=80)
+    with pytest.raises(ValueError, match='predicts 80 classes, and the data set names 2'):
+        check_evaluation(cfg)
+
+
+def test_masks_without_a_head_that_makes_them(tmp_path):
+    metric = dict(type='CocoMetric', metric=['bbox', 'segm'], ann_file=str(tmp_path / 'val.json'))
+    with pytest.raises(ValueError, match='CocoMetric cannot evaluate.*segm is not in results'):
+        check_evaluation(detector(tmp_path, metric, coco=True))
+
+
+def test_a_pipeline_that_loads_no_annotations(tmp_path):
+    cfg = detector(tmp_path, dict(type='VOCMetric'))
+    del cfg.val_dataloader.dataset.pipeline[1]
+    with pytest.raises(ValueError, match='VOCMetric cannot evaluate.*Correct the metric, or the'):
+        check_evaluation(cfg)
+
+
+def test_a_first_image_that_cannot_be_loaded(tmp_path):
+    cfg = classifier(tmp_path, dict(type='Accuracy'))
+    Path(tmp_path, 'val/ant/a.jpg').write_bytes(b'no image')
+    with pytest.raises(ValueError, match='val_dataloader, CustomDataset: its first image'):
+        check_evaluation(cfg)
+
+
+# --- what follows a metric ------------------------------------------------------------------------
+
+ECE, ACCURACY = dict(type='CalibrationError'), dict(type='Accuracy')
+
+
+@pytest.mark.parametrize(
+    ('hook', 'metrics', 'message'),
+    [
+        (dict(save_best='accuracy/top5'), ACCURACY, r'`save_best`.*one of accuracy/top1.*top5'),
+        (dict(save_best='accuracy/topl'), ACCURACY, r"did you mean 'accuracy/top1'"),
+        (dict(save_best='auto'), [ECE, ACCURACY], r"follows calibration/ece.*rule='less'"),
+        (dict(save_best='auto'), [ACCURACY, ECE], None),
+        (dict(save_best='auto', rule='less'), [ECE, ACCURACY], None),
+        (dict(save_best=['accuracy/top1', 'calibration/ece']), [ECE, ACCURACY], r"rule='less'"),
+    ],
+)
+def test_what_chooses_the_best_checkpoint(tmp_path, hook, metrics, message):
+    cfg = classifier(tmp_path, metrics, hook=dict(CHECKPOINT, **hook))
+    if message is None:
+        check_evaluation(cfg)
+    else:
+        with pytest.raises(ValueError, match=message):
+            check_evaluation(cfg)
+
+
+def test_what_lowers_the_learning_rate(tmp_path):
+    scheduler = dict(type='ReduceOnPlateauLR', monitor='accuracy/top1', rule='greater')
+    check_evaluation(classifier(tmp_path, ACCURACY, param_scheduler=[scheduler]))
+    for wrong in (dict(type='ReduceOnPlateauLR'), dict(scheduler, monitor='acc')):
+        with pytest.raises(ValueError, match='`monitor` of ReduceOnPlateauLR must name a metric'):
+            check_evaluation(classifier(tmp_path, ACCURACY, param_scheduler=dict(a=[wrong])))
+
+
+def test_what_stops_the_training(tmp_path, warnings_said):
+    stop = dict(type='EarlyStoppingHook', monitor='acc')
+    check_evaluation(classifier(tmp_path, ACCURACY, custom_hooks=[stop]))
+    assert '`monitor` of EarlyStoppingHook must name a metric' in warnings_said[0]
+    stop['strict'] = True
+    with pytest.raises(ValueError, match='EarlyStoppingHook'):
+        check_evaluation(classifier(tmp_path, ACCURACY, custom_hooks=[stop]))
+
+
+def test_no_validation_at_all_is_said(tmp_path, warnings_said):
+    check_evaluation(classifier(tmp_path, ACCURACY, train_cfg=dict(max_epochs=3, val_begin=4)))
+    assert 'Nothing will be validated: train_cfg.val_begin is 4' in warnings_said.pop()
+    hook = dict(CHECKPOINT, save_best='auto')
+    none = dict(val_cfg=None, val_dataloader=None, val_evaluator=None)
+    check_evaluation(classifier(tmp_path, ACCURACY, hook=hook, **none))
+    assert 'No best checkpoint will be saved' in warnings_said.pop()
+    check_evaluation(classifier(tmp_path, ACCURACY, train_cfg=dict(max_epochs=3, val_interval=9)))
+    assert not warnings_said
+
+
+def test_random_numbers_of_the_run_are_left_alone(tmp_path):
+    cfg = classifier(tmp_path, ACCURACY)
+    before = torch.random.get_rng_state()
+    check_evaluation(cfg)
+    assert torch.equal(before, torch.random.get_rng_state())
