@@ -39,7 +39,7 @@ def test(args: argparse.Namespace) -> None:
         with user_errors():
             runner = build_runner(checked_config(args))
             build_for_testing(runner)
-            check_start(runner, trained=True)
+            check_start(runner, trained=True, strict=args.strict)
             if args.out:
                 save_predictions(runner, args.out)
         runner.test()

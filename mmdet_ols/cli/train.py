@@ -45,7 +45,7 @@ def train(args: argparse.Namespace) -> None:
         with user_errors():
             runner = build_runner(checked_config(args))
             build_for_training(runner)
-            check_start(runner)
+            check_start(runner, strict=args.strict)
         runner.train()
 
 
