@@ -28,6 +28,17 @@ def reader_of(dataset: Any) -> Reader | None:
     return None
 
 
+def reads_as_known(dataset: Any) -> bool:
+    """Whether everything that decides on what a data set loads is the hosts' own code, or ours."""
+    methods = ('load_data_list', 'parse_data_info', '_parse_instance_info', 'filter_data')
+    owners = [
+        next((base for base in type(dataset).__mro__ if method in vars(base)), None)
+        for method in methods
+    ]
+    rooms = {owner.__module__.partition('.')[0] for owner in owners if owner is not None}
+    return rooms <= {'mmengine', 'mmdet', 'mmpretrain', 'mmdet_ols'}
+
+
 def _lists_as_known(cls: Any) -> bool:
     """Whether a class of XML annotations finds its files as the host's or ours do."""
     return _owner(cls, 'load_data_list') in ('XMLDataset', 'LenientVOCDataset')

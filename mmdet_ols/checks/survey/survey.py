@@ -15,7 +15,7 @@ from mmdet_ols.checks.downloads import downloads_itself
 from mmdet_ols.checks.folders import is_local
 from mmdet_ols.checks.images import check_images
 from mmdet_ols.checks.survey.fingerprints import fingerprints
-from mmdet_ols.checks.survey.formats import reader_of
+from mmdet_ols.checks.survey.formats import reader_of, reads_as_known
 from mmdet_ols.checks.survey.image_folders import class_folders
 from mmdet_ols.checks.survey.kept import keep, read_kept
 from mmdet_ols.checks.survey.loaded import (
@@ -138,6 +138,7 @@ def _read_files(config: Any, dataset: Any, surveyed: DatasetSurvey) -> None:
         return
     try:
         surveyed.contents = reader(dict(config), dataset)
+        surveyed.contents.complete &= reads_as_known(dataset)
     except (ValueError, OSError):
         raise
     except Exception as error:  # where the host, which is asked next, may read them all the same
