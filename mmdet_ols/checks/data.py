@@ -86,12 +86,12 @@ def survey_datasets(
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
         seen: set[str] = set()
         for split, dataset in datasets_of_config(cfg, splits):
+            check_class_lists(dataset, f'{split}_dataloader, {type_name(dataset)}')
             keys = ('data_root', 'ann_file', 'data_prefix', 'split')
             places = str({key: dataset.get(key) for key in keys})
             if places not in seen:  # the same images often serve to validate and to test
                 seen.add(places)
                 _check_places(dataset, f'{split}_dataloader, {type_name(dataset)}', cfg)
-            check_class_lists(dataset, f'{split}_dataloader, {type_name(dataset)}')
         surveys = survey_data(cfg, splits)
         _check_metrics(cfg, splits)
     problems = judge(surveys)
@@ -104,7 +104,8 @@ def _check_places(dataset: Mapping[str, Any], where: str, cfg: Config) -> None:
     cls, kind = registered_class(DATASETS, dataset), type_name(dataset)
     if is_a(cls, 'CIFAR10') or is_a(cls, 'ImageNet'):  # whose samples are not listed
         classes = (dataset.get('metainfo') or {}).get('classes') or cls.METAINFO.get('classes')
-        check_num_classes(classes, head_of(cfg).of_classifier, where)
+        if not isinstance(classes, str):  # a file of names
+            check_num_classes(classes, head_of(cfg).of_classifier, where)
     if not is_local(dataset) or downloads_itself(cls):
         return
     if kind in SOURCES:

@@ -109,13 +109,17 @@ _KNOWN_SUFFIXES = {suffix for kind in _FORMATS for suffix in kind.suffixes}
 
 
 def check_images(
-    paths: Sequence[str], sizes: Mapping[str, tuple[int, int]] | None = None
+    paths: Sequence[str],
+    sizes: Mapping[str, tuple[int, int]] | None = None,
+    are_turned: bool = True,
 ) -> ImageProblems:
     """Look at the first and the last bytes of images, and decode only those that look doubtful.
 
     Args:
         paths: Local files.
         sizes: What annotations say about the (width, height) of images, by their paths.
+        are_turned: Whether images are turned by their EXIF orientation when they are loaded, as
+            the pipelines do unless their `color_type` says otherwise.
 
     Returns:
         What is wrong: one sentence for each kind of problem, with the names of some files.
@@ -125,6 +129,8 @@ def check_images(
     unique = list(dict.fromkeys(str(path) for path in paths))
     for path in progress(unique, 'Checking images'):
         for problem, detail in _examine(path, sizes.get(path)):
+            if problem is Problem.TURNED and not are_turned:
+                continue
             places.setdefault(problem, []).append(f'{path} ({detail})' if detail else path)
     problems = ImageProblems()
     for problem in Problem:
@@ -196,17 +202,17 @@ def _decode(path: str) -> list[tuple[Problem, str]]:
         pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error:
         pixels = None
-    if pixels is None:
-        return [(Problem.UNREADABLE, '')]
     try:
         with Image.open(path) as image:
             image.load()
-    except Image.DecompressionBombError:  # large, and OpenCV has read it
-        return []
+        is_cut = False
+    except Image.DecompressionBombError:  # an image that is very large
+        is_cut = False
     except (OSError, SyntaxError, ValueError) as error:
-        is_cut = 'truncated' in str(error).lower() or 'incomplete' in str(error).lower()
-        return [(Problem.TRUNCATED, '')] if is_cut else []
-    return []
+        is_cut = any(word in str(error).lower() for word in ('truncated', 'incomplete'))
+    if pixels is None:
+        return [(Problem.UNREADABLE, 'cut off' if is_cut else '')]
+    return [(Problem.TRUNCATED, '')] if is_cut else []
 
 
 def _of_header(

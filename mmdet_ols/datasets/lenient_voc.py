@@ -66,6 +66,12 @@ class LenientVOCDataset(XMLDataset):
 
     def load_data_list(self) -> list[dict]:
         """Load the annotations of all images that the list names, as `XMLDataset` does."""
+        backend = (self.backend_args or {}).get('backend', 'local')
+        if backend != 'local':
+            raise ValueError(
+                f'LenientVOCDataset reads local files only, but `backend_args` names {backend!r}: '
+                "use type='XMLDataset'."
+            )
         self.cat2label = _labels(self._metainfo.get('classes'))
         if self.bbox_min_size is not None and self.test_mode:
             raise ValueError(

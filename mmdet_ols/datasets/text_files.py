@@ -30,12 +30,11 @@ class DecodedText(NamedTuple):
 
 
 def decode_text(content: bytes, declared: str = '') -> DecodedText:
-    """Decode bytes by their byte-order mark, or else by what they look like.
+    """Decode bytes by their byte-order mark, the declared encoding, or else by what they look like.
 
-    Without a mark, the text is UTF-8 if it can be, since other text hardly ever is by chance. Then
-    comes what the file itself declares. Else it is Chinese (GB 18030, which includes GBK and
-    GB 2312) where the bytes beyond ASCII come in pairs, and Western European (Windows-1252) where
-    most of them stand alone.
+    Without a mark and a declaration that can be right, the text is UTF-8 if it can be. Else it is
+    Chinese (GB 18030, which includes GBK and GB 2312) where the bytes beyond ASCII come in pairs,
+    and Western European (Windows-1252) where most of them stand alone.
 
     Args:
         content: The bytes of the file.
@@ -49,7 +48,7 @@ def decode_text(content: bytes, declared: str = '') -> DecodedText:
             return DecodedText(_decode(content, encoding), encoding)
     if b'\0' in content:
         raise ValueError('it is not text, since it holds zero bytes.')
-    for encoding in ('utf-8', declared or 'utf-8', *_guesses(content)):
+    for encoding in (declared or 'utf-8', 'utf-8', *_guesses(content)):
         try:
             return DecodedText(content.decode(encoding), encoding)
         except (UnicodeDecodeError, LookupError):  # another encoding, or one unknown to Python

@@ -90,7 +90,7 @@ class VOCFolder:
         Raises:
             LookupError: There is no annotation for it, or there are several; the message says so.
         """
-        for name, suffix in _readings(line, self._prefixes):
+        for name, suffix in _readings(line.strip('\ufeff \t'), self._prefixes):
             path = os.path.join(self.annotations, f'{name}.xml')
             if not os.path.isfile(path):
                 inside = self._index(self.annotations).find(name, ('.xml',))
@@ -271,7 +271,13 @@ def is_xml(path: str) -> bool:
 
 
 def _visible_files(folder: str) -> Iterator[str]:
+    seen: set[str] = set()
     for place, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        if real in seen:  # a link to a folder above it
+            folders.clear()
+            continue
+        seen.add(real)
         folders[:] = [name for name in folders if not name.startswith('.') and name != '__MACOSX']
         inside = os.path.relpath(place, folder)
         for name in files:

@@ -3,8 +3,10 @@
 import pytest
 from mmengine.config import Config
 from toy_voc import make_voc, write_xml
+from toy_voc_folder import annotation_xml, make_folder, object_xml
 
 from mmdet_ols import config_path
+from mmdet_ols.engine import own_classes
 from mmdet_ols.engine.own_classes import fill_in_classes
 from mmdet_ols.engine.run_config import read_config
 
@@ -61,6 +63,45 @@ def test_classes_of_all_folders_count(tmp_path):
     fill_in_classes(cfg)
     assert cfg.val_dataloader.dataset.metainfo.classes == ('ape', 'cat', 'dog', 'fox')
     assert cfg.model.bbox_head.num_classes == 4
+
+
+def test_the_files_that_the_lists_name_count(tmp_path, monkeypatch):
+    """Names are cleaned; sub-folders are read; what no list names is passed over."""
+    said = []
+    monkeypatch.setattr(own_classes, 'print_log', lambda message, **options: said.append(message))
+    root = make_folder(
+        tmp_path,
+        {
+            'cam1/a': annotation_xml(object_xml('cat'), object_xml(' cat ')),
+            'b': annotation_xml(object_xml('Mo\u0308we')),
+            'unlisted': annotation_xml(object_xml('dog')),
+            '._b': b'\0\x05\x16\x07\0',
+        },
+        'cam1/a\r\n',
+    )
+    (root / 'ImageSets/Main/val.txt').write_text('b.jpg')
+    train = dataset(root, ann_file='ImageSets/Main/train.txt')
+    cfg = config(train, dataset(root, ann_file='ImageSets/Main/val.txt'), yolo())
+    fill_in_classes(cfg)
+    assert cfg.val_dataloader.dataset.metainfo.classes == ('M\u00f6we', 'cat')
+    assert 'cat (2), M\u00f6we (1)' in said[0]
+    assert 'single object in all annotations: M\u00f6we.' in said[1]
+    # Without lists, all annotations count.
+    cfg = config(dataset(root), dataset(root), yolo())
+    fill_in_classes(cfg)
+    assert cfg.val_dataloader.dataset.metainfo.classes == ('M\u00f6we', 'cat', 'dog')
+
+
+def test_broken_files_of_the_lists_are_all_named(tmp_path):
+    root = make_folder(tmp_path, {'a': '<annotation>', 'b': b'', 'c': 'nothing'}, 'a\nb\n')
+    train = dataset(root, ann_file='ImageSets/Main/train.txt')
+    with pytest.raises(ValueError, match=r'(?s)a\.xml is not valid XML.*b\.xml is empty') as raised:
+        fill_in_classes(config(train, train, yolo()))
+    assert 'c.xml' not in str(raised.value)
+    (root / 'Annotations/a.xml').write_text(annotation_xml())
+    (root / 'Annotations/b.xml').write_text(annotation_xml())
+    with pytest.raises(ValueError, match='none of the 2 annotation files holds one'):
+        fill_in_classes(config(train, train, yolo()))
 
 
 def test_without_the_marker_nothing_is_filled_in(tmp_path):

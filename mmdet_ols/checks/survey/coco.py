@@ -88,7 +88,7 @@ def _leave_out(content: dict[str, Any], contents: FileContents, dataset: Any) ->
             contents.leave_out_object(
                 'image not listed',
                 f'annotation {item["id"]}',
-                'Add its image to `images` of the file, or remove it.',
+                'Correct its `image_id`, or add the image to `images` of the file.',
             )
     for image in content['images']:
         items = by_image[image['id']]

@@ -23,12 +23,27 @@ def reader_of(dataset: Any) -> Reader | None:
         return read_voc
     if is_a(cls, 'CocoDataset') and not any(is_a(cls, name) for name in NOT_BOXES):
         return read_coco
-    if cls.__name__ == 'CustomDataset' and getattr(dataset, 'with_label', False):
+    if _owner(cls, 'load_data_list') == 'CustomDataset' and dataset.with_label:
         return read_image_list if dataset.ann_file else read_image_folders
     return None
 
 
+def reads_as_known(dataset: Any) -> bool:
+    """Whether everything that decides on what a data set loads is the hosts' own code, or ours."""
+    methods = ('load_data_list', 'parse_data_info', '_parse_instance_info', 'filter_data')
+    owners = [
+        next((base for base in type(dataset).__mro__ if method in vars(base)), None)
+        for method in methods
+    ]
+    rooms = {owner.__module__.partition('.')[0] for owner in owners if owner is not None}
+    return rooms <= {'mmengine', 'mmdet', 'mmpretrain', 'mmdet_ols'}
+
+
 def _lists_as_known(cls: Any) -> bool:
     """Whether a class of XML annotations finds its files as the host's or ours do."""
-    owner = next(base for base in cls.__mro__ if 'load_data_list' in vars(base))
-    return owner.__name__ == 'XMLDataset' or owner.__module__.startswith('mmdet_ols.')
+    return _owner(cls, 'load_data_list') in ('XMLDataset', 'LenientVOCDataset')
+
+
+def _owner(cls: Any, method: str) -> str:
+    """The name of the class that a method comes from."""
+    return next((base.__name__ for base in cls.__mro__ if method in vars(base)), '')

@@ -48,9 +48,12 @@ def _against_config(dataset: DatasetSurvey, where: str) -> list[str]:
     index = next((i for i, name in enumerate(names) if places.get(name, i) != i), None)
     if index is None:
         return []
-    order = [*names, *(name for name in classes if name not in names)]
+    absent = [name for name in classes if name not in names]
+    order = names if len(absent) > len(names) else names + absent
     remedy = f'Write metainfo=dict(classes={_tuple(order)}) in all data sets.'
-    if len(order) > len(classes):  # folders, some of which the config does not name
+    if order is names:  # such as the names that a class of the host has by itself
+        remedy += f' The head then has num_classes={len(names)}.'
+    if not set(names) <= set(classes):  # folders, some of which the config does not name
         remedy = 'Give the folders the names of the classes, or leave `classes` out.'
     return [
         f'{where}: {_source(dataset)} lists the classes in another order than `metainfo.classes` '

@@ -10,12 +10,12 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.registry import DATASETS
 
-from mmdet_ols.checks.classification_data import instructions
+from mmdet_ols.checks.classification_data import SOURCES, instructions
 from mmdet_ols.checks.downloads import downloads_itself
 from mmdet_ols.checks.folders import is_local
 from mmdet_ols.checks.images import check_images
 from mmdet_ols.checks.survey.fingerprints import fingerprints
-from mmdet_ols.checks.survey.formats import reader_of
+from mmdet_ols.checks.survey.formats import reader_of, reads_as_known
 from mmdet_ols.checks.survey.image_folders import class_folders
 from mmdet_ols.checks.survey.kept import keep, read_kept
 from mmdet_ols.checks.survey.loaded import (
@@ -60,7 +60,7 @@ def survey_data(cfg: Config, splits: Sequence[str]) -> list[SplitSurvey]:
         decoded = [decodes_files(leaf) for leaf in leaf_datasets(config)]
         survey = read_kept(plain, decoded) or _survey_split(plain, decoded, split)
         survey.splits = [split]
-        survey.notes = _notes(config)
+        survey.notes = _notes(config, survey)
         surveys.append((plain, survey))
     return [survey for _, survey in surveys]
 
@@ -75,18 +75,18 @@ def _survey_split(config: Any, decoded: Sequence[bool], split: str) -> SplitSurv
         survey.datasets.append(surveyed)
         cls = registered_class(DATASETS, leaf)
         where = survey.where(surveyed)
-        if is_a(cls, 'ImageNet') or is_a(cls, 'ImageNet21k'):
+        if _is_whole_imagenet(leaf, cls):
             surveyed.note = 'too many images to be listed'
-            _read_class_folders(leaf, surveyed)
+            _read_class_folders(leaf, surveyed, where)
         elif downloads_itself(cls):
             surveyed.note = 'fetches its own files'
         elif not is_local(leaf):
             surveyed.note = 'not on this machine'
         else:
             built[id(leaf)] = _survey_leaf(leaf, surveyed, where)
-            if is_decoded:
+            if is_decoded and surveyed.loaded is not None:
                 _look_at_images(built[id(leaf)], surveyed, where)
-    if len(built) == len(leaves):
+    if all(dataset.loaded for dataset in survey.datasets):
         survey.loaded = _load_whole(config, built, survey)
     sources = [s for d in survey.datasets for s in _sources(d)]
     if all(dataset.contents and dataset.loaded for dataset in survey.datasets):
@@ -97,15 +97,21 @@ def _survey_split(config: Any, decoded: Sequence[bool], split: str) -> SplitSurv
 def _survey_leaf(config: Any, surveyed: DatasetSurvey, where: str) -> Any:
     """Read the files of one data set, and let the host load it; return what the host built."""
     root = config.get('data_root') or ''
+    if registered_class(DATASETS, config) is None:
+        raise ValueError(
+            f'{where}: no data set is registered under this name: correct its `type`, or import '
+            "the module of its class with custom_imports=dict(imports=['MODULE'])."
+        )
     try:
         dataset = build_unloaded(config)
     except Exception as error:  # whatever its code raises
         raise ValueError(_cannot_be_read(where, config, error)) from error
-    reader = reader_of(dataset)
-    if reader is not None:
-        surveyed.contents = reader(dict(config), dataset)
-        if surveyed.contents.errors:
-            raise ValueError('\n'.join(f'{where}: {each}' for each in surveyed.contents.errors))
+    _read_files(config, dataset, surveyed)
+    if surveyed.contents:
+        _raise(surveyed.contents.errors, where)
+    if not hasattr(dataset, '__len__'):
+        surveyed.note = 'does not know its length'
+        return dataset
     try:
         load(dataset)
         surveyed.loaded = count_loaded(dataset)
@@ -123,14 +129,34 @@ def _survey_leaf(config: Any, surveyed: DatasetSurvey, where: str) -> Any:
     return dataset
 
 
+def _read_files(config: Any, dataset: Any, surveyed: DatasetSurvey) -> None:
+    """Read what the files say, if their format is known here."""
+    reader = reader_of(dataset)
+    if reader is None:
+        if surveyed.kind not in SOURCES:
+            surveyed.note = 'counts as it was loaded, since its files are not known here'
+        return
+    try:
+        surveyed.contents = reader(dict(config), dataset)
+        surveyed.contents.complete &= reads_as_known(dataset)
+    except (ValueError, OSError):
+        raise
+    except Exception as error:  # where the host, which is asked next, may read them all the same
+        surveyed.note = f'counts as it was loaded, since its files could not be read: {error!r}'
+
+
 def _look_at_images(dataset: Any, surveyed: DatasetSurvey, where: str) -> None:
     """Find images that cannot be decoded, or that come out otherwise than they were annotated."""
-    assert surveyed.loaded is not None
+    assert surveyed.loaded is not None  # whose images are looked at
     paths = [path for path in surveyed.loaded.paths if '://' not in path]
     problems = check_images(paths, image_sizes(dataset))
-    if problems.errors:
-        raise ValueError('\n'.join(f'{where}: {error}' for error in problems.errors))
+    _raise(problems.errors, where)
     surveyed.warnings = problems.warnings
+
+
+def _raise(errors: Sequence[str], where: str) -> None:
+    if errors:
+        raise ValueError('\n'.join(f'{where}: {error}' for error in errors))
 
 
 def _cannot_be_read(where: str, config: Any, error: Exception) -> str:
@@ -154,13 +180,22 @@ def _load_whole(config: Any, built: dict[int, Any], survey: SplitSurvey) -> Any:
         ) from error
 
 
-def _read_class_folders(config: Any, surveyed: DatasetSurvey) -> None:
+def _is_whole_imagenet(config: Any, cls: Any) -> bool:
+    """Whether this is ImageNet itself, and not the data of a user who took its class for them."""
+    if is_a(cls, 'ImageNet21k'):
+        return True
+    classes = (config.get('metainfo') or {}).get('classes') or config.get('classes')
+    return is_a(cls, 'ImageNet') and (classes is None or len(classes) >= 1000)
+
+
+def _read_class_folders(config: Any, surveyed: DatasetSurvey, where: str) -> None:
     """Read only the names of the folders, and only where the host takes the classes from them."""
     split = config.get('split') or ''
     root = Path(config.get('data_root') or '').expanduser()
     has_list = config.get('ann_file') or (root / 'meta' / f'{split}.txt').is_file()
     if is_local(config) and split and not has_list and (root / split).is_dir():
         surveyed.contents = class_folders(str(root / split))
+        _raise(surveyed.contents.errors, where)
 
 
 def _sources(dataset: DatasetSurvey) -> list[str]:
@@ -168,7 +203,7 @@ def _sources(dataset: DatasetSurvey) -> list[str]:
     return [*(contents.sources if contents else ()), *(loaded.paths if loaded else ())]
 
 
-def _notes(config: Any) -> list[str]:
+def _notes(config: Any, survey: SplitSurvey) -> list[str]:
     """What the wrappers of a split do to what they wrap, where the table cannot show it."""
     notes = []
     for node in walk_datasets(config):
@@ -177,4 +212,7 @@ def _notes(config: Any) -> list[str]:
             notes.append(f'{kind} makes {node["rate"]:.0%} of these labels wrong on purpose')
         elif kind == 'RepeatDataset':
             notes.append(f'{kind} repeats its images {node.get("times")} times an epoch')
+    total = sum(dataset.loaded.images for dataset in survey.datasets if dataset.loaded)
+    if survey.loaded is not None and survey.loaded.images < total:
+        notes.append(f'{survey.loaded.images:,} of {total:,} images are taken')
     return notes

@@ -23,13 +23,20 @@ def print_survey(surveys: Sequence[SplitSurvey], console: Console | None = None)
         surveys: As `survey_data` returns them.
         console: Where to; the standard output by default.
     """
-    if surveys:
-        (console or Console(soft_wrap=True)).print(survey_table(surveys))
+    if not surveys:
+        return
+    console = console or Console()
+    console.print(survey_table(surveys))
+    for survey in surveys:
+        kinds = [f'{dataset.kind} {dataset.note}' for dataset in survey.datasets if dataset.note]
+        for note in [*survey.notes, *kinds]:
+            console.print(f'{survey.name}: {note}.', markup=False, soft_wrap=True)
 
 
 def survey_table(surveys: Sequence[SplitSurvey]) -> Table:
     """Lay a survey out as a table."""
-    table = Table('data', title='What the network will see', title_justify='left')
+    table = Table(title='What the network will see', title_justify='left')
+    table.add_column('data', overflow='fold')
     for survey in surveys:
         table.add_column(survey.name, justify='right')
     for name, cells in _summary(surveys):
@@ -39,14 +46,6 @@ def survey_table(surveys: Sequence[SplitSurvey]) -> Table:
         table.add_section()
         for name, cells in classes:
             table.add_row(escape(name), *map(escape, cells))
-    notes = [
-        f'{survey.name}: {note}'
-        for survey in surveys
-        for note in [*survey.notes, *(f'{d.kind} {d.note}' for d in survey.datasets if d.note)]
-    ]
-    if notes:
-        table.caption = escape('. '.join(notes) + '.')
-        table.caption_justify = 'left'
     return table
 
 

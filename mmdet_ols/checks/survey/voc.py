@@ -118,7 +118,7 @@ def _missing_files(split: str, missing: Sequence[tuple[int, str, str]], folder: 
     readable = sum(_has_files(line, folder) for _, line, _ in missing)
     if readable:
         example = next(line for _, line, _ in missing if _has_files(line, folder))
-        there = folder.find(example).image if example.strip() else None
+        there = folder.find(example).image if example.strip('\ufeff \t') else None
         seen = f' (such as {there})' if there else ''
         message += (
             f' {LENIENT_TYPE} in the data set finds the files of {readable} of these lines{seen}, '

@@ -182,3 +182,14 @@ def test_lvis_needs_no_file_name():
         image['coco_url'] = f'http://x/{image.pop("file_name")}'
     assert check_coco(content, 'x.json', ('cat',), is_lvis=True) == []
     assert len(check_coco(json.loads(json.dumps(content)), 'x.json', ('cat',))) == 1
+
+
+def test_names_that_the_class_has_by_itself_are_not_asked_for(root):
+    write_coco(root / 'train.json', {'person': 2, 'dog': 2})
+    train = dict(coco_set(root, 'train.json', ()), metainfo={})
+    with pytest.raises(
+        ValueError,
+        match=r"'dog' is label 1, which the config calls 'bicycle'\. Write metainfo=dict\(classes="
+        r"\('person', 'dog'\)\) in all data sets\. The head then has num_classes=2",
+    ):
+        check_datasets(run_config(train=train))

@@ -10,6 +10,7 @@ from toy_survey import coco_set, folder_set, run_config, voc_set
 from toy_voc import jpeg, write_xml
 
 from mmdet_ols.checks.data import check_datasets, survey_datasets
+from mmdet_ols.checks.survey import survey as survey_module
 
 CLASSES = ('cat', 'dog', 'fox')
 
@@ -172,3 +173,18 @@ def test_splits_of_other_kinds_are_compared_by_the_names_of_their_classes(root):
     val = coco_set(root, 'val.json', ('dog', 'cat', 'fox'))
     with pytest.raises(ValueError, match="label 0 is 'dog' in .*val.json and 'cat' in"):
         check_datasets(run_config(train=voc_set(root, CLASSES), val=val))
+
+
+def test_a_class_that_is_not_registered_is_told(root):
+    with pytest.raises(ValueError, match=r'train_dataloader, Absent: no data set is registered'):
+        check_datasets(run_config(train=dict(voc_set(root, CLASSES), type='Absent')))
+
+
+def test_files_that_the_survey_cannot_read_are_left_to_the_host(root, monkeypatch):
+    def fail(config, dataset):
+        raise KeyError('odd')
+
+    monkeypatch.setattr(survey_module, 'reader_of', lambda dataset: fail)
+    surveys, problems = survey_datasets(run_config(train=voc_set(root, CLASSES)))
+    assert surveys[0].loaded.objects == {0: 2, 1: 1, 2: 1} and problems.errors == []
+    assert "could not be read: KeyError('odd')" in surveys[0].datasets[0].note
