@@ -204,6 +204,19 @@ class RollingState(nn.Module):
             self._own_sums()  # follow the buffers
         return self
 
+    def _replicate_for_data_parallel(self: Self) -> Self:
+        replica: Self = super()._replicate_for_data_parallel()
+        # Only one of the devices would count: the buffers of the others are thrown away.
+        replica.collecting = self._refuse_replica  # type: ignore[method-assign]
+        return replica
+
+    def _refuse_replica(self) -> Sums:
+        raise RuntimeError(
+            f'{type(self).__name__} cannot learn in a replica of nn.DataParallel, which forgets '
+            'what its replicas collect: train with DistributedDataParallel, or call the loss '
+            "outside of the wrapped model, on the model's outputs."
+        )
+
     def _load_from_state_dict(
         self,
         state_dict: dict[str, Any],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import operator
+
 
 def count_columns(num_classes: int, background: bool) -> int:
     """Return C, the number of score columns: `num_classes`, plus one with a background.
@@ -14,6 +16,10 @@ def count_columns(num_classes: int, background: bool) -> int:
     Raises:
         ValueError: `num_classes` is no positive integer.
     """
-    if not isinstance(num_classes, int) or num_classes < 1:
+    try:
+        number = operator.index(num_classes)  # also of NumPy and of a tensor with one integer
+    except TypeError:
+        number = 0
+    if number < 1:
         raise ValueError(f'`num_classes` must be a positive integer, but got {num_classes!r}.')
-    return num_classes + 1 if background else num_classes
+    return number + 1 if background else number

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import NamedTuple
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 from mmdet_ols.core.compat import is_compiling
 from mmdet_ols.core.rolling_state import RollingState, Sums
 from mmdet_ols.core.score_columns import count_columns
+from mmdet_ols.core.transforms import is_transformed
 
 STARTS = ('uniform', 'zeros', 'label_smoothing')
 EMPTY_CLASS_RULES = ('keep', 'uniform')
@@ -90,7 +92,7 @@ class SoftLabelState(RollingState):
             )
         if divide_by not in DIVISORS:
             raise ValueError(f'`divide_by` must be one of {DIVISORS}, but got {divide_by!r}.')
-        self.num_classes = num_classes
+        self.num_classes = operator.index(num_classes)
         self.background = background
         self.start = start
         self.empty_class = empty_class
@@ -274,9 +276,9 @@ class SoftLabels(SoftLabelState):
 
 
 def may_select(tensor: Tensor) -> bool:
-    """Whether rows may be selected by their values: no GPU waits for them, nothing is traced."""
+    """Whether rows may be selected by their values: no GPU waits for them, and values there are."""
     plain = type(tensor) is Tensor and tensor.device.type == 'cpu'
-    return plain and not is_compiling()
+    return plain and not is_compiling() and not is_transformed()
 
 
 def _add(total: Tensor, label: Tensor, rows: Tensor) -> None:

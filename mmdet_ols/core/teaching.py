@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 from collections.abc import Iterator
-from typing import Any
 
 import torch
+import torch.utils.checkpoint
 
 from mmdet_ols.core.compat import is_compiling
 
@@ -61,18 +62,25 @@ def teaching_allowed() -> bool:
     """Whether a batch that is computed now may be learned from."""
     if is_compiling():
         return _open_blocks == 0
-    return not _TRIALS.depth and not _is_recomputed()
+    if _TRIALS.depth:
+        return False
+    if torch._C._current_graph_task_id() == -1:  # not within a backward pass
+        return True
+    # A GPU's backward passes run in threads of their own, which no block is open in.
+    return _open_blocks == 0 and not _is_recomputed()
 
 
 def _is_recomputed() -> bool:
     """Whether activation checkpointing runs a forward pass a second time, which taught already.
 
-    The variant of `torch.utils.checkpoint` with `use_reentrant=False` does so with its own hooks
-    for saved tensors in place. The other variant computes the first pass without a gradient, in
-    which nothing is learned.
+    The variant of `torch.utils.checkpoint` with `use_reentrant=False` does so where a saved tensor
+    is asked for, which shows in the stack however deep checkpoints are nested. The other variant
+    computes the first pass without a gradient, in which nothing is learned.
     """
-    if torch._C._current_graph_task_id() == -1:  # not within a backward pass
-        return False
-    top_hooks = getattr(torch._C._autograd, '_top_saved_tensors_default_hooks', lambda _: None)
-    hooks: tuple[Any, Any] | None = top_hooks(True)
-    return hooks is not None and hooks[0].__qualname__.startswith('_recomputation_hook.')
+    frame = sys._getframe()
+    while frame.f_back is not None:
+        frame = frame.f_back
+        code = frame.f_code
+        if code.co_name == 'unpack_hook' and code.co_filename == torch.utils.checkpoint.__file__:
+            return True
+    return False

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
+import numbers
+import warnings
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Callable, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from mmdet_ols.core import is_transformed, teaching_allowed
 from mmdet_ols.core.compat import is_compiling
 
 
@@ -18,22 +23,74 @@ class Loss(Protocol):
     num_columns: int
     background: bool
     use_sigmoid: bool
+    warned_in_eval_mode: bool
+
+
+#: What people bring along from other losses, and what to write instead.
+REMEDIES = {
+    'weight': 'the weights of the classes are `class_weight`, and those of the samples are the '
+    '`weight` of a call',
+    'pos_weight': 'under use_sigmoid=True the weights of the positive parts are `class_weight`',
+    'label_smoothing': 'OLSLoss smooths online by itself, LSLoss(epsilon=...) by a fixed share',
+    'label_smooth_val': 'OLSLoss smooths online by itself, LSLoss(epsilon=...) by a fixed share',
+    'size_average': "write reduction='mean' or 'sum'",
+    'reduce': "write reduction='none', 'mean' or 'sum'",
+    'use_soft': 'rows (N, C) as labels need no option',
+    'use_mask': 'a loss of masks is no loss of classes: keep it as it is',
+}
+
+
+def with_remedies(init: Callable[..., None]) -> Callable[..., None]:
+    """Let a constructor say what to write instead of an option that other losses have."""
+    parameters = inspect.signature(init).parameters
+
+    @functools.wraps(init)
+    def explained(self: Any, *args: Any, **kwargs: Any) -> None:
+        for name in kwargs.keys() & REMEDIES.keys() - parameters.keys():
+            raise TypeError(f'{type(self).__name__} has no option {name!r}: {REMEDIES[name]}.')
+        init(self, *args, **kwargs)
+
+    return explained
+
+
+def check_share(name: str, value: Any, meaning: str = '') -> None:
+    """Raise a ValueError unless an option is a number in [0, 1]."""
+    if not isinstance(value, numbers.Real) or not 0 <= float(value) <= 1:
+        raise ValueError(f'`{name}`{meaning} must be in [0, 1], but got {value!r}.')
+
+
+def check_implementation(
+    implementation: str, implementations: tuple[str, ...], kind: type[Any]
+) -> None:
+    """Raise a ValueError for an implementation that there is not, or not for this kind of loss."""
+    if implementation not in implementations:
+        raise ValueError(
+            f'`implementation` must be one of {implementations}, but got {implementation!r}.'
+        )
+    if implementation == 'fused' and not kind.has_fused_form:
+        raise ValueError(
+            f"{kind.__name__} has no fused form, but got implementation='fused': leave it out, or "
+            "take 'compiled'."
+        )
 
 
 def check_class_weight(
     class_weight: Sequence[float] | None, num_classes: int, background: bool
 ) -> None:
     """Raise a ValueError unless there is one weight for each score column, or none at all."""
-    if isinstance(class_weight, (int, float)):
+    if class_weight is None:
+        return
+    shape = torch.as_tensor(class_weight).shape
+    if len(shape) != 1:
         raise ValueError(
             f'`class_weight` must hold a weight for each column, but got {class_weight!r}: '
             'use loss_weight to weight all of them alike.'
         )
     columns = num_classes + 1 if background else num_classes
-    if class_weight is not None and len(class_weight) != columns:
+    if shape[0] != columns:
         raise ValueError(
             f'`class_weight` needs one weight for each of the {columns} score columns '
-            f'(num_classes={num_classes}, background={background}), but got {len(class_weight)}.'
+            f'(num_classes={num_classes}, background={background}), but got {shape[0]}.'
         )
 
 
@@ -64,29 +121,95 @@ def check_shapes(loss: Loss, cls_score: Tensor, label: Any) -> None:
             "MMDetection's QualityFocalLoss (GFL, RTMDet) send labels and qualities together, "
             f'for which {name} has no meaning. Keep their own loss.'
         )
-    columns = cls_score.shape[-1]
-    if columns != loss.num_columns:
-        hint = f'set num_classes={columns - 1 if loss.background else columns}'
-        if columns == loss.num_columns + 1 and not loss.use_sigmoid:
-            hint = 'set background=True if the last column is the background, or else ' + hint
+    if cls_score.shape[-1] != loss.num_columns:
         raise ValueError(
             f'{name} was made for {loss.num_columns} score columns (num_classes='
             f'{loss.num_classes}, background={loss.background}), but `cls_score` has '
-            f'{columns}: {hint}.'
+            f'{cls_score.shape[-1]}: {_how_to_match(loss, cls_score)}.'
         )
     if label.shape not in (cls_score.shape, cls_score.shape[:-1]):
+        hint = ''
+        if label.shape == (*cls_score.shape[:-1], 1):
+            hint = ': squeeze its last dimension, label.squeeze(-1)'
+        elif cls_score.dim() > 2 and label.shape == _without_second(cls_score):
+            hint = ': move the classes to the end, cls_score.movedim(1, -1)'
         raise ValueError(
             '`label` must hold class indices of shape '
             f'{tuple(cls_score.shape[:-1])} or rows of shape {tuple(cls_score.shape)}, '
-            f'but got shape {tuple(label.shape)}.'
+            f'but got shape {tuple(label.shape)}{hint}.'
         )
     if label.dim() < cls_score.dim() and label.is_floating_point():
-        raise ValueError(f'Class indices must be integers, but `label` is {label.dtype}.')
+        raise ValueError(
+            f'Class indices must be integers, but `label` is {label.dtype}: pass label.long().'
+        )
+
+
+def _how_to_match(loss: Loss, cls_score: Tensor) -> str:
+    """What to do about scores of another number of columns."""
+    columns = cls_score.shape[-1]
+    if cls_score.dim() > 2 and cls_score.shape[1] == loss.num_columns:
+        return (
+            'move the classes, which nn.CrossEntropyLoss expects in the second dimension, to the '
+            'end, cls_score.movedim(1, -1)'
+        )
+    hint = f'set num_classes={columns - 1 if loss.background else columns}'
+    if columns == loss.num_columns + 1 and not loss.use_sigmoid:
+        hint = 'set background=True if the last column is the background, or else ' + hint
+    return hint
+
+
+def _without_second(cls_score: Tensor) -> tuple[int, ...]:
+    return (cls_score.shape[0], *cls_score.shape[2:])
+
+
+def check_devices(loss: nn.Module, logits: Tensor, label: Tensor) -> None:
+    """Raise a ValueError unless scores, labels and what the loss keeps lie on one device."""
+    if label.device != logits.device:
+        raise ValueError(
+            f'`cls_score` lies on {logits.device}, but `label` on {label.device}: move it there, '
+            f'label.to({str(logits.device)!r}).'
+        )
+    state = loss._modules.get('state')
+    buffer = None if state is None else next(iter(state._buffers.values()))
+    if buffer is not None and buffer.device != logits.device:
+        raise ValueError(
+            f'`cls_score` lies on {logits.device}, but the soft labels of {type(loss).__name__} on '
+            f'{buffer.device}: move the loss there, as a model, with .to({str(logits.device)!r}).'
+        )
+
+
+def refuse_heat_maps(loss: Loss) -> None:
+    """Raise a ValueError that tells about heads whose targets are no classes."""
+    raise ValueError(
+        '`pos_inds` and `pos_labels` come from a head that trains on heat maps '
+        f'(CenterNetUpdateHead), for which {type(loss).__name__} has no meaning. Keep its '
+        'own loss.'
+    )
+
+
+def warn_in_eval_mode(loss: Loss, logits: Tensor) -> None:
+    """Warn, once, about what looks like a training step in which nothing can be learned."""
+    if (
+        not loss.warned_in_eval_mode
+        and logits.requires_grad
+        and torch.is_grad_enabled()
+        and not is_compiling()
+        and teaching_allowed()
+    ):
+        loss.warned_in_eval_mode = True
+        warnings.warn(
+            f'{type(loss).__name__} is in eval mode, in which it learns nothing, but its scores '
+            'require a gradient. If this is a training step, call train() of the loss or of the '
+            'model that holds it, at the start and after each validation. Compute the loss of a '
+            'validation under torch.no_grad(), and that of an attack under '
+            'mmdet_ols.no_teaching().',
+            stacklevel=3,
+        )
 
 
 def check_labels(loss: Loss, label: Tensor, valid: Tensor) -> None:
     """Refuse labels out of range and rows of several classes, without synchronising a GPU."""
-    if is_compiling() or not len(label):
+    if is_compiling() or is_transformed() or not len(label):
         return
     on_cpu = label.device.type == 'cpu'
     if label.dim() == 1:
@@ -103,8 +226,9 @@ def check_labels(loss: Loss, label: Tensor, valid: Tensor) -> None:
             'of classes, or correct the label.'
         )
     else:
-        values = torch.where(valid, label, 0).sum(-1)
-        wrong = values > 1 + 1e-3
+        values = torch.where(valid, label, 0).sum(-1, dtype=torch.float32)
+        precision = torch.finfo(label.dtype).eps if label.is_floating_point() else 0
+        wrong = values > 1 + max(1e-3, precision)
         message = (
             'A target row must hold one class (or a mixture that sums to 1). '
             f'{type(loss).__name__} is not defined for samples of several classes: use a '

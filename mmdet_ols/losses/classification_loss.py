@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import functools
+import inspect
+import operator
 import warnings
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +20,8 @@ from mmdet_ols.core import (
     check_reduction,
     count_columns,
     cross_entropy,
+    is_transformed,
+    learn_under_transforms,
     may_select,
     reduce_loss,
     teaching_allowed,
@@ -24,9 +29,14 @@ from mmdet_ols.core import (
 from mmdet_ols.core.compat import is_compiling
 from mmdet_ols.losses.checks import (
     check_class_weight,
+    check_devices,
     check_focal_form,
+    check_implementation,
     check_labels,
     check_shapes,
+    refuse_heat_maps,
+    warn_in_eval_mode,
+    with_remedies,
 )
 
 IMPLEMENTATIONS = ('auto', 'plain', 'fused', 'compiled')
@@ -65,12 +75,22 @@ class ClassificationLoss(nn.Module):
         ValueError: An argument, or a label on the CPU, is outside its range.
     """
 
-    #: Whether there is a `shortcut`.
+    #: Whether there is a `fused_loss`.
     has_fused_form = False
     #: Whether what a sample costs depends on no other sample.
     samples_are_independent = True
     #: Whether it keeps a `RollingState`, in its attribute `state`, that something must roll over.
     has_rolling_state = False
+    warned_in_eval_mode = False
+    #: What `torch.jit.script` leaves out of a model that holds the loss.
+    __jit_ignored_attributes__ = ('state',)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if '__init__' in vars(cls):
+            cls.__init__ = with_remedies(cls.__init__)  # type: ignore[method-assign]
+        properties = inspect.getmembers(cls, lambda member: isinstance(member, property))
+        cls.__jit_unused_properties__ = [name for name, _ in properties]  # type: ignore[attr-defined]
 
     def __init__(
         self,
@@ -91,22 +111,14 @@ class ClassificationLoss(nn.Module):
         check_reduction('reduction', reduction)
         check_class_weight(class_weight, num_classes, background)
         check_focal_form(gamma, balance, use_sigmoid)
+        check_implementation(implementation, IMPLEMENTATIONS, type(self))
         if use_sigmoid and background:
             warnings.warn(
                 f"{type(self).__name__}(use_sigmoid=True, background=True): MMDetection's sigmoid "
                 'heads have no background column; leave `background` out unless yours does.',
                 stacklevel=2,
             )
-        if implementation not in IMPLEMENTATIONS:
-            raise ValueError(
-                f'`implementation` must be one of {IMPLEMENTATIONS}, but got {implementation!r}.'
-            )
-        if implementation == 'fused' and not self.has_fused_form:
-            raise ValueError(
-                f"{type(self).__name__} has no fused form, but got implementation='fused': leave "
-                "it out, or take 'compiled'."
-            )
-        self.num_classes = num_classes
+        self.num_classes = operator.index(num_classes)
         self.background = background
         self.implementation = implementation
         self.use_sigmoid = use_sigmoid
@@ -117,7 +129,9 @@ class ClassificationLoss(nn.Module):
         self.column_weight: Tensor | None
         self.register_buffer(
             'column_weight',
-            None if class_weight is None else torch.as_tensor(class_weight, dtype=torch.float32),
+            None
+            if class_weight is None
+            else torch.as_tensor(class_weight, dtype=torch.float32).detach().clone(),
             persistent=False,
         )
         self.ignore_index = ignore_index
@@ -149,6 +163,7 @@ class ClassificationLoss(nn.Module):
     def learn(self, samples: Samples) -> None:
         """Look at a batch that is trained on, after its loss; most methods need not."""
 
+    @torch.jit.unused  # so that a model that only holds the loss can be scripted
     def forward(
         self,
         cls_score: Tensor,
@@ -181,11 +196,7 @@ class ClassificationLoss(nn.Module):
             (..., C) for sigmoid. An empty batch gives 0 with a graph.
         """
         if pos_inds is not None or pos_labels is not None:
-            raise ValueError(
-                '`pos_inds` and `pos_labels` come from a head that trains on heat maps '
-                f'(CenterNetUpdateHead), for which {type(self).__name__} has no meaning. Keep its '
-                'own loss.'
-            )
+            refuse_heat_maps(self)
         reduction = self.reduction
         if reduction_override is not None:
             check_reduction('reduction_override', reduction_override)
@@ -201,9 +212,12 @@ class ClassificationLoss(nn.Module):
         if weight is not None:
             weight = self._flat_weight(weight, cls_score)
 
-        loss = self.shortcut(logits, label, weight, avg_factor, reduction, ignore_index)
+        loss = self.fused_loss(logits, label, weight, avg_factor, reduction, ignore_index)
         if loss is not None:
             return loss
+        check_devices(self, logits, label)
+        if self.has_rolling_state and not self.training:
+            warn_in_eval_mode(self, logits)
         if weight is not None and self._may_leave_out(weight, avg_factor, reduction):
             rows = weight.any(-1).nonzero().squeeze(1)
             if len(rows) < len(weight):
@@ -221,7 +235,7 @@ class ClassificationLoss(nn.Module):
             loss = loss.reshape(cls_score.shape if self.use_sigmoid else cls_score.shape[:-1])
         return loss
 
-    def shortcut(
+    def fused_loss(
         self,
         logits: Tensor,
         label: Tensor,
@@ -230,7 +244,7 @@ class ClassificationLoss(nn.Module):
         reduction: str,
         ignore_index: int,
     ) -> Tensor | None:
-        """Compute a whole call in a faster way, if the method has one for it.
+        """Compute a whole call by the method's own compiled function, if it has one for it.
 
         Args:
             logits: (N, C), of the caller's dtype.
@@ -241,7 +255,7 @@ class ClassificationLoss(nn.Module):
             ignore_index: As in `forward`.
 
         Returns:
-            The loss, reduced; None to compute it the usual way.
+            The loss, reduced; None to compute it operation by operation.
         """
         return None
 
@@ -271,7 +285,9 @@ class ClassificationLoss(nn.Module):
         if avg_factor is not None and not isinstance(avg_factor, Tensor):
             # As a number it would be a constant, recompiled for each; on the CPU it would keep a
             # GPU's graph from being captured.
-            avg_factor = torch.full((), avg_factor, device=samples.logits.device)
+            avg_factor = torch.full(
+                (), avg_factor, dtype=torch.float32, device=samples.logits.device
+            )
             samples = samples._replace(avg_factor=avg_factor)
         try:
             return _compiled_compute()(self, samples)
@@ -309,10 +325,16 @@ class ClassificationLoss(nn.Module):
             loss = loss * weight
         if self.avg_non_ignore and avg_factor is None and reduction == 'mean':
             avg_factor = self._count_valid(valid, by_index)
-        loss = self.loss_weight * reduce_loss(loss, reduction, avg_factor)
+        loss = reduce_loss(loss, reduction, avg_factor)
+        if self.loss_weight != 1:
+            loss = self.loss_weight * loss
         # A call without a graph trains nothing: PISA's heads try a loss out before they take it.
         if self.training and torch.is_grad_enabled() and teaching_allowed():
-            self.learn(Samples(samples.logits.detach(), *samples[1:]))
+            samples = Samples(samples.logits.detach(), *samples[1:])
+            if is_transformed():
+                learn_under_transforms(self.learn, samples, self.buffers())
+            else:
+                self.learn(samples)
         return loss
 
     def _sigmoid_loss(self, logits: Tensor, target: Tensor) -> Tensor:
@@ -336,6 +358,15 @@ class ClassificationLoss(nn.Module):
             f'`weight` must give one weight for each {each}, '
             f'but got shape {tuple(weight.shape)} for scores {tuple(cls_score.shape)}.'
         )
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> ClassificationLoss:
+        weight = self.column_weight
+        super()._apply(fn, recurse)
+        # `.half()` and its kin leave it as precise as it was given.
+        new = self.column_weight
+        if weight is not None and new is not None and new.dtype != weight.dtype:
+            self.column_weight = weight.to(new.device)
+        return self
 
     def extra_repr(self) -> str:
         focal = f', gamma={self.gamma}, balance={self.balance}' if self.use_sigmoid else ''

@@ -91,7 +91,7 @@ class DisturbLabelLoss(ClassificationLoss):
         if not self.training:
             return rows
         drawn = torch.randint(self.num_classes, (len(rows), 1), device=rows.device)
-        disturbed = torch.rand(len(rows), 1, device=rows.device) < self.rate
+        disturbed = torch.rand(len(rows), 1, dtype=rows.dtype, device=rows.device) < self.rate
         total = rows[:, : self.num_classes].sum(-1, keepdim=True)
         other = torch.zeros_like(rows).scatter(1, drawn, total)
         if self.background:

@@ -23,6 +23,7 @@ from mmdet_ols.core import (
     mix_targets,
     rename_old_keys,
 )
+from mmdet_ols.losses.checks import check_share
 from mmdet_ols.losses.classification_loss import ClassificationLoss
 from mmdet_ols.registry import register_model
 
@@ -140,10 +141,7 @@ class OLSLoss(ClassificationLoss):
             balance=balance,
             implementation=implementation,
         )
-        if not 0 <= alpha <= 1:
-            raise ValueError(
-                f'`alpha`, the share of the hard loss, must be in [0, 1], but got {alpha!r}.'
-            )
+        check_share('alpha', alpha, ', the share of the hard loss,')
         if not 0 < soft_row_threshold <= 1:
             raise ValueError(
                 f'`soft_row_threshold` must be in (0, 1], but got {soft_row_threshold!r}.'
@@ -256,6 +254,11 @@ class OLSLoss(ClassificationLoss):
         super().train(mode)
         return self
 
+    def _replicate_for_data_parallel(self) -> OLSLoss:
+        replica: OLSLoss = super()._replicate_for_data_parallel()
+        replica.state = self.state._replicate_for_data_parallel()
+        return replica
+
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
     ) -> None:
@@ -264,7 +267,7 @@ class OLSLoss(ClassificationLoss):
 
     # --- the loss ---------------------------------------------------------------------------------
 
-    def shortcut(
+    def fused_loss(
         self,
         logits: Tensor,
         label: Tensor,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 
 import pytest
 import torch
 from torch import nn
 from torch.testing import assert_close
-from torch.utils.checkpoint import checkpoint
+from torch.utils.checkpoint import checkpoint, set_checkpoint_early_stop
 
 from mmdet_ols import OLSLoss, OLSSingleLoss, OLSSparseLoss, no_teaching
 from mmdet_ols.core import SoftLabels, teaching_allowed
@@ -138,4 +139,62 @@ def test_a_loss_within_a_backward_pass_teaches_all_the_same():
 
     y.register_hook(also)
     y.sum().backward()
+    assert criterion.sample_count.sum() == 12
+
+
+def steps(criterion, kinds):
+    """Return the gradients of several batches, some of which go through checkpoints.
+
+    One backward pass is for two of them.
+
+    Args:
+        criterion: The loss.
+        kinds: For each batch the kinds of its nested checkpoints, the innermost first: whether it
+            is the reentrant one.
+    """
+    torch.manual_seed(2)
+    head, total = nn.Linear(C, C), []
+    for kind in kinds:
+        features, label = batch()
+
+        def loss_of(features, label=label):
+            return criterion(head(features), label) * 2
+
+        for use_reentrant in kind:
+            loss_of = functools.partial(checkpoint, loss_of, use_reentrant=use_reentrant)
+        total.append(loss_of(features))
+        if len(total) == 2:
+            sum(total).backward()
+            total = []
+    return [parameter.grad for parameter in head.parameters()]
+
+
+@pytest.mark.parametrize(
+    'kinds',
+    [
+        [(), (False,), (), (True,)],
+        [(False, False)] * 2,
+        [(True, True)] * 2,
+        [(False, True)] * 2,
+        [(True, False)] * 2,
+        [(False, False, False), ()],
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize('early_stop', [True, False])
+@pytest.mark.parametrize('implementation', ['plain', 'fused'])
+def test_every_way_to_checkpoint_counts_once(implementation, kinds, early_stop):
+    criterion, expected = (OLSLoss(C, implementation=implementation) for _ in range(2))
+    with set_checkpoint_early_stop(early_stop):
+        gradients = steps(criterion, kinds)
+    assert_close(gradients, steps(expected, [()] * len(kinds)))
+    assert_close(state_of(criterion), state_of(expected))
+    assert criterion.sample_count.sum() == 12 * len(kinds)
+
+
+def test_a_graph_that_is_kept_for_a_second_backward_pass():
+    criterion, (scores, label) = OLSLoss(C), batch()
+    loss = checkpoint(lambda x: criterion(2 * x, label), scores, use_reentrant=False)
+    loss.backward(retain_graph=True)
+    loss.backward()
     assert criterion.sample_count.sum() == 12

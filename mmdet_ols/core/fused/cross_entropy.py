@@ -9,11 +9,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from mmdet_ols.core.compat import is_compiling
 from mmdet_ols.core.fused.library import compiled_library
 from mmdet_ols.core.soft_labels import SUMS, SoftLabels, SoftLabelState
-from mmdet_ols.core.teaching import teaching_allowed
+from mmdet_ols.core.transforms import is_transformed
 
 #: The methods of a state that the fused form stands for.
 STATE_METHODS = ('accumulate', '_add_rows', 'collecting')
@@ -30,14 +31,16 @@ def has_fused_step(kind: type) -> bool:
 def can_fuse(logits: Tensor, label: Tensor, weight: Tensor | None, state: SoftLabelState) -> bool:
     """Whether a batch is one for `fused_cross_entropy`: (N, C) logits and class indices (N,).
 
-    It is not where no gradient is wanted (or one of the weight), where the call is traced, away
-    from the CPU, and in another type than float32 and bfloat16.
+    It is not where no gradient is wanted (or one of the weight), where the call is traced or
+    differentiated forwards, away from the CPU, and in another type than float32 and bfloat16.
     """
     soft_labels = state._buffers['soft_labels']  # asking the module takes ten times as long
     return (
         logits.requires_grad
         and torch.is_grad_enabled()
         and not is_compiling()
+        and not is_transformed()
+        and forward_ad._current_level < 0
         and type(logits) is type(label) is type(soft_labels) is Tensor
         and (logits.is_cpu and label.is_cpu and soft_labels.is_cpu)
         and (weight is None or (weight.is_cpu and not weight.requires_grad))
@@ -69,8 +72,7 @@ def fused_cross_entropy(
         weight: (N,) float32 or None; samples of weight 0 teach nothing.
         factor: Of the sum of the losses, such as 1 / N.
         alpha: Share of the hard label, in [0, 1].
-        state: Where the soft labels are, and where the sums go unless `no_teaching` forbids it; in
-            training mode, on the CPU.
+        state: Where the soft labels are, and where the sums go if it learns now; on the CPU.
 
     Returns:
         Scalar, float32. None, and nothing is changed, if a label is outside [0, C): wrong, or
@@ -85,7 +87,7 @@ def fused_cross_entropy(
     gradient = torch.empty_like(scores)
     soft_labels: Any = state._buffers['soft_labels']
     sums: list[int | None] = [None] * len(SUMS)
-    if teaching_allowed():
+    if state.learns:
         collecting = state.collecting()
         sums = [collecting[name].data_ptr() for name in SUMS]
     if not compiled_library()[scores.dtype](
