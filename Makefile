@@ -7,12 +7,14 @@ DEMO_DIR := work_dirs/yolo_ols_demo
 ARGS ?=
 # The documentation has a small environment of its own: no torch, no hosts.
 DOCS := .venv-docs
+# What the examples for other training loops need besides .venv; requirements/loops.txt says why it is not in there.
+LOOPS := .venv-loops
 
 .DEFAULT_GOAL := help
-.PHONY: help python setup demo test test-fast check format docs clean
+.PHONY: help python setup demo test test-fast test-loops check format docs clean
 
 help:  ## Print the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s  %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s  %s\n", $$1, $$2}' Makefile
 
 python:
 	@$(PYTHON) -c '' || { echo "error: cannot run '$(PYTHON)'. Remedy: install Python 3.11, or name one: make PYTHON=/path/to/python3.11"; exit 1; }
@@ -32,6 +34,14 @@ test: setup  ## Run all tests (up to 8 minutes on 2 cores)
 
 test-fast: setup  ## Run the tests that are not marked as slow (up to 2 minutes)
 	$(PY) -m pytest -m 'not slow' $(ARGS)
+
+test-loops: setup $(LOOPS)/installed  ## Run the examples for Lightning, timm, Accelerate and Transformers
+	PYTHONPATH=$(CURDIR)/$(LOOPS) $(PY) -m pytest tests/test_examples $(ARGS)
+
+$(LOOPS)/installed: requirements/loops.txt | setup
+	rm -rf $(LOOPS)
+	$(PY) -m pip --disable-pip-version-check install --quiet --no-deps --target $(LOOPS) --requirement $<
+	touch $@
 
 check: setup  ## Check style, format and types
 	$(PY) -m ruff check
@@ -53,4 +63,4 @@ $(DOCS)/installed: requirements/docs.txt | python
 	touch $@
 
 clean:  ## Remove environments, builds and caches; data, work_dirs and the wheel cache stay
-	rm -rf .venv $(DOCS) site build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv $(DOCS) $(LOOPS) site build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -39,7 +40,7 @@ def main(folder: Path, epochs: int = 3, resume: bool = False) -> tuple[nn.Module
     model, criterion = make_model(), OLSLoss(num_classes=CLASSES)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     loader = DataLoader(make_data(), batch_size=32)
-    parts = dict(model=model, criterion=criterion, optimizer=optimizer)
+    parts: dict[str, Any] = dict(model=model, criterion=criterion, optimizer=optimizer)
     checkpoint, first = folder / 'last.pth', 0
     if resume:
         saved = torch.load(checkpoint)

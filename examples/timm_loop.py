@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import timm
@@ -50,7 +51,9 @@ def main(folder: Path, epochs: int = 3, resume: bool = False) -> tuple[nn.Module
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
     loader = DataLoader(make_data(), batch_size=16)
     # The criterion stays outside of the model: the average of soft labels means nothing.
-    parts = dict(model=model, average=average, criterion=criterion, optimizer=optimizer)
+    parts: dict[str, Any] = dict(
+        model=model, average=average, criterion=criterion, optimizer=optimizer
+    )
     checkpoint, first = folder / 'last.pth', 0
     if resume:
         saved = torch.load(checkpoint)

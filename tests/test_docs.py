@@ -23,7 +23,7 @@ TEXTS = {str(path.relative_to(ROOT)): path.read_text(encoding='utf-8') for path 
 FENCE = re.compile(r'^( *)```(\w*)\n(.*?)^\1```$', re.MULTILINE | re.DOTALL)
 #: A path of this repository in a page; `{a,b}` and `*` stand for several.
 PATHS = re.compile(
-    r'(?<![\w./-])(?:configs|tools|benchmarks|mmdet_ols|tests|requirements|docs)/[\w./{},*-]*'
+    r'(?<![\w./-])(?:configs|tools|benchmarks|examples|mmdet_ols|tests|requirements|docs)/[\w./{},*-]*'
 )
 
 pages = pytest.mark.parametrize('page', TEXTS)
