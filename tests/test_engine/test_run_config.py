@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+from functools import partial
 from types import SimpleNamespace
 
 import allowed_globals
@@ -12,7 +13,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from mmdet_ols.cli.options import pickle_file
-from mmdet_ols.engine import run_config
+from mmdet_ols.engine import cpu_amp, run_config
 from mmdet_ols.engine.cpu_amp import CPUAmpOptimWrapper
 from mmdet_ols.engine.run_config import parse_options, read_config
 
@@ -197,6 +198,36 @@ def test_mixed_precision_suits_the_machine(monkeypatch):
     assert used('cpu') == dict(type=CPUAmpOptimWrapper.__name__)
     with pytest.raises(ValueError, match='bfloat16 instructions'):
         used('cpu', bfloat16=False)
+
+
+@pytest.mark.parametrize(
+    ('flags', 'torch_says', 'device', 'chosen'),
+    [
+        ('flags : fpu avx512f avx512_bf16 amx_tile', True, 'cpu', 'bfloat16'),
+        ('flags : fpu avx512f amx_tile amx_bf16', True, 'cpu', 'bfloat16'),
+        ('Features : fp asimd bf16', True, 'cpu', 'bfloat16'),
+        ('flags : fpu avx512f avx512_bf16', False, 'cpu', 'float32'),  # a torch without mkldnn
+        ('flags : fpu avx512f', True, 'cpu', 'float32'),  # torch would emulate it
+        ('flags : fpu avx2', False, 'cpu', 'float32'),
+        ('flags : fpu avx512f avx512_bf16', True, 'cuda', 'float32'),
+    ],
+)
+def test_a_run_takes_the_precision_that_the_processor_has_instructions_for(
+    flags, torch_says, device, chosen, tmp_path, monkeypatch
+):
+    (tmp_path / 'cpuinfo').write_text(f'processor : 0\n{flags}\nbugs : some\n')
+    asked = partial(cpu_amp.has_bfloat16_instructions, tmp_path / 'cpuinfo')
+    monkeypatch.setattr(run_config, 'has_bfloat16_instructions', asked)
+    monkeypatch.setattr(torch.ops.mkldnn, '_is_mkldnn_bf16_supported', lambda: torch_says)
+    monkeypatch.setattr(run_config, 'get_device', lambda: device)
+    cfg = Config(dict(optim_wrapper=dict(type='OptimWrapper')))
+    assert run_config.use_quicker_precision(cfg).startswith(chosen)
+    expected = CPUAmpOptimWrapper.__name__ if chosen == 'bfloat16' else 'OptimWrapper'
+    assert cfg.optim_wrapper.type == expected
+
+
+def test_a_processor_that_tells_nothing_has_no_such_instructions(tmp_path):
+    assert not cpu_amp.has_bfloat16_instructions(tmp_path / 'absent')
 
 
 def test_options_that_the_config_cannot_serve():

@@ -21,6 +21,8 @@ from pathlib import Path
 HEADER = '#include <torch/types.h>\n'
 #: g++'s name of the warning for a header that it has to leave aside. Its build says it too.
 WARNING = '-Winvalid-pch'
+#: Begins the line that says that the header itself did not compile.
+FAILED = 'No precompiled header:'
 SOURCES = ('.cpp', '.cc', '.cxx')
 #: What differs from file to file and says nothing about the code: with a value, and without one.
 FILE_OPTIONS = ('-o', '-MF', '-MT', '-MQ')
@@ -95,7 +97,7 @@ def precompiled(folder: Path, flags: list[str]) -> Path | None:
             if result.returncode:
                 compiled.unlink(missing_ok=True)
                 # It ends up in the log of the set-up.
-                print(f'No precompiled header: {shlex.join(command)}\n{result.stderr}')
+                print(f'{FAILED} {shlex.join(command)}\n{result.stderr}')
         return header if header.with_suffix('.h.gch').exists() else None
 
 
