@@ -17,6 +17,7 @@ from mmdet_ols.datasets import (
     CutOutSquare,
     FGVCAircraft90,
     InMemoryDataset,
+    LabelFileDataset,
     NoisyLabelDataset,
 )
 from mmdet_ols.datasets.voc_files import voc_classes
@@ -64,6 +65,7 @@ __all__ = [
     'FGVCAircraft90',
     'InMemoryDataset',
     'LSLoss',
+    'LabelFileDataset',
     'NoisyLabelDataset',
     'OLSHook',
     'OLSLoss',

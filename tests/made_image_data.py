@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import pickle
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 from PIL import Image
 from scipy.io import savemat
 
-from mmdet_ols.datasets.tree import leaf_datasets
+from mmdet_ols.datasets.tree import walk_datasets
 
 CIFAR10 = (
     'airplane', 'automobile', 'bird', 'cat', 'deer', 'dog', 'frog', 'horse', 'ship', 'truck',
@@ -69,6 +70,15 @@ def cifar10_folder(root):
     lines(root / 'meta/test.txt', *(f'{label:05d}.png {label}' for label in range(10)))
 
 
+def cifar10n(root):
+    """Every other label is wrong in one of the columns."""
+    cifar10_folder(root)
+    names = [(label, f'{name}/{n:04d}.png') for label, name in enumerate(CIFAR10) for n in range(4)]
+    rows = [f'{name} {label} {(label + n % 2) % 10}' for n, (label, name) in enumerate(names)]
+    text = '\n'.join(['# image clean worst', *rows])
+    (root / 'meta/cifar10n.txt.gz').write_bytes(gzip.compress(text.encode()))
+
+
 def imagenet(root):
     """With lists of the images, so that there need not be a thousand folders."""
     for split, names in dict(train=('n01/a', 'n02/b', 'n02/c'), val=('d', 'e')).items():
@@ -124,8 +134,11 @@ def aircraft(root):
 def moved(cfg, root):
     """A classification config that reads its data from another folder."""
     for split in ('train', 'val', 'test'):
-        for dataset in leaf_datasets(cfg[f'{split}_dataloader'].dataset):
-            dataset.data_root = str(root)
+        for dataset in walk_datasets(cfg[f'{split}_dataloader'].dataset):
+            if 'data_root' in dataset:
+                dataset.data_root = str(root)
+            if 'file' in dataset:
+                dataset.file = str(Path(root, 'meta/cifar10n.txt.gz'))
         for metric in cfg.get(f'{split}_evaluator') or []:
             if 'human' in metric:
                 metric.human = str(Path(root, 'meta/cifar10h-probs.npy'))
@@ -137,6 +150,8 @@ def moved(cfg, root):
 MAKERS = {
     'cifar10': cifar10,
     'cifar10_folder': cifar10_folder,
+    'cifar10n': cifar10n,
+    'cifar10n_tuning': cifar10n,
     'cifar100': cifar100,
     'cifar100_per_image': cifar100,
     'imagenet': imagenet,

@@ -30,6 +30,8 @@ CLASSES = {
     'cifar10': 10,
     'cifar10_small': 10,
     'cifar10_folder': 10,
+    'cifar10n': 10,
+    'cifar10n_tuning': 10,
     'cifar100': 100,
     'cifar100_per_image': 100,
     'imagenet': 1000,
@@ -197,7 +199,8 @@ def test_losses_hooks_and_metrics_can_be_built(name, human):
             HOOKS.build(hook)
         names = {type(METRICS.build(metric)).__name__ for metric in cfg.test_evaluator}
     assert names >= {'Accuracy', 'CalibrationError'}
-    assert ('CIFAR10HDivergence' in names) == name.startswith('cifar10/')
+    on_test_images = name.startswith('cifar10/') and not name.endswith('_tuning.py')
+    assert ('CIFAR10HDivergence' in names) == on_test_images
 
 
 @pytest.fixture(scope='module')
@@ -265,6 +268,8 @@ def small(cfg):
     [
         ('cifar10/resnet29_cifar10.py', 200, 40),
         ('cifar10/resnet29_cifar10_folder.py', 40, 10),
+        ('cifar10/resnet18_worst_cifar10n.py', 40, 10),
+        ('cifar10/resnet18_worst_cifar10n_tuning.py', 32, 8),
         ('cifar100/resnet29_cifar100.py', 40, 40),
         ('cifar100/resnet34_cifar100_per_image.py', 40, 40),
         ('imagenet/resnet50_imagenet.py', 3, 2),

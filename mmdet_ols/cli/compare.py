@@ -21,6 +21,7 @@ from mmdet_ols.cli.options import (
 )
 from mmdet_ols.experiments.comparison import Comparison
 from mmdet_ols.experiments.display import RunDisplay
+from mmdet_ols.experiments.evidence import EvidenceFile
 from mmdet_ols.experiments.executor import LOG, run_all, terminating_is_interrupting
 from mmdet_ols.experiments.experiment import Experiment
 from mmdet_ols.experiments.provenance import facts
@@ -48,6 +49,11 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
     parser.add_argument('--tta', action='store_true', help='test with test-time augmentation')
+    parser.add_argument(
+        '--record',
+        metavar='FILE.csv',
+        help='add a row for each finished run to this file; runs that have one count as finished',
+    )
     parser.add_argument('--metric', help="the logged metric to put first (the hosts' main one)")
     direction = parser.add_mutually_exclusive_group()
     direction.add_argument(
@@ -139,16 +145,24 @@ def compare(args: argparse.Namespace) -> None:
     # Those that the configs ask for, and that are set.
     variables = {k: v for row in experiment.variants for k, v in row.cfg.env_variables.items()}
 
+    def warn(text: object) -> None:
+        if text:
+            display.console.print(f'warning: {text}', markup=False, soft_wrap=True)
+
     def report(event: str, folder: Path, text: str) -> None:
         display.report(event, folder, text)
         try:
             if event == 'started':
                 experiment.record(folder, facts(_command_line(), args.jobs, variables))
             elif event == 'finished':  # so that nothing is lost
+                warn(experiment.keep(folder))
                 write_comparison(experiment.comparison({}), work_dir, how)
         except OSError as error:  # such as a full disk: no reason to stop the others
-            display.console.print(f'warning: {error}', markup=False, soft_wrap=True)
+            warn(error)
 
+    with user_errors():
+        for folder in experiment.folders:  # those that were finished before
+            warn(experiment.keep(folder))
     with display:
         failed = run_all(display.open, experiment.next_command, args.jobs, report)
     comparison = experiment.comparison(failed)
@@ -185,6 +199,7 @@ def plan(args: argparse.Namespace) -> tuple[Experiment, Path]:
         lower_is_better=args.lower_is_better,
         trust=args.trust_checkpoint,
         sweep=sweep,
+        evidence=EvidenceFile(args.record) if args.record else None,
     )
     return experiment, work_dir
 

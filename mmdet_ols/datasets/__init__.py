@@ -14,6 +14,7 @@ from mmdet_ols.datasets.batch_transforms import (
 )
 from mmdet_ols.datasets.cut_out_square import CutOutSquare
 from mmdet_ols.datasets.in_memory import InMemoryDataset, whole_batch_collate
+from mmdet_ols.datasets.label_file import LabelFileDataset
 from mmdet_ols.datasets.noisy_labels import NoisyLabelDataset
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     'CutOutSquare',
     'FGVCAircraft90',
     'InMemoryDataset',
+    'LabelFileDataset',
     'NoisyLabelDataset',
     'whole_batch_collate',
 ]

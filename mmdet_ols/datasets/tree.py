@@ -1,10 +1,10 @@
 """Walking through data sets that wrap other data sets.
 
 A wrapper (ConcatDataset, RepeatDataset, ClassBalancedDataset, MultiImageMixDataset, KFoldDataset,
-InMemoryDataset, NoisyLabelDataset, BalancedSubset and any other of their kind) keeps what it wraps
-under `dataset` or `datasets`: as entries of its config and, once it is built, as attributes. The
-functions below take configs as well as built data sets, so that no other module has to know
-wrappers.
+InMemoryDataset, NoisyLabelDataset, LabelFileDataset, BalancedSubset and any other of their kind)
+keeps what it wraps under `dataset` or `datasets`: as entries of its config and, once it is built,
+as attributes. The functions below take configs as well as built data sets, so that no other module
+has to know wrappers.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ NOISY = 'NoisyLabelDataset'
 MIXING = 'MultiImageMixDataset'
 #: Wrappers that give every sample of what they wrap, with its label: once, several times or mixed.
 GIVING_ALL = ('ConcatDataset', 'RepeatDataset', 'ClassBalancedDataset', MIXING, IN_MEMORY)
+#: Wrappers that give the samples other labels.
+RELABELLING = (NOISY, 'LabelFileDataset')
 
 
 def walk_datasets(dataset: Any, whole: tuple[str, ...] = ()) -> Iterator[Any]:

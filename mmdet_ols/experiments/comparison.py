@@ -66,6 +66,11 @@ class Comparison:
         return {key: run for key, run in self.runs.items() if run.final}
 
     @property
+    def followed(self) -> dict[tuple[str, int], Run]:
+        """The finished runs of which more is known than the end and the best epoch."""
+        return {key: run for key, run in self.finished.items() if not run.recorded}
+
+    @property
     def keys(self) -> list[str]:
         """Every metric that a finished run has."""
         return list(dict.fromkeys(key for run in self.runs.values() for key in run.final or {}))
@@ -114,7 +119,7 @@ class Comparison:
     def curve(self, name: str, metric: Metric) -> dict[int, Summary]:
         """Summarise the metric at every epoch of a row's finished runs."""
         values: dict[int, list[float]] = {}
-        for (row, _), run in self.finished.items():
+        for (row, _), run in self.followed.items():
             if row == name:
                 for epoch, value in run.over_time(metric.key).items():
                     values.setdefault(epoch, []).append(metric.shown(value))
@@ -123,16 +128,20 @@ class Comparison:
     @property
     def metrics_over_time(self) -> list[Metric]:
         """The metrics that some finished run has at several epochs."""
-        runs = self.finished.values()
+        runs = self.followed.values()
         return [m for m in self.metrics if any(len(run.over_time(m.key)) > 1 for run in runs)]
 
     @property
     def shows_best(self) -> bool:
         """Whether there are several validations on the test set to choose the best one of."""
         curves = self.metrics_over_time
-        if not self.best_is_of_test or not curves or curves[0] != self.metrics[0]:
+        if not self.best_is_of_test or not self.metrics:
             return False
-        return curves[0].lower_is_better is not None
+        first = self.metrics[0]
+        recorded = any(run.best_by == first.key for run in self.finished.values())
+        if not recorded and (not curves or curves[0] != first):
+            return False
+        return first.lower_is_better is not None
 
     def title_over_time(self, metric: Metric) -> str:
         """The metric's label, with the data that it was measured on unless its key says so."""

@@ -8,8 +8,10 @@ from pathlib import Path
 from mmdet_ols.experiments.commands import command_to_test, command_to_train
 from mmdet_ols.experiments.comparability import check_comparable, check_same_config
 from mmdet_ols.experiments.comparison import Comparison, Sweep
+from mmdet_ols.experiments.evidence import EvidenceFile
 from mmdet_ols.experiments.provenance import read_records, record_start
 from mmdet_ols.experiments.readiness import check_ready
+from mmdet_ols.experiments.recording import best_epoch_of, describe_run, differ, identity_of
 from mmdet_ols.experiments.specification import RunSpec, Variant
 from mmdet_ols.results.metrics import headline_metrics
 from mmdet_ols.results.run_folder import Run, read_run, training_folders
@@ -28,6 +30,7 @@ class Experiment:
         lower_is_better: Direction of that metric where nothing describes it.
         trust: Whether the runs load checkpoints that hold more than data.
         sweep: Which rows are values of one option.
+        evidence: The file whose rows count as finished runs, and to which runs are added.
 
     Raises:
         ValueError: The rows differ in more than their methods.
@@ -44,8 +47,9 @@ class Experiment:
         lower_is_better: bool | None = None,
         trust: bool = False,
         sweep: Sweep | None = None,
+        evidence: EvidenceFile | None = None,
     ) -> None:
-        self.variants, self.sweep = list(variants), sweep
+        self.variants, self.sweep, self.evidence = list(variants), sweep, evidence
         self.tta, self.trust = tta, trust
         self.metric, self.lower_is_better = metric, lower_is_better
         self.differs = check_comparable({v.name: v.forms for v in variants}, allowed)
@@ -70,10 +74,15 @@ class Experiment:
             ValueError: A run was made with another config, a model cannot be built, or a data set
                 is wrong.
         """
+        needed = set()  # rows that are all in the file need neither data nor weights
         for folder, (variant, spec) in self.runs.items():
             if training_folders(folder):
                 check_same_config(folder, variant.settings_as_dumped(spec.seed))
-        check_ready(((variant.name, variant.cfg) for variant in self.variants), strict)
+            if self.evidence is None or not self.read(folder).recorded:
+                needed.add(variant.name)
+        wanted = [
+            (variant.name, variant.cfg) for variant in self.variants if variant.name in needed
+        ]
 
     def label(self, folder: Path) -> str:
         """A run's name for people."""
@@ -81,7 +90,14 @@ class Experiment:
         return f'{variant.name} seed {spec.seed}'
 
     def read(self, folder: Path) -> Run:
-        """Read how far a run is."""
+        """Read how far a run is: from its folder, or from its row where that says nothing."""
+        run = self._read_folder(folder)
+        if self.evidence is None or run.final:
+            return run
+        row = self.evidence.row(identity_of(*self.runs[folder], self.tta))
+        return run if row is None else row.as_run(folder)
+
+    def _read_folder(self, folder: Path) -> Run:
         variant, _ = self.runs[folder]
         run = read_run(
             folder,
@@ -130,24 +146,63 @@ class Experiment:
         """Note down how a start of a run was made."""
         record_start(folder, facts, self.runs[folder][1])
 
+    def keep(self, folder: Path) -> str:
+        """Add the run of a folder to the file of rows, if it is finished and has none.
+
+        Returns:
+            What a user must know: where the row of the run says something else than its folder.
+
+        Raises:
+            OSError: The file cannot be written.
+        """
+        run = self._read_folder(folder)
+        if self.evidence is None or not run.final:
+            return ''
+        variant, spec = self.runs[folder]
+        records = read_records(folder)
+        best = best_epoch_of(self._compare({folder: run}))
+        row = describe_run(variant, spec, run, self.tta, records, best)
+        if self.evidence.add(row):
+            return ''
+        known = self.evidence.row(row.identity)
+        if known is None or not differ(known.metrics, row.metrics):
+            return ''
+        return (
+            f'{self.label(folder)} has other results in {folder} than in its row of '
+            f'{self.evidence.path}: the table shows those of the folder. Remove the row to record '
+            'the run anew.'
+        )
+
     def comparison(self, failed: Mapping[Path, str]) -> Comparison:
         """Compare what the runs have reached so far."""
         folders = sorted(self.runs, key=lambda folder: self.variants.index(self.runs[folder][0]))
+        return self._compare({folder: self.read(folder) for folder in folders}, failed)
+
+    def _compare(
+        self, runs: Mapping[Path, Run], failed: Mapping[Path, str] | None = None
+    ) -> Comparison:
         named = {folder: (variant.name, spec.seed) for folder, (variant, spec) in self.runs.items()}
         return Comparison(
-            runs={named[folder]: self.read(folder) for folder in folders},
+            runs={named[folder]: run for folder, run in runs.items()},
             paper={v.name: v.paper_figures for v in self.variants if v.paper_figures},
             best_is_of_test=not self.tta
             and all(variant.validates_on_the_test_set for variant in self.variants),
             differs=self.differs,
             compared_as_they_are=[v.name for v in self.variants if v.forms.hard is None],
-            failed={named[folder]: why for folder, why in failed.items()},
+            failed={named[folder]: why for folder, why in (failed or {}).items()},
             primary=self.metric,
             primary_lower_is_better=self.lower_is_better,
             tta=self.tta,
-            made={named[folder]: read_records(folder) for folder in folders},
+            made={named[folder]: self._made(folder, run) for folder, run in runs.items()},
             sweep=self.sweep,
         )
+
+    def _made(self, folder: Path, run: Run) -> list[dict[str, str]]:
+        """How a run was made, as its folder or its row says."""
+        if not run.recorded or self.evidence is None:
+            return read_records(folder)
+        row = self.evidence.row(identity_of(*self.runs[folder], self.tta))
+        return [] if row is None else [row.facts(self.evidence.path)]
 
     def _test_folder(self, folder: Path) -> Path:
         return folder / ('test_tta' if self.tta else 'test')

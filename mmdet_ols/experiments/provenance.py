@@ -37,7 +37,7 @@ def facts(command: Sequence[str], jobs: int, variables: Mapping[str, str]) -> di
     shared = ' (the times are of runs that share the machine)' if jobs > 1 else ''
     return {
         'command': f'`{before}{shlex.join(command)}`',
-        'machine': machine(),
+        'machine': machine(jobs),
         'runs at once': f'{jobs}{shared}',
         'versions': versions(),
         'date': date.today().isoformat(),
@@ -63,16 +63,24 @@ def read_records(folder: Path) -> list[dict[str, str]]:
     return records
 
 
-def machine() -> str:
-    """The GPUs of this machine, or its processor."""
+def machine(jobs: int = 1) -> str:
+    """The GPUs of this machine, its processor, and how many of its cores a run uses.
+
+    Args:
+        jobs: How many runs share the cores.
+    """
+    gpus = ''
     if torch.cuda.is_available():
         names = Counter(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
-        return ', '.join(f'{count} x {name}' for name, count in names.items())
+        gpus = ''.join(f'{count} x {name}, ' for name, count in names.items())
     cpuinfo = Path('/proc/cpuinfo')
     text = cpuinfo.read_text() if cpuinfo.is_file() else ''
     models = re.findall(r'^model name\s*: (.+)', text, re.M)
     cores = len(os.sched_getaffinity(0))  # that this process may use
-    return f'{models[0] if models else platform.processor()}, {cores} cores'
+    threads = os.environ.get('OMP_NUM_THREADS', '')
+    used = int(threads) if threads.isdecimal() else max(1, cores // jobs)
+    share = f'{used} of {cores}' if used < cores else str(cores)
+    return f'{gpus}{models[0] if models else platform.processor()}, {share} cores'
 
 
 def versions() -> str:

@@ -13,6 +13,7 @@ from mmengine.config import Config
 
 from mmdet_ols.engine.run_config import read_config, use_amp
 from mmdet_ols.experiments.comparability import Forms
+from mmdet_ols.experiments.identity import portable_key
 from mmdet_ols.experiments.readiness import hooks_of_tests
 from mmdet_ols.experiments.settings import flat_settings, settings_key
 from mmdet_ols.methods import apply_method, parse_method
@@ -95,6 +96,16 @@ class Variant:
     @cached_property
     def _as_dumped(self) -> dict[str, Any]:
         return flat_settings(Config.fromstring(self.cfg.pretty_text, '.py'))  # takes seconds
+
+    @cached_property
+    def portable_key(self) -> str:
+        """Key of what a run does, the same on every machine and for every seed."""
+        return portable_key(self.forms.trained)
+
+    @cached_property
+    def portable_base(self) -> str:
+        """The same with every method undone; with the one on the command line if none can be."""
+        return portable_key(self.forms.plain if self.forms.hard is None else self.forms.hard)
 
     def run(self, seed: int) -> RunSpec:
         """Specify the run with a seed."""

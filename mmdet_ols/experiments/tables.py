@@ -138,12 +138,18 @@ def _notes_on_runs(comparison: Comparison) -> list[str]:
     ]
     if missing:
         lines.append(f'Not finished yet, so not in the tables: {", ".join(missing)}.')
+    lines += _notes_on_recorded_runs(comparison)
     if comparison.primary is not None and comparison.primary not in comparison.keys:
         keys = ', '.join(comparison.keys)
         lines.append(f'No run logged {comparison.primary}, only {keys}.')
     for (name, seed), why in comparison.failed.items():
         lines.append(f'FAILED, so not in the tables: {name} seed {seed}: {why.splitlines()[0]}')
     return lines
+
+
+def _notes_on_recorded_runs(comparison: Comparison) -> list[str]:
+    runs = [f'{name} seed {seed}' for (name, seed), run in comparison.runs.items() if run.recorded]
+    return [f'Read from rows of a file, so without curves: {", ".join(runs)}.'] if runs else []
 
 
 def recorded(comparison: Comparison) -> list[list[str]]:

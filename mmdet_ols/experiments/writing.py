@@ -55,20 +55,20 @@ def to_markdown(comparison: Comparison, how: Mapping[str, str]) -> str:
     """Write the tables, in what the rows differ, and how the runs were made."""
     parts = [f'# {" / ".join(comparison.names)}']
     if len(comparison.metrics) > 1:
-        parts.append(_markdown_table(*overview(comparison)))
-    parts.append(_markdown_table(*main_table(comparison)))
+        parts.append(markdown_table(*overview(comparison)))
+    parts.append(markdown_table(*main_table(comparison)))
     parts += notes(comparison)
     parts += _differences(comparison)
     header, rows = class_table(comparison)
     if rows:
-        parts += ['## Classes', _markdown_table(header, rows)]
+        parts += ['## Classes', markdown_table(header, rows)]
     if comparison.sweep:
         parts.append('![](comparison_sweep.png)')
     parts.append('![](comparison.png)')
     if comparison.metrics_over_time:
         parts.append('![](comparison_curves.png)')
     facts = [[*item] for item in how.items()] + recorded(comparison)
-    parts += ['## How', _markdown_table(['', ''], facts)]
+    parts += ['## How', markdown_table(['', ''], facts)]
     return '\n\n'.join(parts) + '\n'
 
 
@@ -83,7 +83,8 @@ def _differences(comparison: Comparison) -> list[str]:
     return lines
 
 
-def _markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Write rows of cells as a table of Markdown."""
     lines = [header, ['---'] * len(header), *rows]
     cells = [[cell.replace('|', '\\|') for cell in line] for line in lines]
     return '\n'.join(f'| {" | ".join(line)} |' for line in cells)
@@ -121,7 +122,7 @@ def _write_curves(comparison: Comparison, path: Path) -> None:
     with path.open('w', newline='', encoding='utf-8') as file:
         writer = csv.writer(file)
         writer.writerow(['config', 'seed', 'epoch', *keys])
-        for (name, seed), run in comparison.finished.items():
+        for (name, seed), run in comparison.followed.items():
             curves = [run.over_time(key) for key in keys]
             for epoch in sorted({epoch for curve in curves for epoch in curve}):
                 writer.writerow([name, seed, epoch, *(curve.get(epoch, '') for curve in curves)])

@@ -41,6 +41,10 @@ class Run:
     last_checkpoint: Path | None = None
     #: Whether only a separate test counts as the result, not the validation after the last epoch.
     needs_test: bool = False
+    #: Whether this was read from a row of a file, which knows the end and the best epoch only.
+    recorded: bool = False
+    #: By which metric that best epoch was chosen.
+    best_by: str | None = None
 
     @property
     def trained(self) -> bool:
@@ -80,7 +84,7 @@ class Run:
             lower_is_better: Direction of the logged value; there is no best one where it is None.
         """
         curve = self.over_time(key)
-        if not curve or lower_is_better is None:
+        if not curve or lower_is_better is None or (self.recorded and self.best_by != key):
             return None
         return (min if lower_is_better else max)(curve.items(), key=itemgetter(1))
 

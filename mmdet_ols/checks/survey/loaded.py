@@ -19,12 +19,12 @@ from mmdet_ols.config_tree import (
     registered_class,
     type_name,
 )
-from mmdet_ols.datasets.tree import IN_MEMORY, NOISY, inner_datasets, map_datasets
+from mmdet_ols.datasets.tree import IN_MEMORY, RELABELLING, inner_datasets, map_datasets
 
 #: These take every sample of what they wrap, though some more than once.
 KEEP_ALL = ('ConcatDataset', 'RepeatDataset', 'ClassBalancedDataset', 'MultiImageMixDataset')
 #: These read all images when they are built, or change labels on purpose: what is in them counts.
-SEEN_THROUGH = (IN_MEMORY, NOISY)
+SEEN_THROUGH = (IN_MEMORY, *RELABELLING)
 #: Of more images, the paths are not kept.
 MAX_PATHS = 200_000
 

@@ -21,7 +21,8 @@ class TrainErrorHook(Hook):
     Logs, in per cent, through the Visualizer (`vis_data/scalars.json`; the step is the epoch):
 
     - `train/top1_error`: against the labels that the network learns from;
-    - `train/clean_error`: against the true labels, where `NoisyLabelDataset` changed some;
+    - `train/clean_error`: against the true labels, where the data set changed some
+      (`NoisyLabelDataset`, `LabelFileDataset`);
     - `train/wrong_label_error`: the share of the wrongly labelled images whose prediction is not
       the wrong label (the paper's Fig. 5). It falls as the network memorises the noise.
 

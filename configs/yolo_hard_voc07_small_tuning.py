@@ -1,0 +1,16 @@
+"""`yolo_hard_voc07_small.py` on four fifths of VOC07 trainval, tested on the last fifth.
+
+Learning rates and the options of methods are chosen with it, so that the test part stays unseen.
+MMPretrain brings the data set that divides another one.
+"""
+
+_base_ = 'yolo_hard_voc07_small.py'
+
+fold = dict(type='mmpretrain.KFoldDataset', num_splits=5, fold=0, seed=0)
+trainval = dict(_base_.trainval, type='mmdet.XMLDataset')
+held_out = dict(trainval, pipeline=_base_.test_pipeline)
+train_dataloader = dict(dataset=dict(_delete_=True, **fold, dataset=trainval))
+val_dataloader = dict(
+    dataset=dict(_delete_=True, **fold, dataset=held_out, test_mode=True),
+)
+test_dataloader = val_dataloader

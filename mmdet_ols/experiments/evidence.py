@@ -1,0 +1,250 @@
+"""Finished runs as rows of a CSV file that is kept with the project, and counts as a result."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import IO
+
+from mmdet_ols.results.run_folder import Run
+
+#: Before the name of a metric: its value at the best epoch.
+BEST = 'best '
+
+
+@dataclass(frozen=True)
+class EvidenceRow:
+    """One finished run.
+
+    Args:
+        settings: Key of everything that decides what the run reaches, its seed excepted; the same
+            on every machine.
+        base: The same key with every method undone: rows with the same one are comparable.
+        name: What its row of a comparison was called.
+        method: As for `--method`; empty where the config was trained as it is.
+        config: Path of the config.
+        options: What overrode entries of the config, each `KEY=VALUE`.
+        test: 'plain', or 'tta' for test-time augmentation.
+        seed: Random seed.
+        length: How long it trained, as in '20 epochs'.
+        seconds: Wall time of all its starts.
+        commit: Commit of the project, with '-dirty' where files were changed.
+        machine: GPUs, processor and cores.
+        torch: Version of PyTorch.
+        date: Of its last start.
+        best_by: The metric by which the best epoch was chosen; empty where none was.
+        best_epoch: The epoch that was best by it.
+        metrics: What it reached at the end, as it was logged.
+        best: What it had reached at the best epoch.
+    """
+
+    settings: str
+    base: str
+    name: str
+    method: str
+    config: str
+    options: str
+    test: str
+    seed: int
+    length: str
+    seconds: int
+    commit: str
+    machine: str
+    torch: str
+    date: str
+    best_by: str = ''
+    best_epoch: int | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+    best: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def identity(self) -> tuple[str, int, str]:
+        """What no other row of a file has: settings, seed and kind of test."""
+        return self.settings, self.seed, self.test
+
+    def facts(self, path: Path) -> dict[str, str]:
+        """How the run was made, by names of facts.
+
+        Args:
+            path: The file that the row stands in.
+        """
+        return {
+            'machine': self.machine,
+            'versions': f'torch {self.torch}, mmdet_ols {self.commit}',
+            'date': self.date,
+            'read from': str(path),
+        }
+
+    def as_run(self, folder: Path = Path()) -> Run:
+        """The run as far as the row knows it: the end and the best epoch.
+
+        Args:
+            folder: Where it would be trained.
+        """
+        number = int(self.length.split()[0])
+        validations = {} if self.best_epoch is None else {self.best_epoch: dict(self.best)}
+        return Run(
+            folder,
+            number,
+            number,
+            validations,
+            tested=dict(self.metrics),
+            seconds=self.seconds,
+            recorded=True,
+            best_by=self.best_by or None,
+        )
+
+
+#: The columns that every file has; those of the metrics follow.
+COLUMNS = tuple(f.name for f in fields(EvidenceRow) if f.name not in ('metrics', 'best'))
+_NUMBERS = ('seed', 'seconds', 'best_epoch')
+
+
+class EvidenceFile:
+    """A CSV file with a row for each finished run.
+
+    Several processes may add rows at the same time: each holds a lock while it reads the file and
+    puts a new one in its place. A reader never sees a part of a row.
+
+    Args:
+        path: The file; made with its folder once there is a row.
+
+    Raises:
+        ValueError: The file is not one of these.
+        OSError: It cannot be read, or its folder cannot be written into.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._read: tuple[tuple[int, int, int] | None, list[EvidenceRow]] = (None, [])
+        if self.path.is_dir():
+            raise ValueError(f'{path} is a folder: name a CSV file in it.')
+        self.rows()
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        if not os.access(self.path.parent, os.W_OK):
+            raise PermissionError(
+                f'{self.path.parent} must be writable, so that rows can be added to {path}.'
+            )
+
+    def rows(self) -> list[EvidenceRow]:
+        """Every row, in the order of the file; none where the file is absent."""
+        try:
+            status = self.path.stat()
+        except FileNotFoundError:
+            return []
+        stamp = (status.st_ino, status.st_size, status.st_mtime_ns)
+        if stamp != self._read[0]:  # a display of running trainings asks every second
+            self._read = (stamp, read_rows(self.path))
+        return self._read[1]
+
+    def row(self, identity: tuple[str, int, str]) -> EvidenceRow | None:
+        """The row of a run; None where there is none."""
+        return next((row for row in self.rows() if row.identity == identity), None)
+
+    def add(self, row: EvidenceRow) -> bool:
+        """Add a row, unless its run has one; say whether it was added."""
+        with self._locked():
+            rows = read_rows(self.path)
+            if any(known.identity == row.identity for known in rows):
+                return False
+            text = to_csv([*rows, row])
+            temporary = self.path.with_name(f'.{self.path.name}.{os.getpid()}')
+            try:
+                with temporary.open('w', encoding='utf-8', newline='') as file:
+                    file.write(text)
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.replace(temporary, self.path)
+            finally:
+                temporary.unlink(missing_ok=True)
+        return True
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        file = self._lock()
+        try:
+            yield
+        finally:
+            file.close()  # and with it the lock
+
+    def _lock(self) -> IO[str]:
+        """Lock the file that lies at the path, and not one that another process has replaced."""
+        import fcntl
+
+        while True:
+            file = self.path.open('a', encoding='utf-8')
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if self.path.exists() and os.path.samestat(os.fstat(file.fileno()), self.path.stat()):
+                return file
+            file.close()
+
+
+def read_rows(path: str | Path) -> list[EvidenceRow]:
+    """Read the rows of a file.
+
+    Args:
+        path: The file; an empty one has no rows.
+
+    Raises:
+        ValueError: It is not a file of rows, or a row is broken.
+        OSError: It cannot be read.
+    """
+    with Path(path).open(encoding='utf-8', newline='') as file:
+        lines = list(csv.reader(file))
+    if not lines:
+        return []
+    header, *cells = lines
+    missing = [name for name in COLUMNS if name not in header]
+    if missing:
+        raise ValueError(
+            f'{path} must have the columns of a file of runs, but {", ".join(missing)} is not '
+            'there: name another file.'
+        )
+    rows = []
+    for number, line in enumerate(cells, 2):
+        if not line:
+            continue
+        try:
+            rows.append(_row(dict(zip(header, line))))
+        except (KeyError, ValueError) as error:
+            raise ValueError(
+                f'{path}, row {number}: {error}. Mend the row, or remove it; its run can be '
+                'recorded again as long as its folder is there.'
+            ) from error
+    return rows
+
+
+def to_csv(rows: Sequence[EvidenceRow]) -> str:
+    """Write rows as the text of a file, metrics in the order in which they first occur."""
+    metrics = list(dict.fromkeys(key for row in rows for key in row.metrics))
+    best = list(dict.fromkeys(key for row in rows for key in row.best))
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator='\n')
+    writer.writerow([*COLUMNS, *metrics, *(BEST + key for key in best)])
+    for row in rows:
+        facts = ['' if (value := getattr(row, name)) is None else value for name in COLUMNS]
+        writer.writerow([*facts, *_texts(row.metrics, metrics), *_texts(row.best, best)])
+    return text.getvalue()
+
+
+def _texts(values: dict[str, float], keys: Iterable[str]) -> list[str]:
+    # More digits than anybody shows, and few enough for a line to be read.
+    return [f'{values[key]:.8g}' if key in values else '' for key in keys]
+
+
+def _row(cells: dict[str, str]) -> EvidenceRow:
+    facts = {name: cells.pop(name) for name in COLUMNS}
+    if not facts['seed'] or not facts['length'][:1].isdigit():
+        raise ValueError('it needs a seed and a length')
+    numbers = {name: int(facts[name]) if facts[name] else None for name in _NUMBERS}
+    values = {key: float(text) for key, text in cells.items() if text}
+    return EvidenceRow(
+        **{**facts, **numbers},  # type: ignore[arg-type]
+        metrics={key: value for key, value in values.items() if not key.startswith(BEST)},
+        best={k[len(BEST) :]: value for k, value in values.items() if k.startswith(BEST)},
+    )

@@ -1,0 +1,195 @@
+"""Tables of Markdown from the rows of finished runs, and the pages that hold them."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple, NoReturn
+
+from mmdet_ols.experiments.comparison import Comparison
+from mmdet_ols.experiments.evidence import EvidenceRow, read_rows
+from mmdet_ols.experiments.tables import class_table, main_table, notes, recorded
+from mmdet_ols.experiments.writing import markdown_table
+from mmdet_ols.results.run_folder import Run
+
+#: Where a page holds a table: the words of `mmdet-ols evidence`, files relative to the page.
+MARKED = re.compile(
+    r'(?P<begin><!-- evidence: (?P<words>.*?) -->\n).*?(?P<end><!-- end of evidence -->)', re.DOTALL
+)
+
+
+class Selection(NamedTuple):
+    """What a table shows of the rows.
+
+    Args:
+        reference: Name of the row that the others are compared with; the first one by default.
+        metrics: Keys of the metrics to show, in this order; the hosts' main ones by default.
+        classes: Whether to add the average precision of each class.
+        together: Whether rows with different settings share a table. By default there is a table
+            for each group of rows that differ in nothing but their methods.
+    """
+
+    reference: str | None = None
+    metrics: Sequence[str] = ()
+    classes: bool = False
+    together: bool = False
+
+
+def add_selection(parser: argparse.ArgumentParser) -> None:
+    """Add the files and the options of a selection to a parser."""
+    parser.add_argument('files', nargs='*', metavar='FILE.csv', help='files of rows')
+    parser.add_argument(
+        '--reference', metavar='NAME', help='the row to compare the others with (the first)'
+    )
+    parser.add_argument(
+        '--metrics', nargs='+', default=[], metavar='KEY', help='show these metrics only'
+    )
+    parser.add_argument('--classes', action='store_true', help='add the AP of each class')
+    parser.add_argument(
+        '--together',
+        action='store_true',
+        help='one table for rows that differ in more than their methods',
+    )
+
+
+def selection_of(args: argparse.Namespace) -> Selection:
+    """The selection that a command line asks for."""
+    return Selection(args.reference, args.metrics, args.classes, args.together)
+
+
+def evidence_tables(rows: Sequence[EvidenceRow], selection: Selection) -> str:
+    """Write the tables of rows, each with the command that made its runs.
+
+    Args:
+        rows: As they stand in the files.
+        selection: What to show of them.
+
+    Raises:
+        ValueError: There are no rows, or none with the name of the reference.
+    """
+    if not rows:
+        raise ValueError('There are no rows yet: record runs with tools/compare.py --record FILE.')
+    groups: dict[tuple[str, ...], list[EvidenceRow]] = {}
+    for row in rows:
+        key = (row.test,) if selection.together else (row.test, row.base)
+        groups.setdefault(key, []).append(row)
+    return '\n\n'.join(_group(group, selection) for group in groups.values()) + '\n'
+
+
+def fill_page(page: str | Path) -> str:
+    """The text of a page with every marked table made anew from its rows.
+
+    A table stands between two comments; the first names the files and options:
+
+        <!-- evidence: evidence/cars.csv --reference hard -->
+        <!-- end of evidence -->
+
+    Args:
+        page: Path of the page.
+
+    Raises:
+        ValueError: A comment cannot be understood, or a file has no rows.
+        OSError: The page or a file cannot be read.
+    """
+    page = Path(page)
+    text = page.read_text(encoding='utf-8')
+
+    def table(match: re.Match[str]) -> str:
+        parser = _MarkParser(prog=f'{page}: <!-- evidence:', add_help=False)
+        add_selection(parser)
+        args = parser.parse_args(shlex.split(match['words']))
+        rows = [row for file in args.files for row in read_rows(page.parent / file)]
+        made = evidence_tables(rows, selection_of(args))
+        return f'{match["begin"]}\n{made}\n{match["end"]}'
+
+    return MARKED.sub(table, text)
+
+
+class _MarkParser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(f'{self.prog} {message}')
+
+
+def _group(rows: Sequence[EvidenceRow], selection: Selection) -> str:
+    """One table, what a reader must know about it, and how its runs were made."""
+    labels = _labels(rows)
+    names = list(dict.fromkeys(labels[row.settings] for row in rows))
+    if selection.reference is not None:
+        if selection.reference not in names:
+            raise ValueError(
+                f'--reference must name one of the rows {", ".join(names)}, but got '
+                f'{selection.reference!r}.'
+            )
+        names.insert(0, names.pop(names.index(selection.reference)))
+    ordered = sorted(rows, key=lambda row: (names.index(labels[row.settings]), row.seed))
+    named = {(labels[row.settings], row.seed): row for row in ordered}
+    comparison = Comparison(
+        runs={key: _shown(row, selection.metrics) for key, row in named.items()},
+        best_is_of_test=any(row.best_by for row in rows),
+        tta=rows[0].test == 'tta',
+        made={key: [_facts(row)] for key, row in named.items()},
+    )
+    parts = [markdown_table(*main_table(comparison))]
+    header, classes = class_table(comparison)
+    if selection.classes and classes:
+        parts.append(markdown_table(header, classes))
+    parts += [note for note in notes(comparison) if not note.startswith('Read from rows')]
+    parts.append(markdown_table(['made with', ''], recorded(comparison)))
+    commands = '\n'.join(_commands(ordered))
+    parts.append(f'```bash\n{commands}\n```')
+    return '\n\n'.join(parts)
+
+
+def _labels(rows: Sequence[EvidenceRow]) -> dict[str, str]:
+    """A name for each settings key: the row's own, with its options where others share it."""
+    first: dict[str, EvidenceRow] = {}
+    for row in rows:
+        first.setdefault(row.settings, row)
+    labels: dict[str, str] = {}
+    for key, row in first.items():
+        others = [other for other in first.values() if other.name == row.name]
+        label = row.name
+        if len(others) > 1:
+            shared = set.intersection(*(set(shlex.split(other.options)) for other in others))
+            own = [word for word in shlex.split(row.options) if word not in shared]
+            own += [Path(row.config).stem] if len({o.config for o in others}) > 1 else []
+            label = f'{row.name} ({", ".join(own or [key[:6]])})'
+        labels[key] = label if label not in labels.values() else f'{label} {key[:6]}'
+    return labels
+
+
+def _shown(row: EvidenceRow, metrics: Sequence[str]) -> Run:
+    """The run of a row with these metrics only, in this order."""
+    run = row.as_run()
+    if metrics and run.tested is not None:
+        run.tested = {key: run.tested[key] for key in metrics if key in run.tested}
+    return run
+
+
+def _facts(row: EvidenceRow) -> dict[str, str]:
+    return {'commit': row.commit, 'machine': row.machine, 'torch': row.torch, 'length': row.length}
+
+
+def _commands(rows: Sequence[EvidenceRow]) -> list[str]:
+    """The commands that make these runs; paths of data and weights are the reader's."""
+    groups: dict[tuple[str, str, str, tuple[int, ...]], list[EvidenceRow]] = {}
+    for row in {row.settings: row for row in rows}.values():
+        seeds = tuple(sorted({r.seed for r in rows if r.settings == row.settings}))
+        groups.setdefault((row.config, row.options, row.test, seeds), []).append(row)
+    commands = []
+    for (config, options, test, seeds), group in groups.items():
+        words = ['python', 'tools/compare.py', config]
+        methods = [row.method for row in group if row.method]
+        if methods:
+            words += ['--methods', *methods]
+        given = shlex.split(options)
+        values = [word for word in given if '=' in word]
+        words += ['--seeds', *map(str, seeds)]
+        words += ['--amp'] if 'amp' in given else []
+        words += ['--tta'] if test == 'tta' else []
+        words += ['--cfg-options', *values] if values else []
+        commands.append(shlex.join(words))
+    return commands

@@ -1,0 +1,36 @@
+"""`mmdet-ols evidence` as a user types it."""
+
+from __future__ import annotations
+
+import pytest
+
+from mmdet_ols.cli import evidence as tool
+from mmdet_ols.experiments.evidence import EvidenceFile, EvidenceRow
+
+
+@pytest.fixture
+def rows(tmp_path):
+    file = EvidenceFile(tmp_path / 'rows.csv')
+    facts = ('plain', 0, '2 epochs', 60, 'abc', 'cpu', '2.11', '2026-01-01')
+    metrics = {'coco/bbox_mAP': 0.25}
+    file.add(EvidenceRow('k', 'b', 'hard', 'hard', 'a.py', '', *facts, metrics=metrics))
+    return file.path
+
+
+def test_tables_are_printed(command, rows):
+    assert '| bbox_mAP (%), higher is better | hard | 25.00 |' in command(tool.main, rows)
+    assert 'one of the rows hard' in command(tool.main, rows, '--reference', 'ols', ok=False)
+
+
+def test_a_page_is_checked_and_filled(command, rows, tmp_path):
+    page = tmp_path / 'page.md'
+    page.write_text('<!-- evidence: rows.csv -->\n<!-- end of evidence -->\n')
+    assert 'differs from its rows' in command(tool.main, '--page', page, '--check', ok=False)
+    assert 'Written' in command(tool.main, '--page', page)
+    assert '| hard | 25.00 |' in page.read_text()
+    assert 'agrees with its rows' in command(tool.main, '--page', page, '--check')
+
+
+@pytest.mark.parametrize('words', [[], ['a.csv', '--page', 'b.md'], ['a.csv', '--check']])
+def test_a_file_or_a_page_is_named(command, words):
+    command(tool.main, *words, ok=False)

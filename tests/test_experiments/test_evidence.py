@@ -1,0 +1,94 @@
+"""The file that keeps finished runs: what was written is read, by one process or several."""
+
+from __future__ import annotations
+
+import multiprocessing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from toy_rows import ROW
+
+from mmdet_ols.experiments.evidence import COLUMNS, EvidenceFile, read_rows
+
+LATER = replace(
+    ROW, seed=1, best_by='', best_epoch=None, best={}, metrics={'accuracy/top1': 75.0, 'new': 1e-5}
+)
+
+
+def test_rows_come_back_as_they_were(tmp_path):
+    path = tmp_path / 'folder' / 'rows.csv'
+    file = EvidenceFile(path)
+    assert file.rows() == [] and not path.exists()
+    assert file.add(ROW) and file.add(LATER)
+    assert file.rows() == [ROW, LATER] == EvidenceFile(path).rows() == read_rows(path)
+    lines = path.read_text().splitlines()
+    assert lines[0].split(',') == [
+        *COLUMNS, 'accuracy/top1', 'train/top1_error', 'new', 'best accuracy/top1'
+    ]  # fmt: skip
+    assert len(lines) == 3 and list(path.parent.iterdir()) == [path]
+
+
+def test_a_run_has_one_row(tmp_path):
+    file = EvidenceFile(tmp_path / 'rows.csv')
+    file.add(ROW)
+    before = file.path.read_bytes()
+    assert not file.add(replace(ROW, date='2027-01-01', metrics={'accuracy/top1': 1.0}))
+    assert file.path.read_bytes() == before
+    assert file.add(replace(ROW, test='tta')) and file.add(replace(ROW, settings='0'))
+    assert file.row(ROW.identity) == ROW and file.row(('0', 5, 'plain')) is None
+
+
+def test_a_row_of_another_process_is_seen(tmp_path):
+    mine, others = (EvidenceFile(tmp_path / 'rows.csv') for _ in range(2))
+    mine.add(ROW)
+    assert others.add(LATER)
+    assert mine.rows() == [ROW, LATER]
+
+
+def add_twenty(path, first):
+    file = EvidenceFile(path)
+    for seed in range(first, first + 20):
+        file.add(replace(ROW, seed=seed, metrics={f'metric{seed}': 1.0}))
+
+
+def test_processes_that_add_at_once_lose_nothing(tmp_path):
+    path = tmp_path / 'rows.csv'
+    context = multiprocessing.get_context('fork')  # a new interpreter would import for seconds
+    processes = [context.Process(target=add_twenty, args=(path, first)) for first in (0, 10, 30)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0, 0]
+    assert sorted(row.seed for row in read_rows(path)) == list(range(50))
+
+
+def test_a_row_as_a_run():
+    run = ROW.as_run(Path('there'))
+    assert run.final == ROW.metrics and run.recorded and run.trained is False
+    assert (run.length, run.done, run.seconds) == (20, 20, 61)
+    assert run.best('accuracy/top1') == (15, 77.5)
+    assert run.best('train/top1_error', True) is None  # it was not chosen by that
+    assert LATER.as_run().best('accuracy/top1') is None
+
+
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        ('a,b\n1,2\n', 'must have the columns .* settings, base'),
+        (','.join(COLUMNS) + '\n' + 'x,' * 7 + 'one\n', 'row 2: .* Mend the row'),
+        (','.join(COLUMNS) + '\n<<<<<<< HEAD\n', 'row 2'),
+    ],
+)
+def test_another_file_is_refused(tmp_path, text, message):
+    path = tmp_path / 'rows.csv'
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        EvidenceFile(path)
+    assert path.read_text() == text
+
+
+def test_a_folder_is_refused(tmp_path):
+    with pytest.raises(ValueError, match='name a CSV file in it'):
+        EvidenceFile(tmp_path)

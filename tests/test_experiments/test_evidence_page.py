@@ -1,0 +1,105 @@
+"""Pages made from rows: the statistics of the comparison, and the commands behind them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from scipy.stats import ttest_rel
+from toy_rows import ROW
+
+from mmdet_ols.experiments.evidence import EvidenceFile
+from mmdet_ols.experiments.evidence_page import MARKED, Selection, evidence_tables, fill_page
+
+DOCS = Path(__file__).parents[2] / 'docs'
+TOP1 = {'hard': (70.0, 71.0, 69.0), 'ols': (73.0, 72.5, 73.5)}
+
+
+def row(name, seed, top1, **changes):
+    return replace(
+        ROW, settings=f'key of {name}', name=name, method=name, seed=seed, options='',
+        metrics={'accuracy/top1': top1, 'accuracy/top5': top1 + 20, 'calibration/ece': 3.0},
+        best={'accuracy/top1': top1 + 1}, **changes,
+    )  # fmt: skip
+
+
+ROWS = [row(name, seed, top1) for name, values in TOP1.items() for seed, top1 in enumerate(values)]
+
+
+def cells(text, start):
+    (line,) = [line for line in text.splitlines() if line.startswith(start)]
+    return [cell.strip() for cell in line.strip('|').split('|')]
+
+
+def test_tables_have_the_statistics_of_the_paired_differences():
+    text = evidence_tables(ROWS[::-1], Selection(reference='hard'))
+    ols = cells(text, '| top-1 error (%), lower is better | ols |')
+    # 27, 27.5, 26.5 against 30, 29, 31: the differences are -3, -1.5 and -4.5.
+    assert ols[2:6] == ['27.00', '0.50', '3', '-3.00']
+    low, high = ttest_rel(TOP1['hard'], TOP1['ols']).confidence_interval(0.95)
+    assert ols[6] == f'{low:+.2f} to {high:+.2f}'
+    assert ols[8] == '26.00 ± 0.50'  # at the best epoch
+    assert '| hard | 30.00 | 1.00 | 3 |' in text
+    assert cells(text, '| commit')[1] == '3faf0b2-dirty'
+    assert cells(text, '| machine')[1] == 'AMD EPYC, 1 of 2 cores'
+    assert 'python tools/compare.py configs/a.py --methods hard ols --seeds 0 1 2\n' in text
+
+
+def test_rows_that_differ_in_more_than_their_method_get_tables_of_their_own():
+    fast = [
+        replace(r, settings=f'{r.settings} fast', base='fast', options='a.lr=1', commit='abc')
+        for r in ROWS
+    ]
+    text = evidence_tables([*ROWS, *fast], Selection('hard'))
+    assert text.count('| metric |') == 2
+    assert '--methods hard ols --seeds 0 1 2 --cfg-options a.lr=1\n' in text
+    together = evidence_tables([*ROWS, *fast], Selection(together=True))
+    assert together.count('| metric |') == 1
+    assert '| ols (a.lr=1) | 27.00 |' in together
+    assert 'abc (' in together  # which runs another commit made
+
+
+def test_metrics_can_be_chosen():
+    text = evidence_tables(ROWS, Selection(metrics=['calibration/ece', 'accuracy/top1']))
+    assert 'top-5' not in text and 'top-1 error' in text
+
+
+def test_what_cannot_be_shown():
+    with pytest.raises(ValueError, match='no rows yet'):
+        evidence_tables([], Selection())
+    with pytest.raises(ValueError, match='one of the rows hard, ols, but got .ce.'):
+        evidence_tables(ROWS, Selection('ce'))
+
+
+def test_a_page_is_filled_between_its_marks(tmp_path):
+    file = EvidenceFile(tmp_path / 'rows' / 'a.csv')
+    for r in ROWS[:2]:
+        file.add(r)
+    page = tmp_path / 'page.md'
+    page.write_text('# A\n\n<!-- evidence: rows/a.csv -->\nold\n<!-- end of evidence -->\n\nend\n')
+    filled = fill_page(page)
+    assert filled.startswith('# A\n\n<!-- evidence: rows/a.csv -->\n\n| metric |')
+    assert filled.endswith('\n<!-- end of evidence -->\n\nend\n') and 'old' not in filled
+    page.write_text(filled)
+    assert fill_page(page) == filled
+    file.add(ROWS[2])
+    assert fill_page(page) != filled
+    page.write_text('<!-- evidence: rows/a.csv --tables -->\n<!-- end of evidence -->\n')
+    with pytest.raises(ValueError, match='page.md.*--tables'):
+        fill_page(page)
+
+
+@pytest.mark.parametrize('page', sorted(DOCS.rglob('*.md')), ids=lambda page: page.name)
+def test_the_pages_agree_with_their_rows(page):
+    text = page.read_text(encoding='utf-8')
+    if MARKED.search(text):
+        assert fill_page(page) == text, f'run: mmdet-ols evidence --page {page}'
+    else:
+        assert '<!-- evidence' not in text
+
+
+@pytest.mark.parametrize('path', sorted(DOCS.glob('evidence/*.csv')), ids=lambda path: path.name)
+def test_files_of_rows_are_whole(path):
+    rows = EvidenceFile(path).rows()
+    assert rows and len({row.identity for row in rows}) == len(rows)
