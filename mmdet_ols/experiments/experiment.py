@@ -80,9 +80,8 @@ class Experiment:
                 check_same_config(folder, variant.settings_as_dumped(spec.seed))
             if self.evidence is None or not self.read(folder).recorded:
                 needed.add(variant.name)
-        wanted = [
-            (variant.name, variant.cfg) for variant in self.variants if variant.name in needed
-        ]
+        wanted = [variant for variant in self.variants if variant.name in needed]
+        check_ready(((variant.name, variant.cfg) for variant in wanted), strict)
 
     def label(self, folder: Path) -> str:
         """A run's name for people."""

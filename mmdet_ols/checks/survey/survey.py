@@ -29,7 +29,7 @@ from mmdet_ols.checks.survey.loaded import (
 )
 from mmdet_ols.checks.survey.records import DatasetSurvey, SplitSurvey
 from mmdet_ols.config_tree import is_a, registered_class, type_name
-from mmdet_ols.datasets.tree import NOISY, leaf_datasets, walk_datasets
+from mmdet_ols.datasets.tree import NOISY, RELABELLING, leaf_datasets, walk_datasets
 
 
 def survey_data(cfg: Config, splits: Sequence[str]) -> list[SplitSurvey]:
@@ -210,6 +210,8 @@ def _notes(config: Any, survey: SplitSurvey) -> list[str]:
         kind = type_name(node)
         if kind == NOISY and node.get('rate'):
             notes.append(f'{kind} makes {node["rate"]:.0%} of these labels wrong on purpose')
+        elif kind in RELABELLING and kind != NOISY:
+            notes.append(f'{kind} gives other labels than these')
         elif kind == 'RepeatDataset':
             notes.append(f'{kind} repeats its images {node.get("times")} times an epoch')
     total = sum(dataset.loaded.images for dataset in survey.datasets if dataset.loaded)
