@@ -98,7 +98,7 @@ def candidates(dataset: dict[str, Any], load: list[dict[str, Any]]) -> dict[str,
         dict(type='BatchRandomFlip', prob=0.5),
     ]
     by_image = {**dataset, 'pipeline': [*load, *augment, *pack]}
-    configs: dict[str, dict[str, Any]] = {
+    loaders: dict[str, dict[str, Any]] = {
         f'one image at a time, {workers} workers': dict(
             dataset=by_image,
             collate_fn=dict(type='default_collate'),
@@ -108,7 +108,7 @@ def candidates(dataset: dict[str, Any], load: list[dict[str, Any]]) -> dict[str,
         for workers in (0, 2)
     }
     for device in ('cpu', 'cuda') if torch.cuda.is_available() else ('cpu',):
-        configs[f'InMemoryDataset, {device}'] = dict(
+        loaders[f'InMemoryDataset, {device}'] = dict(
             dataset=dict(
                 type='InMemoryDataset',
                 dataset={**dataset, 'pipeline': [*load, *pack]},
@@ -118,7 +118,7 @@ def candidates(dataset: dict[str, Any], load: list[dict[str, Any]]) -> dict[str,
             collate_fn=dict(type='whole_batch_collate'),
             num_workers=0,
         )
-    return configs
+    return loaders
 
 
 def epoch(
@@ -131,6 +131,28 @@ def epoch(
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     return time.perf_counter() - start, time.process_time() - cpu_start
+
+
+def print_table(
+    seconds: dict[str, list[tuple[float, float]]], count: int, without_workers: set[str]
+) -> None:
+    """Print a line for each data loader, and how they compare."""
+    print(f'| {"images per second":31} | median | slowest to fastest | per CPU second |')
+    print(f'|{"-" * 33}|-------:|-------------------:|---------------:|')
+    medians = {}
+    for name, epochs in seconds.items():
+        times, cpu_times = zip(*epochs)
+        medians[name] = count / statistics.median(times)
+        spread = f'{count / max(times):,.0f} to {count / min(times):,.0f}'
+        # The CPU time of worker processes is not counted here.
+        by_cpu = ''
+        if name in without_workers:
+            by_cpu = f'{count / statistics.median(cpu_times):,.0f}'
+        print(f'| {name:31} | {medians[name]:6,.0f} | {spread:>18} | {by_cpu:>14} |')
+    best = max(value for name, value in medians.items() if name.startswith('one'))
+    for name, value in medians.items():
+        if not name.startswith('one'):
+            print(f'{name}: {value / best:.1f} times the faster way with one image at a time')
 
 
 def main() -> None:
@@ -161,23 +183,9 @@ def main() -> None:
         for _ in track(range(args.repeats), 'Timing', transient=True):
             for name, loader in loaders.items():
                 seconds[name].append(epoch(loader, preprocessor))
-
     count = len(next(iter(loaders.values())).dataset)
-    print(f'| {"images per second":31} | median | slowest to fastest | per CPU second |')
-    print(f'|{"-" * 33}|-------:|-------------------:|---------------:|')
-    medians = {}
-    for name, epochs in seconds.items():
-        times, cpu_times = zip(*epochs)
-        medians[name] = count / statistics.median(times)
-        spread = f'{count / max(times):,.0f} to {count / min(times):,.0f}'
-        # The CPU time of worker processes is not counted here.
-        without_workers = loaders[name].num_workers == 0
-        by_cpu = f'{count / statistics.median(cpu_times):,.0f}' if without_workers else ''
-        print(f'| {name:31} | {medians[name]:6,.0f} | {spread:>18} | {by_cpu:>14} |')
-    best = max(value for name, value in medians.items() if name.startswith('one'))
-    for name, value in medians.items():
-        if not name.startswith('one'):
-            print(f'{name}: {value / best:.1f} times the faster way with one image at a time')
+    without_workers = {name for name, loader in loaders.items() if loader.num_workers == 0}
+    print_table(seconds, count, without_workers)
     gpu = f', {torch.cuda.get_device_name()}' if torch.cuda.is_available() else ''
     print(
         f'{count} images, batches of {args.batch_size}, {args.repeats} epochs each; '

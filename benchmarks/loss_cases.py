@@ -208,7 +208,7 @@ def losses(size: Size, state: OLSLoss) -> dict[str, Callable[[], Criterion]]:
             'PyTorch binary_cross_entropy_with_logits': lambda: hard_binary_cross_entropy,
             **ours,
         }
-    criteria = {
+    makers = {
         SMOOTHED: lambda: smoothed_cross_entropy,
         'PyTorch cross_entropy': lambda: hard_cross_entropy,
         MMDET: mmdet_loss,
@@ -219,17 +219,17 @@ def losses(size: Size, state: OLSLoss) -> dict[str, Callable[[], Criterion]]:
         **ours,
     }
     if size.num_classes >= 1000:
-        criteria['OLSSparseLoss(top_m=100)'] = lambda: make_ols(size, OLSSparseLoss, top_m=100).to(
+        makers['OLSSparseLoss(top_m=100)'] = lambda: make_ols(size, OLSSparseLoss, top_m=100).to(
             state.soft_labels.device
         )
     if not size.background:  # the paper does not mention a background
-        criteria["authors' procedure, by columns (paper)"] = lambda: AuthorsProcedure(
+        makers["authors' procedure, by columns (paper)"] = lambda: AuthorsProcedure(
             state.soft_labels.T.contiguous(), torch.zeros_like(state.prob_sum)
         )
-        criteria["authors' procedure, by rows (their code)"] = lambda: AuthorsProcedure(
+        makers["authors' procedure, by rows (their code)"] = lambda: AuthorsProcedure(
             state.soft_labels.T, state.prob_sum.T
         )
-    return criteria
+    return makers
 
 
 # --- What is timed together -----------------------------------------------------------------------

@@ -93,14 +93,32 @@ Row = dict[str, Any]
 def time_group(group: Group, device: str, seconds: float, say: Callable[[str], None]) -> list[Row]:
     """Time every part of every candidate, the roll-overs and the floor."""
     watch = Stopwatch(device)
-    reference = next(iter(group.candidates))
-    rows: list[Row] = []
+    rows = time_steps(group, device, watch, seconds, say)
+    if group.logits:
+        say('with cold caches')
+        rows += time_with_cold_caches(group, device, watch, seconds / 2)
+    say('roll-over')
+    rows += time_roll_overs(group, watch, seconds / 4)
+    if group.bytes_to_move:
+        times = [group.bytes_to_move * copy for copy in seconds_per_byte(watch, device)]
+        floor, whole = summary(dict(enumerate(times))), rows[0]
+        floor['ratio'] = floor['median_us'] / whole['median_us']
+        floor['ratio_of_minima'] = floor['min_us'] / whole['min_us']
+        rows.append(row_of(group, FLOOR, BOTH, floor))
+    return rows
 
-    def add(name: str, part: str, found: Row, **more: Any) -> None:
-        against = reference if 'ratio' in found else ''
-        row = dict(case=group.case, dtype=group.dtype, candidate=name, part=part, reference=against)
-        rows.append({**row, **found, **more})
 
+def row_of(group: Group, candidate: str, part: str, times: Row) -> Row:
+    """Return a row of the table: what was timed, and how long it took."""
+    reference = next(iter(group.candidates)) if 'ratio' in times else ''
+    what = dict(case=group.case, dtype=group.dtype, candidate=candidate, part=part)
+    return {**what, 'reference': reference, **times}
+
+
+def time_steps(
+    group: Group, device: str, watch: Stopwatch, seconds: float, say: Callable[[str], None]
+) -> list[Row]:
+    """Time the parts of a step in turns, after the memory of each candidate was measured."""
     samplers, memory = {}, {}
     for name, candidate in group.candidates.items():
         say(f'warming up {name}')
@@ -114,44 +132,47 @@ def time_group(group: Group, device: str, seconds: float, say: Callable[[str], N
                 state_mib=candidate.state_bytes / MIB,
             )
     say('in turns')
-    found = interleave(samplers, seconds, MOST_ROUNDS, LEAST_ROUNDS)
+    taken = interleave(samplers, seconds, MOST_ROUNDS, LEAST_ROUNDS)
     places = {part: slice(place, place + 1) for place, part in enumerate(group.parts)}
     if len(places) > 1:
         places = {BOTH: slice(None), **places}
+    rows = []
     for part, place in places.items():
-        against = select(found[reference], place)
-        for name, samples in found.items():
+        against = select(taken[next(iter(taken))], place)
+        for name, samples in taken.items():
             more = memory.get(name, {}) if part == BOTH else {}
-            add(name, part, summary(select(samples, place), against), **more)
+            rows.append(
+                {**row_of(group, name, part, summary(select(samples, place), against)), **more}
+            )
+    return rows
 
-    if group.logits:
-        say('with cold caches')
-        evict = cache_eviction(group.logits, device)
-        samplers = {
-            name: sampler(candidate.step, 3, watch, evict)
-            for name, candidate in group.candidates.items()
-        }
-        found = interleave(samplers, seconds / 2, MOST_ROUNDS, LEAST_ROUNDS)
-        against = select(found[reference], slice(None))
-        for name, samples in found.items():
-            add(name, COLD, summary(select(samples, slice(None)), against))
 
-    say('roll-over')
-    roll_overs = {
+def time_with_cold_caches(group: Group, device: str, watch: Stopwatch, seconds: float) -> list[Row]:
+    """Time whole steps, before each of which the caches are filled with something else."""
+    evict = cache_eviction(group.logits, device)
+    samplers = {
+        name: sampler(candidate.step, 3, watch, evict)
+        for name, candidate in group.candidates.items()
+    }
+    taken = interleave(samplers, seconds, MOST_ROUNDS, LEAST_ROUNDS)
+    against = select(taken[next(iter(taken))], slice(None))
+    return [
+        row_of(group, name, COLD, summary(select(samples, slice(None)), against))
+        for name, samples in taken.items()
+    ]
+
+
+def time_roll_overs(group: Group, watch: Stopwatch, seconds: float) -> list[Row]:
+    """Time the roll-over of the candidates that have one."""
+    samplers = {
         name: sampler(candidate.roll_over, 1, watch)
         for name, candidate in group.candidates.items()
         if candidate.roll_over
     }
-    for name, samples in interleave(roll_overs, seconds / 4, MOST_ROUNDS, least=2).items():
-        add(name, 'roll-over', summary(select(samples, slice(None))))
-
-    if group.bytes_to_move:
-        times = [group.bytes_to_move * copy for copy in seconds_per_byte(watch, device)]
-        floor, whole = summary(dict(enumerate(times))), rows[0]
-        floor['ratio'] = floor['median_us'] / whole['median_us']
-        floor['ratio_of_minima'] = floor['min_us'] / whole['min_us']
-        add(FLOOR, BOTH, floor)
-    return rows
+    return [
+        row_of(group, name, 'roll-over', summary(select(samples, slice(None))))
+        for name, samples in interleave(samplers, seconds, MOST_ROUNDS, least=2).items()
+    ]
 
 
 def sampler(
@@ -285,10 +306,10 @@ def measure(options: argparse.Namespace) -> list[Row]:
             def say(what: str, head: str = f'{case} {dtype}') -> None:
                 bar.update(task, description=f'{head}: {what}')
 
-            found = [{**row, **made} for row in time_case(case, dtype, options, say)]
-            writer.writerows(found)
+            timed = [{**row, **made} for row in time_case(case, dtype, options, say)]
+            writer.writerows(timed)
             file.flush()
-            rows += found
+            rows += timed
             bar.advance(task)
     return rows
 

@@ -211,8 +211,8 @@ def compare(
 ) -> Row:
     """Compare the rows of the classes `taught`, and the losses of samples."""
     expected = dense.rows[dense.place[taught]]
-    sparse_rows = sparse.state.mixed_targets(taught, 0.0, taught >= 0, torch.float32)
-    distance = 0.5 * (sparse_rows - expected).abs().sum(1)
+    kept = sparse.state.mixed_targets(taught, 0.0, taught >= 0, torch.float32)
+    distance = 0.5 * (kept - expected).abs().sum(1)
     values, columns = expected.topk(sparse.top_m, 1)
     others = sparse.num_columns - sparse.top_m
     rest = (1 - values.sum(1, keepdim=True)) / max(others, 1)

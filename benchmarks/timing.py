@@ -85,7 +85,7 @@ def interleave(
         least: The smallest number of rounds. After these, a slow sampler pauses until the others
             have caught up.
     """
-    times: dict[str, Samples] = {name: {} for name in samplers}
+    taken: dict[str, Samples] = {name: {} for name in samplers}
     spent = dict.fromkeys(samplers, 0.0)
     order = random.Random(0)
     for number in range(rounds):
@@ -96,9 +96,9 @@ def interleave(
             if number >= least and spent[name] > 3 * sum(spent.values()) / len(spent):
                 continue
             start = time.perf_counter()
-            times[name][number] = samplers[name]()
+            taken[name][number] = samplers[name]()
             spent[name] += time.perf_counter() - start
-    return times
+    return taken
 
 
 def summary(

@@ -7,6 +7,7 @@ from mmdet_ols.core.cross_entropy import (
     label_rows,
     mix_targets,
     smooth_targets,
+    spread_targets,
 )
 from mmdet_ols.core.fused import (
     CannotCompileError,
@@ -61,6 +62,7 @@ __all__ = [
     'reduce_loss',
     'rename_old_keys',
     'smooth_targets',
+    'spread_targets',
     'state_name',
     'state_paths',
     'teaching_allowed',

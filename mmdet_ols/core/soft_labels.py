@@ -14,7 +14,7 @@ from mmdet_ols.core.rolling_state import RollingState, Sums
 from mmdet_ols.core.score_columns import count_columns
 from mmdet_ols.core.transforms import is_transformed
 
-STARTS = ('uniform', 'zeros', 'label_smoothing')
+STARTS = ('uniform', 'zeros', 'label_smoothing', 'hard')
 EMPTY_CLASS_RULES = ('keep', 'uniform')
 DIVISORS = ('total', 'count')
 #: A roll-over makes new rows of some 16 MB at a time; all of 21,841 classes are 1.9 GB.
@@ -50,8 +50,10 @@ class SoftLabelState(RollingState):
         background: Whether the scores have a last column for the background, as MMDetection's
             softmax heads do. That class keeps its plain hard label.
         start: The soft labels of the first period. 'uniform' (1/C, the paper's text), 'zeros' (as
-            the authors' CIFAR code: the soft loss is absent at first), or 'label_smoothing'
-            (0.9 for the class itself, 0.1 / (C - 1) for the others, as ankandrew's port).
+            the authors' CIFAR code: the soft loss is absent at first), 'label_smoothing'
+            (0.9 for the class itself, 0.1 / (C - 1) for the others, as ankandrew's port), or 'hard'
+            (1 for the class itself; with `empty_class='keep'`, a class thus keeps its hard label
+            until one of its samples has been classified correctly).
         empty_class: What a class without a correct sample gets: 'keep' (its last soft label; the
             paper leaves 0/0 open) or 'uniform' (as the authors' code).
         freeze_confidence: A soft label whose largest entry has reached this value at a roll-over
@@ -89,6 +91,11 @@ class SoftLabelState(RollingState):
         if freeze_confidence is not None and not 0 < freeze_confidence <= 1:
             raise ValueError(
                 f'`freeze_confidence` must be None or in (0, 1], but got {freeze_confidence!r}.'
+            )
+        if freeze_confidence is not None and start == 'hard':
+            raise ValueError(
+                f"`freeze_confidence` would never let start='hard' be replaced, but got "
+                f'{freeze_confidence!r}: leave it out, or start otherwise.'
             )
         if divide_by not in DIVISORS:
             raise ValueError(f'`divide_by` must be one of {DIVISORS}, but got {divide_by!r}.')
@@ -229,6 +236,9 @@ class SoftLabels(SoftLabelState):
             rows.fill_(1 / size)
         elif self.start == 'zeros':
             rows.zero_()
+        elif self.start == 'hard':
+            rows.zero_()
+            rows.fill_diagonal_(1)
         else:
             rows.fill_(0.1 / max(size - 1, 1))
             rows.fill_diagonal_(0.9 if size > 1 else 1.0)

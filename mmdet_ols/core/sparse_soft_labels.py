@@ -140,6 +140,8 @@ class SparseSoftLabels(SoftLabelState):
         size = self.num_columns
         if self.start == 'label_smoothing':
             own, other = 0.9 if size > 1 else 1.0, 0.1 / max(size - 1, 1)
+        elif self.start == 'hard':
+            own, other = 1.0, 0.0
         else:
             own = other = 1 / size if self.start == 'uniform' else 0.0
         row = torch.arange(size, device=self.soft_columns.device)
@@ -266,12 +268,12 @@ class SparseSoftLabels(SoftLabelState):
 
     def _write(self, sums: Sums, label: Tensor, slots: Slots, prob_total: Tensor) -> None:
         # Rows of no class write what the first does, once more: no GPU has to count the others.
-        found = label < self.num_columns
-        source = torch.where(found, torch.arange(len(label), device=label.device), 0)
-        label, found = torch.where(found, label, 0)[source], found[source]
+        real = label < self.num_columns
+        source = torch.where(real, torch.arange(len(label), device=label.device), 0)
+        label, real = torch.where(real, label, 0)[source], real[source]
         for name, new in zip(self.collected, (*slots, prob_total)):
             state = sums[name]
-            state[label] = _where(found, new[source].to(state.dtype), state[label])
+            state[label] = _where(real, new[source].to(state.dtype), state[label])
 
     # --- ranks ------------------------------------------------------------------------------------
 

@@ -164,6 +164,12 @@ def _without_second(cls_score: Tensor) -> tuple[int, ...]:
 
 def check_devices(loss: nn.Module, logits: Tensor, label: Tensor) -> None:
     """Raise a ValueError unless scores, labels and what the loss keeps lie on one device."""
+    if type(logits) is not Tensor and hasattr(logits, 'full_tensor'):
+        raise ValueError(
+            f'`cls_score` is a DTensor, which {type(loss).__name__} cannot compute with: pass '
+            'to_local() of the scores if each process has whole rows of its own samples, and '
+            'full_tensor() otherwise.'
+        )
     if label.device != logits.device:
         raise ValueError(
             f'`cls_score` lies on {logits.device}, but `label` on {label.device}: move it there, '

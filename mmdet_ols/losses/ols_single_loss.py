@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -76,7 +77,8 @@ class OLSSingleLoss(OLSLoss):
     """
 
     state_class = PredictionBank
-    state: PredictionBank
+    if TYPE_CHECKING:  # see `OLSLoss`
+        state: PredictionBank
 
     def __init__(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
@@ -57,7 +58,8 @@ class OLSSparseLoss(OLSLoss):
     """
 
     state_class = SparseSoftLabels
-    state: SparseSoftLabels
+    if TYPE_CHECKING:  # see `OLSLoss`
+        state: SparseSoftLabels
 
     def __init__(
         self,

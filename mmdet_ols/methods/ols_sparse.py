@@ -24,7 +24,7 @@ def ols_sparse(
         loss: The loss that is replaced.
         alpha: Share of the hard label, in [0, 1].
         top_m: How many entries of each soft label are kept; the others share the rest evenly.
-        start: The soft labels of the first epoch: 'uniform', 'zeros' or 'label_smoothing'.
+        start: The soft labels of the first epoch: 'uniform', 'zeros', 'label_smoothing' or 'hard'.
         empty_class: What a class without a correct sample gets: 'keep' or 'uniform'.
         sigmoid_reading: What sigmoid scores say about a class: 'normalized', 'softmax' or 'mean'.
         soft_row_threshold: A mixup row teaches its largest class if that class holds this share.

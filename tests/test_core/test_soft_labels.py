@@ -18,7 +18,7 @@ from mmdet_ols.core import SUMS, SoftLabels, soft_labels
 
 
 @pytest.mark.parametrize('background', [False, True])
-@pytest.mark.parametrize('start', ['uniform', 'zeros', 'label_smoothing'])
+@pytest.mark.parametrize('start', ['uniform', 'zeros', 'label_smoothing', 'hard'])
 def test_start(start, background):
     state = SoftLabels(C, background, start)
     assert_close(tensors(state), Reference(C, background=background, start=start).tensors())

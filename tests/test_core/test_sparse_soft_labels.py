@@ -225,7 +225,7 @@ def test_with_all_entries_it_is_the_dense_state(options):
         assert not sparse.soft_rest.any()
 
 
-@pytest.mark.parametrize('start', ['uniform', 'zeros', 'label_smoothing'])
+@pytest.mark.parametrize('start', ['uniform', 'zeros', 'label_smoothing', 'hard'])
 @pytest.mark.parametrize('background', [False, True])
 @pytest.mark.parametrize('m', [1, 3])
 def test_start_needs_no_more_entries(start, background, m):

@@ -186,3 +186,13 @@ def test_bad_class_weights_are_refused():
     for weight in (torch.tensor(2.0), WEIGHT[:, None], WEIGHT[None]):
         with pytest.raises(ValueError, match='`class_weight` must hold a weight for each column'):
             OLSLoss(C, class_weight=weight)
+
+
+@pytest.mark.parametrize('implementation', ['plain', 'auto'])
+def test_scores_that_are_spread_over_processes_are_refused(implementation):
+    class DTensor(torch.Tensor):
+        def full_tensor(self): ...
+
+    scores = torch.zeros(2, C).as_subclass(DTensor).requires_grad_()
+    with pytest.raises(ValueError, match=r'is a DTensor, .* pass to_local\(\)'):
+        OLSLoss(C, implementation=implementation)(scores, torch.tensor([0, 1]))

@@ -63,6 +63,11 @@ def training_data():
         dict(start='zeros', empty_class='uniform'),
         dict(start='zeros', empty_class='uniform', freeze_confidence=0.88),
         dict(freeze_confidence=0.88, empty_class='uniform', alpha=0.9),
+        # A class has its hard label until it was recognised; a fixed amount of smoothing.
+        dict(start='hard'),
+        dict(smoothing=0.1),
+        dict(smoothing=0.4, start='zeros'),
+        dict(smoothing=0.3, start='hard'),
     ],
     ids=lambda options: ','.join(map(str, options.values())) or 'paper',
 )
@@ -96,6 +101,7 @@ def test_training_of_the_sigmoid_forms_equals_the_loop(options):
         dict(alpha=0.2),
         dict(start='zeros', empty_class='uniform', freeze_confidence=0.88),
         dict(start='label_smoothing'),
+        dict(start='hard'),
     ],
     ids=lambda options: ','.join(map(str, options.values())) or 'paper',
 )

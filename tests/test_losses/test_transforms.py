@@ -116,6 +116,7 @@ def test_a_functional_call_teaches_the_state_of_the_model():
     assert model.criterion.sample_count.sum() == 6
 
 
+@pytest.mark.filterwarnings('ignore:There is a performance drop')
 def test_an_ensemble_of_stacked_states():
     members = [OLSLoss(C, implementation='plain') for _ in range(3)]
     scores, label = torch.randn(3, 6, C), torch.randint(C, (3, 6))

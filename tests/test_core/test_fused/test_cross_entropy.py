@@ -50,7 +50,7 @@ def test_equals_the_plain_operations(alpha, columns, background):
 
 
 @pytest.mark.parametrize(('columns', 'background'), [(5, False), (16, False), (33, True)])
-@pytest.mark.parametrize('start', ['uniform', 'zeros', 'label_smoothing'])
+@pytest.mark.parametrize('start', ['uniform', 'zeros', 'label_smoothing', 'hard'])
 def test_equals_the_plain_operations_from_each_start(start, columns, background):
     """Rows of zeros, too."""
     logits, label = batch(columns)
