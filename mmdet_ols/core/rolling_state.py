@@ -49,15 +49,42 @@ class RollingState(nn.Module):
         #: Whether something will call the roll-over; a hook that does sets this early.
         self.roll_over_scheduled = False
         self._own: Sums | None = None
+        #: Whether buffers may hold what happened to be in memory; see `_start_unless_loaded`.
+        self._made_on_meta = False
+
+    def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
+        """As `nn.Module.register_buffer`; notes where there are no values to begin with."""
+        super().register_buffer(name, tensor, persistent)
+        if tensor is not None and tensor.is_meta:
+            self._made_on_meta = True
 
     def reset_parameters(self) -> None:
         """Put everything back to how it starts."""
+        self._made_on_meta = False
         self._start()
         self.reset_sums()
 
     def _start(self) -> None:
         """Fill the buffers in use with their start values."""
         raise NotImplementedError
+
+    def _start_unless_loaded(self) -> None:
+        """Start anew, once, if the buffers have left the meta device with values that mean nothing.
+
+        Loaders that make a model there, as Transformers' `from_pretrained`, put uninitialised
+        memory where their checkpoint has no entry, as that of a model without the loss.
+        """
+        if not self._made_on_meta or any(buffer.is_meta for buffer in self.buffers()):
+            return
+        self._made_on_meta = False
+        if not self._is_possible():
+            self.reset_parameters()
+        elif self._has_sums():  # saved in the middle of a period by something that rolls over
+            self.roll_over_scheduled = True
+
+    def _is_possible(self) -> bool:
+        """Whether the buffers hold what a training could have left there."""
+        return True
 
     # --- collecting -------------------------------------------------------------------------------
 
@@ -162,6 +189,7 @@ class RollingState(nn.Module):
 
     def train(self: Self, mode: bool = True) -> Self:
         """As `nn.Module.train`; warns when a training pass went by without a roll-over."""
+        self._start_unless_loaded()
         if mode:
             self.warn_without_roll_over(type(self).__name__)
         super().train(mode)
@@ -172,6 +200,7 @@ class RollingState(nn.Module):
 
         Loops call `train()` between two passes, so that looking at the sums costs no step anything.
         """
+        self._start_unless_loaded()
         if not self.roll_over_scheduled and self._has_sums():
             self.roll_over_scheduled = True
             warnings.warn(

@@ -174,6 +174,22 @@ class SoftLabelState(RollingState):
         counts = [self.sample_count, *([self._own['sample_count']] if self._own else [])]
         return any(not count.is_meta and bool(count.any()) for count in counts)
 
+    def _is_possible(self) -> bool:
+        correct, seen = self.correct_count, self.sample_count
+        whole = (correct == correct.round()) & (seen == seen.round())
+        counts = whole & (correct >= 0) & (correct <= seen) & seen.isfinite()
+        totals = self._row_totals()[: self.num_classes]
+        rows = totals.isfinite() & (totals > 0)
+        if self.divide_by == 'total':
+            rows = (totals - 1).abs() < 1e-3
+        if self.start == 'zeros':
+            rows = rows | (totals == 0)
+        return bool(counts.all() & rows.all())
+
+    def _row_totals(self) -> Tensor:
+        """The sum of each soft label (C,)."""
+        return self.soft_labels.sum(1)
+
     def extra_repr(self) -> str:
         frozen = f', freeze_confidence={self.freeze_confidence}' if self.freeze_confidence else ''
         return (

@@ -196,6 +196,9 @@ class SparseSoftLabels(SoftLabelState):
             product.view(-1).index_add_(0, place, share * above_rest[label, entry])
         return product
 
+    def _row_totals(self) -> Tensor:
+        return self.soft_values.sum(1) + (self.num_columns - self.top_m) * self.soft_rest
+
     def _replace_rows(self) -> None:
         classes = slice(self.num_classes)  # the background row stays as it is
         prob_total, correct = self.prob_total[classes], self.correct_count[classes]

@@ -125,15 +125,12 @@ class ClassificationLoss(nn.Module):
         self.reduction = reduction
         self.loss_weight = loss_weight
         self.class_weight = class_weight
-        # A buffer, so that it lies where the loss does: copying it in every step would synchronise.
-        self.column_weight: Tensor | None
-        self.register_buffer(
-            'column_weight',
-            None
-            if class_weight is None
-            else torch.as_tensor(class_weight, dtype=torch.float32).detach().clone(),
-            persistent=False,
-        )
+        # No buffer: loaders that make a model on the meta device, as Transformers does, leave one
+        # that is in no checkpoint with what happened to be in memory.
+        self.column_weight: Tensor | None = None
+        if class_weight is not None:
+            weight = torch.as_tensor(class_weight, dtype=torch.float32, device='cpu')
+            self.column_weight = weight.detach().clone()
         self.ignore_index = ignore_index
         self.avg_non_ignore = avg_non_ignore
         self.gamma = gamma
@@ -317,7 +314,9 @@ class ClassificationLoss(nn.Module):
         if self.use_sigmoid:
             loss = self._sigmoid_loss(samples.logits, target)
         else:
-            loss = cross_entropy(samples.logits, target, self.column_weight)[:, None]
+            loss = cross_entropy(samples.logits, target, self._column_weight_beside(logits))[
+                :, None
+            ]
         loss = self.total_loss(loss, samples)
         if self.use_sigmoid:
             loss = loss * (valid[:, None] if by_index else valid)
@@ -338,9 +337,20 @@ class ClassificationLoss(nn.Module):
         return loss
 
     def _sigmoid_loss(self, logits: Tensor, target: Tensor) -> Tensor:
+        weight = self._column_weight_beside(logits)
         if self.gamma or self.balance is not None:
-            return binary_focal_loss(logits, target, self.gamma, self.balance, self.column_weight)
-        return binary_cross_entropy(logits, target, self.column_weight)
+            return binary_focal_loss(logits, target, self.gamma, self.balance, weight)
+        return binary_cross_entropy(logits, target, weight)
+
+    def _column_weight_beside(self, logits: Tensor) -> Tensor | None:
+        """The weight of each column, kept where the logits are, since copying synchronises."""
+        weight = self.column_weight
+        if weight is None or weight.device == logits.device:
+            return weight
+        moved = weight.to(logits.device)
+        if not moved.is_meta:
+            self.column_weight = moved
+        return moved
 
     def _count_valid(self, valid: Tensor, by_index: bool) -> Tensor:
         count = valid.sum()
@@ -358,15 +368,6 @@ class ClassificationLoss(nn.Module):
             f'`weight` must give one weight for each {each}, '
             f'but got shape {tuple(weight.shape)} for scores {tuple(cls_score.shape)}.'
         )
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> ClassificationLoss:
-        weight = self.column_weight
-        super()._apply(fn, recurse)
-        # `.half()` and its kin leave it as precise as it was given.
-        new = self.column_weight
-        if weight is not None and new is not None and new.dtype != weight.dtype:
-            self.column_weight = weight.to(new.device)
-        return self
 
     def extra_repr(self) -> str:
         focal = f', gamma={self.gamma}, balance={self.balance}' if self.use_sigmoid else ''

@@ -318,3 +318,28 @@ def test_a_state_of_a_kind_of_its_own():
     assert (state.last, state.steps) == (3, 0)
     state.reset_parameters()
     assert state.last == 0
+
+
+@EVERY_LOSS
+@pytest.mark.parametrize('rubbish', [0.0, 3e-42, -7.5e18, float('nan')])
+def test_made_on_meta_and_left_with_what_was_in_memory(make, rubbish):
+    """As Transformers leaves what is not in its checkpoint, tensor by tensor."""
+    with torch.device('meta'):
+        target = make(C)
+    for name, buffer in target.state.named_buffers():
+        left = torch.zeros_like(buffer, device='cpu')
+        setattr(target.state, name, left.fill_(rubbish) if left.is_floating_point() else left)
+    target.eval().train()
+    assert_equal_steps(make(C), target)
+
+
+@EVERY_LOSS
+def test_made_on_meta_and_given_a_state_tensor_by_tensor(make):
+    source = make(C)
+    taught_loss(source)
+    with torch.device('meta'):
+        target = make(C)
+    for name, buffer in source.state.named_buffers():
+        setattr(target.state, name, buffer.clone())
+    target.eval().train()
+    assert_equal_steps(source, target)

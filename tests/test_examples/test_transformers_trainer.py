@@ -6,6 +6,7 @@ import functools
 
 import pytest
 import torch
+import torch.nn.functional as F
 from test_examples.harness import (
     assert_as_on_one_process,
     assert_same,
@@ -96,16 +97,31 @@ def test_the_best_model_comes_with_its_soft_labels(tmp_path):
     assert_trained_alike(model, criterion, *expected())
 
 
+class Classifier(BertForSequenceClassification):
+    """Makes its loss itself, on the meta device where it is loaded."""
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.criterion = OLSLoss(config.num_labels, class_weight=[1.0, 2, 3, 4, 5])
+        self.post_init()
+
+
+@pytest.mark.filterwarnings('error:.*soft labels')
+def test_loaded_from_a_model_that_was_trained_without_the_loss(tmp_path):
+    BertForSequenceClassification(example.make_model().config).save_pretrained(tmp_path)
+    loaded, fresh = Classifier.from_pretrained(tmp_path).criterion, OLSLoss(5)
+    for name, tensor in fresh.state_dict().items():
+        assert_close(loaded.state_dict()[name], tensor, rtol=0, atol=0)
+    logits, label = torch.randn(6, 5), torch.arange(6) % 5
+    target = 0.5 * F.one_hot(label) + 0.5 / 5
+    weights = torch.tensor([1.0, 2, 3, 4, 5])
+    expected = F.cross_entropy(logits, target, weights, reduction='none').mean()
+    assert_close(loaded.train()(logits, label), expected)
+
+
 @pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16, torch.float16])
 def test_saved_and_loaded(tmp_path, dtype):
     """The soft labels stay in float32 whatever the model is loaded as."""
-
-    class Classifier(BertForSequenceClassification):
-        def __init__(self, config):
-            super().__init__(config)
-            self.criterion = OLSLoss(config.num_labels)
-            self.post_init()
-
     model = Classifier(example.make_model().config).train()
     batch = DataLoader(example.MadeText(), batch_size=64)
     for number, inputs in zip(range(2), batch):

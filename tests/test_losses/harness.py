@@ -294,6 +294,19 @@ class LossContract:
         expected = F.cross_entropy(scores, label, class_weight, reduction='none')
         assert_equals_loop(loss, expected.unbind(), scores)
 
+    def test_class_weights_survive_a_loader_that_makes_models_on_meta(self, neutral):
+        """Transformers, for one, leaves every buffer that no checkpoint holds uninitialised."""
+        class_weight = torch.rand(C)
+        with torch.device('meta'):
+            criterion = neutral(class_weight=class_weight.tolist())
+        criterion.to_empty(device='cpu')
+        for buffer in criterion.buffers():
+            buffer.zero_()
+        criterion.train()
+        scores, label = torch.randn(N, C), torch.randint(C, (N,))
+        expected = F.cross_entropy(scores, label, class_weight, reduction='none').mean()
+        assert_close(criterion(scores, label), expected)
+
     def test_neutral_setting_is_pytorchs_binary_cross_entropy(self, neutral_sigmoid):
         scores, label = torch.randn(N, C, requires_grad=True), torch.randint(C + 1, (N,))
         loss = neutral_sigmoid(use_sigmoid=True, reduction='none')(scores, label)
