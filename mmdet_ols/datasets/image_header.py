@@ -37,5 +37,8 @@ def read_image_header(path: str) -> ImageHeader:
             turned = 'exif' in image.info and image.getexif().get(ORIENTATION) in SWAPPING
             loaded = (stored[1], stored[0]) if turned else stored
             return ImageHeader(loaded, stored, image.mode)
-    except (SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise OSError(f'The header of the image {path} cannot be read: {error}.') from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise OSError(
+            f'The image {path} cannot be opened ({error}): fetch it again, or remove its name from '
+            'the split.'
+        ) from error

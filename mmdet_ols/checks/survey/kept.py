@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import inspect
 import json
@@ -71,7 +72,8 @@ def keep(config: Any, decoded: Sequence[bool], survey: SplitSurvey, sources: Ite
         os.replace(part, path)
         _forget_oldest(path.parent)
     except OSError:  # such as a full disk
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink()
 
 
 def _path(config: Any, decoded: Sequence[bool]) -> Path | None:

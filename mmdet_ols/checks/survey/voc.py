@@ -149,9 +149,14 @@ def _warn_of_repeated(images: Sequence[SplitImage], split: str, contents: FileCo
 
 
 def _warn_of_unlisted(folder: VOCFolder, split: str, contents: FileContents) -> None:
-    """Warn of annotations that no list in the folder of this list names."""
+    """Warn of annotations that no list next to this one names, for whatever task."""
     listed: set[str] = set()
-    for path in sorted(Path(split).parent.glob('*.txt')):
+    place = Path(split).parent
+    # VOC itself has lists for other tasks in ImageSets/Segmentation and so on.
+    paths = (
+        place.parent.glob('*/*.txt') if place.parent.name == 'ImageSets' else place.glob('*.txt')
+    )
+    for path in sorted(paths):
         contents.sources.append(str(path))
         try:
             listed |= {_stem(word) for line in list_lines(path) for word in (line, line.split()[0])}
@@ -161,7 +166,7 @@ def _warn_of_unlisted(folder: VOCFolder, split: str, contents: FileContents) -> 
     if unlisted:
         contents.warnings.append(
             f'{len(unlisted)} annotations in {folder.annotations} are in no list of '
-            f'{Path(split).parent}, so that nothing learns from them: '
+            f'{place}, so that nothing learns from them: '
             f'{", ".join(shortened([Path(path).name for path in unlisted]))}. Add their names to a '
             'list, or remove the files.'
         )

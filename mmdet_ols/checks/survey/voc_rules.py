@@ -82,6 +82,9 @@ class StrictRules(_Rules):
         for where, oddity in annotation.all_oddities():
             if oddity in FATAL:
                 self.fatal.setdefault(oddity, []).append(where)
+        size = annotation.size
+        if size is None and not annotation.oddities:
+            size = read_image_header(image).loaded  # as the host does, which then has to open it
         loaded, learnt = 0, []
         for item in annotation.objects:
             self.contents.objects[item.raw_name] += 1
@@ -98,8 +101,10 @@ class StrictRules(_Rules):
                 learnt.append(item)
         if self.filter_empty and not loaded:
             self.drop_image(NO_OBJECT, annotation, learnt)
-        elif self.min_size:
-            self._check_size(annotation, image, learnt)
+        elif self.min_size and Oddity.SIZE_ZERO in annotation.oddities:
+            self.drop_image('<size> of 0', annotation, learnt, self.remedy)
+        elif size is not None and min(size) < self.min_size:
+            self.drop_image(f'smaller than {self.min_size} pixels', annotation, learnt)
 
     def finish(self) -> None:
         """Put what was counted into sentences."""
@@ -126,7 +131,8 @@ class StrictRules(_Rules):
         if item.raw_name in self.classes:
             return '', ''
         if item.name in self.clean_classes:
-            return 'blank in the name', self.remedy
+            is_blank = ' '.join(item.raw_name.split()) == item.name
+            return ('blank' if is_blank else 'Unicode form') + ' in the name', self.remedy
         return UNKNOWN_CLASS, ''
 
     def _look_at_box(self, box: list[int], annotation: VOCAnnotation, example: str) -> None:
@@ -136,14 +142,6 @@ class StrictRules(_Rules):
             width, height = annotation.size
             if min(box[:2]) < -1 or box[2] > width or box[3] > height:
                 self.outside.append(example)
-
-    def _check_size(self, annotation: VOCAnnotation, image: str, learnt: list[VOCObject]) -> None:
-        if Oddity.SIZE_ZERO in annotation.oddities:
-            self.drop_image('<size> of 0', annotation, learnt, self.remedy)
-            return
-        size = annotation.size or read_image_header(image).loaded
-        if min(size) < self.min_size:
-            self.drop_image(f'smaller than {self.min_size} pixels', annotation, learnt)
 
 
 class LenientRules(_Rules):

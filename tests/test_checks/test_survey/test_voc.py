@@ -74,6 +74,24 @@ def test_what_the_host_leaves_out_has_a_reason(root):
     assert "type='mmdet_ols.datasets.lenient_voc.LenientVOCDataset'" in blank.remedy
 
 
+def test_a_name_in_another_unicode_form_is_lost_to_the_host(tmp_path):
+    root = make_folder(tmp_path, {'a': annotation_xml(object_xml('Mo\u0308we'), object_xml())})
+    options = dict(classes=('cat', 'M\u00f6we'))
+    contents = read(XMLDataset, root, **options)
+    assert contents.objects_left_out['Unicode form in the name'].count == 1
+    assert explained(contents) == loaded(XMLDataset, root, **options) == (1, 1)
+    ours = read(LenientVOCDataset, root, **options)
+    assert explained(ours) == loaded(LenientVOCDataset, root, **options) == (1, 2)
+
+
+@pytest.mark.parametrize('cls', [XMLDataset, LenientVOCDataset])
+def test_an_image_whose_size_nobody_knows_is_named(tmp_path, cls):
+    root = make_folder(tmp_path, {n: annotation_xml(object_xml(), size='') for n in 'ab'})
+    (root / 'JPEGImages/b.jpg').write_bytes(b'')
+    (error,) = read(cls, root).errors
+    assert 'b.jpg cannot be opened' in error
+
+
 def test_our_own_data_set_takes_what_the_host_leaves_out(root):
     contents = read(LenientVOCDataset, root, filter_cfg=FILTERS)
     assert contents.objects == {'cat': 5, 'dog': 3, 'fox': 2}
@@ -151,10 +169,11 @@ def test_repeated_lines_and_unlisted_files_are_warnings(tmp_path):
     root = make_folder(
         tmp_path, {n: annotation_xml(object_xml()) for n in ('a', 'b', 'c', '.d')}, 'a\na\n'
     )
-    (root / 'ImageSets/Main/val.txt').write_text('b.jpg 1\n')
+    (root / 'ImageSets/Segmentation').mkdir()
+    (root / 'ImageSets/Segmentation/val.txt').write_text('b.jpg 1\n')
     repeated, unlisted = read(XMLDataset, root).warnings
     assert 'names 1 images more than once' in repeated and ': a.' in repeated
     assert '1 annotations' in unlisted and ': c.xml.' in unlisted
     contents = read(XMLDataset, root)
-    for path in ('ImageSets/Main/train.txt', 'ImageSets/Main/val.txt', 'Annotations/a.xml'):
+    for path in ('ImageSets/Main/train.txt', 'ImageSets/Segmentation/val.txt', 'Annotations/a.xml'):
         assert str(root / path) in contents.sources

@@ -37,7 +37,7 @@ def test_filters_of_the_host_count(root):
     [
         (lambda d: dict(type='RepeatDataset', times=5, dataset=d), 3, 15),
         (lambda d: dict(type='ConcatDataset', datasets=[d, dict(d, ann_file='b.txt')]), 4, 4),
-        (lambda d: dict(type='ClassBalancedDataset', oversample_thr=0.9, dataset=d), 3, 4),
+        (lambda d: dict(type='ClassBalancedDataset', oversample_thr=0.9, dataset=d), 3, 5),
         (lambda d: dict(type='mmdet.MultiImageMixDataset', pipeline=[dict(type='Mosaic')],
                         dataset=d), 3, 3),
         (lambda d: dict(type='RepeatDataset', times=2, dataset=dict(
@@ -125,16 +125,17 @@ def test_a_data_set_that_knows_only_its_length(registered):
     assert surveys[0].loaded.images == 7 and not problems.errors
 
 
-def test_what_its_code_raises_is_told_with_split_and_data_set(registered):
+def test_what_its_code_raises_is_told_with_split_and_data_set(registered, root):
     @registered
     class Broken(BaseDataset):
         def load_data_list(self):
             raise KeyError('no such column')
 
     with pytest.raises(
-        ValueError, match=r'val_dataloader, Broken: the data in /x cannot be read: .*such column'
+        ValueError,
+        match=f'val_dataloader, Broken: the data in {root} cannot be read: .*such column',
     ):
-        check_datasets(run_config(scope='mmengine', val=dict(type='Broken', data_root='/x')))
+        check_datasets(run_config(scope='mmengine', val=dict(type='Broken', data_root=str(root))))
 
 
 def test_a_wrapper_that_cannot_be_built_is_told(root):
