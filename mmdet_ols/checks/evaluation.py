@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import difflib
 import logging
+import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.registry import HOOKS, DefaultScope
 
 from mmdet_ols.checks.made_up_predictions import evaluate_made_up_predictions
 from mmdet_ols.checks.processes import is_first_process
 from mmdet_ols.config_tree import all_hooks, is_a, registered_class, type_name
+
+#: Whose hooks are known: of those, only hooks of this package add metrics to a validation.
+PACKAGES = ('mmdet', 'mmdet_ols', 'mmengine', 'mmpretrain')
 
 
 def check_evaluation(cfg: Config, splits: Sequence[str] = ('val', 'test')) -> None:
@@ -43,7 +49,7 @@ def check_evaluation(cfg: Config, splits: Sequence[str] = ('val', 'test')) -> No
                 continue
             names = evaluate_made_up_predictions(cfg, split)
             if split == 'val' and names is not None:
-                _check_followers(cfg, names)
+                _check_followers(cfg, _metrics(cfg, names))
     if 'val' in splits:
         _warn_of_no_validation(cfg)
 
@@ -54,21 +60,57 @@ def _are_equal(cfg: Config) -> bool:
     return all(cfg.get(f'val_{part}') == cfg.get(f'test_{part}') for part in parts)
 
 
-def _check_followers(cfg: Config, names: Sequence[str]) -> None:
-    """Check whatever follows a metric by its name.
+@dataclass(frozen=True)
+class Metrics:
+    """What a validation gives.
 
-    Args:
-        cfg: The config.
-        names: Of everything that the validation gives, in its order.
+    Attributes:
+        names: Of the metrics of the evaluator, in their order.
+        added: Regular expressions of what hooks of this package add.
+        may_be_more: Whether a hook that is not known may add others.
     """
+
+    names: Sequence[str]
+    added: Sequence[str]
+    may_be_more: bool
+
+    def complaint(self, where: str, name: str) -> str | None:
+        """What is wrong with a name, as a sentence; None if the validation gives it."""
+        known = name in self.names or any(re.fullmatch(key, name) for key in self.added)
+        if known or self.may_be_more:
+            return None
+        close = difflib.get_close_matches(name, self.names, 1, 0.5)
+        meant = f' (did you mean {close[0]!r}?)' if close else ''
+        return (
+            f'{where} must name a metric that the validation gives, one of '
+            f'{", ".join(self.names)}, but got {name!r}{meant}.'
+        )
+
+
+def _metrics(cfg: Config, names: Sequence[str]) -> Metrics:
+    """What the validation of a config gives, its hooks included."""
+    added: list[str] = []
+    may_be_more = False
+    for hook in all_hooks(cfg):
+        cls = registered_class(HOOKS, hook) if isinstance(hook, dict) else type(hook)
+        added += [description.key for description in getattr(cls, 'logged_metrics', ())]
+        is_known = getattr(cls, '__module__', '').partition('.')[0] in PACKAGES
+        if hook is not None and not is_known:
+            own = getattr(cls, 'after_val_epoch', None)
+            may_be_more |= own is not Hook.after_val_epoch
+    return Metrics(names, added, may_be_more)
+
+
+def _check_followers(cfg: Config, metrics: Metrics) -> None:
+    """Check whatever follows a metric by its name."""
     for hook in all_hooks(cfg):
         if not isinstance(hook, dict):
             continue
         cls = registered_class(HOOKS, hook)
         if is_a(cls, 'CheckpointHook') and hook.get('save_best'):
-            _check_save_best(cls, hook, names)
+            _check_save_best(cls, hook, metrics)
         elif is_a(cls, 'EarlyStoppingHook') and hook.get('monitor'):
-            message = _unknown_metric('`monitor` of EarlyStoppingHook', hook['monitor'], names)
+            message = metrics.complaint('`monitor` of EarlyStoppingHook', hook['monitor'])
             if message and hook.get('strict'):
                 raise ValueError(message)
             if message:
@@ -76,43 +118,31 @@ def _check_followers(cfg: Config, names: Sequence[str]) -> None:
     for scheduler in _schedulers(cfg.get('param_scheduler')):
         if type_name(scheduler).startswith('ReduceOnPlateau'):
             where = f'`monitor` of {type_name(scheduler)}'
-            message = _unknown_metric(where, scheduler.get('monitor', 'loss'), names)
+            message = metrics.complaint(where, scheduler.get('monitor', 'loss'))
             if message:
                 raise ValueError(message)
 
 
-def _check_save_best(cls: Any, hook: dict, names: Sequence[str]) -> None:
+def _check_save_best(cls: Any, hook: dict, metrics: Metrics) -> None:
     """Check the metrics by which the best checkpoint is chosen."""
     wanted = hook['save_best']
     where = '`save_best` of CheckpointHook'
     wanted = [wanted] if isinstance(wanted, str) else list(wanted)
     if wanted == ['auto']:
-        wanted = list(names[:1])
+        wanted = list(metrics.names[:1])
     for name in wanted:
-        message = _unknown_metric(where, name, names)
+        message = metrics.complaint(where, name)
         if message:
             raise ValueError(message)
+    arguments = {key: value for key, value in hook.items() if key not in ('type', 'priority')}
     try:
-        arguments = {key: value for key, value in hook.items() if key not in ('type', 'priority')}
         cls(**{**arguments, 'save_best': wanted})
     except ValueError as error:
         raise ValueError(
             f'{where} follows {", ".join(wanted)}, and MMEngine does not know whether more or less '
             f"of it is better ({error}): set rule='greater' or rule='less' next to it, or name "
-            f'another of {", ".join(names)}.'
+            f'another of {", ".join(metrics.names)}.'
         ) from error
-
-
-def _unknown_metric(where: str, name: str, names: Sequence[str]) -> str | None:
-    """What is wrong with the name of a metric, as a sentence; None if the validation gives it."""
-    if name in names:
-        return None
-    close = difflib.get_close_matches(name, names, 1, 0.5)
-    meant = f' (did you mean {close[0]!r}?)' if close else ''
-    return (
-        f'{where} must name a metric that the validation gives, one of {", ".join(names)}, but got '
-        f'{name!r}{meant}.'
-    )
 
 
 def _schedulers(node: Any) -> Iterator[dict]:

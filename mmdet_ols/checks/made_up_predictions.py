@@ -17,7 +17,7 @@ from mmengine.evaluator import Evaluator
 from mmengine.registry import DATASETS, METRICS, MODELS
 from mmengine.structures import InstanceData
 
-from mmdet_ols.config_tree import is_a, nested_pairs, registered_class, type_name
+from mmdet_ols.config_tree import is_a, registered_class, type_name
 from mmdet_ols.datasets.tree import leaf_datasets
 from mmdet_ols.methods.classification_losses import inspect_heads
 
@@ -142,7 +142,7 @@ def _try(
     evaluator = Evaluator([metric])
     evaluator.dataset_meta = metainfo
     if hasattr(metric, 'img_ids'):  # of COCO's files: the first image is enough
-        metric.img_ids = [samples[0].img_id]
+        metric.img_ids = [getattr(samples[0], 'img_id', None)]
     try:
         with _silence():
             evaluator.process(samples, dict(inputs=[], data_samples=samples))
@@ -279,7 +279,7 @@ def _classified(sample: Any, num_classes: int, model: dict) -> list[Any]:
 
 def _detected(sample: Any, num_classes: int, model: dict) -> list[Any]:
     """A sample with a detection of each class, as a detector gives it."""
-    if not hasattr(sample, 'pred_instances') and not hasattr(sample, 'img_id'):
+    if not hasattr(type(sample), 'pred_instances'):
         return []
     made = sample.clone()
     for instances in ('gt_instances', 'ignored_instances'):
@@ -287,7 +287,7 @@ def _detected(sample: Any, num_classes: int, model: dict) -> list[Any]:
         if hasattr(boxes, 'tensor'):  # a detector's data preprocessor does so
             getattr(made, instances).bboxes = boxes.tensor
     labels = _labels(num_classes)
-    height, width = (float(side) for side in made.ori_shape[:2])
+    height, width = (int(side) for side in getattr(made, 'ori_shape', (32, 32))[:2])
     count = len(labels)
     shares = torch.linspace(0.3, 1, count)
     detections = InstanceData(
@@ -295,7 +295,14 @@ def _detected(sample: Any, num_classes: int, model: dict) -> list[Any]:
         labels=labels,
         scores=torch.linspace(0.9, 0.1, count),
     )
-    if any('mask_head' in parent for parent, _ in nested_pairs(dict(model=model))):
-        detections.masks = torch.zeros(count, int(height), int(width), dtype=torch.bool)
+    if _may_make_masks(model):
+        detections.masks = torch.zeros(count, height, width, dtype=torch.bool)
     made.pred_instances = detections
     return [made]
+
+
+def _may_make_masks(model: dict) -> bool:
+    """Whether a detector may predict masks: of two-stage ones it is known which do."""
+    roi_head = model.get('roi_head') or {}
+    two_stages = is_a(registered_class(MODELS, model), 'TwoStageDetector')
+    return not two_stages or not roi_head or bool(roi_head.get('mask_head'))

@@ -12,7 +12,12 @@ from mmdet_ols.checks.downloads import fetch_datasets
 from mmdet_ols.checks.evaluation import check_evaluation
 from mmdet_ols.checks.start import check_checkpoint_exists, check_start
 from mmdet_ols.cli.options import add_run_options, config_of, pickle_file, user_errors
-from mmdet_ols.engine.launch import build_runner, leave_processes, set_local_rank
+from mmdet_ols.engine.launch import (
+    build_runner,
+    drawing_names_as_written,
+    leave_processes,
+    set_local_rank,
+)
 from mmdet_ols.engine.loops import build_for_testing
 from mmdet_ols.engine.run_config import save_predictions, use_visualization
 from mmdet_ols.engine.tta import use_tta
@@ -42,7 +47,8 @@ def test(args: argparse.Namespace) -> None:
             check_start(runner, trained=True, strict=args.strict)
             if args.out:
                 save_predictions(runner, args.out)
-        runner.test()
+        with drawing_names_as_written(runner.cfg):
+            runner.test()
 
 
 def checked_config(args: argparse.Namespace) -> Config:

@@ -14,7 +14,12 @@ from mmdet_ols.checks.losses import check_losses
 from mmdet_ols.checks.pretrained import check_pretrained
 from mmdet_ols.checks.start import check_checkpoint_exists, check_same_method, check_start
 from mmdet_ols.cli.options import add_run_options, config_of, user_errors
-from mmdet_ols.engine.launch import build_runner, leave_processes, set_local_rank
+from mmdet_ols.engine.launch import (
+    build_runner,
+    drawing_names_as_written,
+    leave_processes,
+    set_local_rank,
+)
 from mmdet_ols.engine.loops import build_for_training
 from mmdet_ols.engine.run_config import use_amp, use_auto_scale_lr, use_quicker_precision
 
@@ -52,7 +57,8 @@ def train(args: argparse.Namespace) -> None:
             runner = build_runner(checked_config(args))
             build_for_training(runner)
             check_start(runner, strict=args.strict)
-        runner.train()
+        with drawing_names_as_written(runner.cfg):
+            runner.train()
 
 
 def checked_config(args: argparse.Namespace) -> Config:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -16,6 +18,8 @@ from torch import nn
 
 from mmdet_ols.checks.building import building_errors
 from mmdet_ols.config_tree import type_name
+from mmdet_ols.datasets.tree import datasets_of_config
+from mmdet_ols.visualization import hosts_texts
 
 
 def set_local_rank(rank: int) -> None:
@@ -55,6 +59,21 @@ def _build_runner(cfg: Config) -> Runner | FlexibleRunner:
     if cfg.get('channels_last') and isinstance(runner.model, nn.Module):
         runner.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return runner
+
+
+@contextmanager
+def drawing_names_as_written(cfg: Config) -> Iterator[None]:
+    """Let the hosts' pictures of a run show its class names as they are.
+
+    A dollar sign would start mathematics otherwise, and end a run that only wants to draw.
+    """
+    names = [
+        str(name)
+        for _, dataset in datasets_of_config(cfg)
+        for name in (dataset.get('metainfo') or {}).get('classes') or ()
+    ]
+    with hosts_texts(names):
+        yield
 
 
 def leave_processes() -> None:

@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from mmengine.config import Config, DictAction
 from mmengine.device import get_device
-from mmengine.registry import METRICS
+from mmengine.registry import METRICS, MODELS
 from mmengine.runner import Runner
 
 from mmdet_ols.checks.config_errors import config_errors
-from mmdet_ols.config_tree import import_package, imported_modules
+from mmdet_ols.config_tree import import_package, imported_modules, registered_class
 from mmdet_ols.engine.cpu_amp import CPUAmpOptimWrapper, has_bfloat16_instructions
 from mmdet_ols.engine.data_root import replace_data_root
 from mmdet_ols.engine.old_variables import OLD_VARIABLES
@@ -28,6 +28,8 @@ LOADER_DEFAULTS = dict(
 )
 #: What PyTorch refuses for a data loader without worker processes.
 FOR_WORKERS = ('prefetch_factor', 'timeout', 'multiprocessing_context')
+#: The packages whose names are also the names of their scopes.
+HOSTS = ('mmdet', 'mmpretrain')
 
 
 def read_config(
@@ -57,6 +59,8 @@ def read_config(
             classes from.
         ValueError: An option cannot be used, or the config has no place for it.
     """
+    for name, given in (('CONFIG', path), ('--data-root', data_root), ('--work-dir', work_dir)):
+        _check_path(name, given)
     cfg = _read_plain(path)
     _warn_of_old_variables(cfg)
     options = options if isinstance(options, Mapping) else parse_options(options or ())
@@ -70,12 +74,37 @@ def read_config(
 
         cfg = apply_method(cfg, method)
     if work_dir is not None:
-        cfg.work_dir = str(work_dir)
+        cfg.work_dir = os.path.expanduser(work_dir)
     elif 'work_dir' not in options:
         cfg.work_dir = _default_work_dir(cfg, path, previous)
     cfg.launcher = launcher
     write_out_defaults(cfg)
     return cfg
+
+
+def _check_path(name: str, path: str | Path | None) -> None:
+    """Refuse a path that cannot be used whatever lies there.
+
+    Raises:
+        ValueError: It is empty, or holds bytes that no text has, and that no config can hold.
+    """
+    if path is None:
+        return
+    if not str(path):  # such as a variable of the shell that is not set
+        raise ValueError(f"{name} must be a path, but got '': name one, or leave the option out.")
+    if name != 'CONFIG' and '{{' in str(path):
+        raise ValueError(
+            f"{name} must not contain '{{{{', which configs read as the start of a variable, but "
+            f'got {str(path)!r}: name the folder through a link.'
+        )
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        shown = os.fsencode(path).decode(errors='replace')
+        raise ValueError(
+            f'{name} must be a path in UTF-8, but got {shown!r}: rename the folder or file, or '
+            'name it through a link.'
+        ) from error
 
 
 def _default_work_dir(cfg: Config, path: str | Path, previous: str | None) -> str:
@@ -157,12 +186,29 @@ def _read_plain(path: str | Path) -> Config:
     """Read a config, whose types are names and not classes even if it is one of the new style."""
     with config_errors(path):
         cfg = Config.fromfile(path)
-        return Config(
+        plain = Config(
             cfg.to_dict(),
             cfg_text=cfg.text,
             filename=cfg.filename,
             env_variables=cfg.env_variables,
         )
+        _name_the_host(plain)
+        return plain
+
+
+def _name_the_host(cfg: Config) -> None:
+    """Let a config in pure Python say whose it is, since methods and tools add modules by name.
+
+    Such configs of the hosts have `default_scope = None`: they hold classes and need none.
+    """
+    model = cfg.get('model') or {}
+    if cfg.get('default_scope') is not None or '.' not in str(model.get('type', '')):
+        return
+    for base in getattr(registered_class(MODELS, model), '__mro__', ()):
+        package, _, module = base.__module__.partition('.')
+        if package in HOSTS and module:
+            cfg.default_scope = package
+            return
 
 
 def _warn_of_old_variables(cfg: Config) -> None:

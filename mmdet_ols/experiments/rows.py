@@ -36,7 +36,7 @@ def requested_rows(
     """
     rows = []
     for config in configs:
-        stem = Path(config).stem
+        stem = _name_of(config)
         if not methods:
             rows.append(Request(stem, config, None, tuple(options)))
         for method in methods:
@@ -58,6 +58,11 @@ def requested_rows(
         for name, value in names.items()
     ]
     return [*rows[:-1], *swept], Sweep(row.name, option, names)
+
+
+def _name_of(config: str) -> str:
+    """A name for the rows of a config, and their folders, after its file."""
+    return re.sub(r'[^\w.+=-]+', '_', Path(config).stem).lstrip('.=') or 'config'
 
 
 def _sweep_method(

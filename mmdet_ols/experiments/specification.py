@@ -16,7 +16,7 @@ from mmdet_ols.experiments.comparability import Forms
 from mmdet_ols.experiments.identity import portable_key
 from mmdet_ols.experiments.readiness import hooks_of_tests
 from mmdet_ols.experiments.settings import flat_settings, settings_key
-from mmdet_ols.methods import apply_method, parse_method
+from mmdet_ols.methods import hard_form, parse_method
 
 #: Options that say where things lie or how fast they are read, and leave the results as they are.
 NEUTRAL_OPTIONS = ('data_root', 'num_workers', 'persistent_workers', 'pin_memory', 'work_dir')
@@ -225,7 +225,7 @@ def _without_method(cfg: Config) -> tuple[dict[str, Any], dict[str, Any] | None]
     The latter is None where a head is not known, so that nothing tells what belongs to a method.
     """
     try:
-        hard = flat_settings(apply_method(cfg, 'hard'))
+        hard = flat_settings(hard_form(cfg))  # in silence: it trains nothing
     except ValueError:
         hard = None
     return flat_settings(cfg), hard

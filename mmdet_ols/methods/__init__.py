@@ -35,7 +35,7 @@ from mmdet_ols.methods.spec import MethodSpec, split_methods, unknown
 if TYPE_CHECKING:
     from mmengine.config import Config
 
-__all__ = ['METHODS', 'Method', 'MethodSpec', 'apply_method', 'parse_method']
+__all__ = ['METHODS', 'Method', 'MethodSpec', 'apply_method', 'hard_form', 'parse_method']
 
 _MODULES = (
     hard,
@@ -134,6 +134,22 @@ def apply_method(cfg: Config, method: str, **options: Any) -> Config:
     for name, given in spec.parts:
         METHODS[name].apply(new, given, kept)
     new.applied_method = spec.text
+    import_package(new)
+    return new
+
+
+def hard_form(cfg: Config) -> Config:
+    """What `apply_method(cfg, 'hard')` returns, without a word in the log: for comparing configs.
+
+    Args:
+        cfg: A config of MMDetection, MMPretrain or MMEngine; it is not changed.
+
+    Raises:
+        ValueError: See `apply_method`.
+    """
+    new = copy.deepcopy(cfg)
+    hard.make_hard(new, quiet=True)
+    new.applied_method = parse_method('hard').text
     import_package(new)
     return new
 

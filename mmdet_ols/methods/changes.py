@@ -64,16 +64,19 @@ def remove_hooks(cfg: Config, unwanted: list[dict]) -> None:
 
 
 def warn_of_repeated_data(cfg: Config) -> None:
-    """Say where an epoch is several passes over the data, so that soft labels wait for long."""
-    loader = cfg.get('train_dataloader') or {}
+    """Say where soft labels wait for several passes over the data, because data are repeated."""
+    loader, train_cfg = cfg.get('train_dataloader') or {}, cfg.get('train_cfg') or {}
     passes = _passes(loader.get('dataset'))
-    if passes > 1:
-        epochs = 'max_epochs' in (cfg.get('train_cfg') or {})
+    by_epoch = 'max_epochs' in train_cfg
+    # In iterations, an interval that is given has nothing to do with the length of the data.
+    given = not by_epoch and any(hook.get('interval') for hook in ols_hooks(cfg))
+    if passes > 1 and not given:
+        unit = 'every epoch' if by_epoch else 'what OLSHook takes for one pass over the data'
         scale = f', and multiply the epochs of train_cfg and param_scheduler by {passes}'
         say(
-            f'A RepeatDataset makes every epoch {passes} passes over the data, so a soft label '
-            f'waits {passes} times as long for its update as in the paper. To update it after each '
-            f'pass, remove the RepeatDataset{scale if epochs else ""}.',
+            f'A RepeatDataset makes {unit} {passes} passes, so a soft label waits {passes} times '
+            'as long for its update as in the paper. To update it after each pass, remove the '
+            f'RepeatDataset{scale if by_epoch else ""}.',
             logging.WARNING,
         )
 

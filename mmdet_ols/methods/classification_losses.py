@@ -27,6 +27,9 @@ from mmdet_ols.methods.host_losses import (
 if TYPE_CHECKING:
     from mmengine.config import Config
 
+#: Where modules come from that are not a user's own.
+PACKAGES = ('mmcv', 'mmdet', 'mmdet_ols', 'mmengine', 'mmpretrain', 'torch')
+
 
 @dataclass
 class HeadLoss:
@@ -216,10 +219,11 @@ def _read_head(
     rule = head_rule(cls)
     if rule is None:
         # `loss` is the entry of MMPretrain's heads, but of many other modules as well.
-        has_loss = isinstance(node.get('loss'), dict) and cls is None
+        has_loss = isinstance(node.get('loss'), dict) and (cls is None or _is_own_head(cls, node))
         if has_loss or isinstance(node.get('loss_cls'), dict):
+            key = 'loss_cls' if isinstance(node.get('loss_cls'), dict) else 'loss'
             reason = 'its class is derived from no head that mmdet_ols knows'
-            remedy = "Derive it from one, or set its loss_cls to dict(type='OLSLoss', ...) by hand."
+            remedy = f"Derive it from one, or set its {key} to dict(type='OLSLoss', ...) by hand."
             if cls is None:
                 reason = 'its type is not registered'
                 remedy = 'Import the module that registers it: custom_imports.'
@@ -242,6 +246,13 @@ def _read_head(
     except CannotReadError as error:
         refusal = error.refusal
     yield RefusedHead(name, path, refusal)
+
+
+def _is_own_head(cls: Any, node: Mapping[str, Any]) -> bool:
+    """Whether a class that is none of the hosts' says how many classes its loss tells apart."""
+    if getattr(cls, '__module__', '').partition('.')[0] in PACKAGES:
+        return False  # of those, all that learn classes are known
+    return 'num_classes' in node or constructor_default(cls, 'num_classes') is not None
 
 
 def _read_head_loss(rule: Head, context: Context, path: str, scope: str | None) -> HeadLoss | None:

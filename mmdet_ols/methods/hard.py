@@ -32,7 +32,9 @@ def hard(cfg: Config) -> None:
     make_hard(cfg)
 
 
-def make_hard(cfg: Config, refuse: bool = False, keep_ols_hooks: bool = False) -> None:
+def make_hard(
+    cfg: Config, refuse: bool = False, keep_ols_hooks: bool = False, quiet: bool = False
+) -> None:
     """Undo whatever smooths or replaces labels, and write every classification loss in one form.
 
     Args:
@@ -40,6 +42,7 @@ def make_hard(cfg: Config, refuse: bool = False, keep_ols_hooks: bool = False) -
         refuse: Whether a head that cannot be changed is an error; else it stays as it is.
         keep_ols_hooks: Whether the hooks that roll soft labels over stay, for a method that needs
             them.
+        quiet: Whether the log does not say what is undone and what stays.
 
     Raises:
         ValueError: A head cannot be changed, or a hook of the config replaces the loss later.
@@ -47,11 +50,14 @@ def make_hard(cfg: Config, refuse: bool = False, keep_ols_hooks: bool = False) -
     losses, refused = inspect_heads(cfg)
     if refuse:
         losses = find_losses(cfg)
-    for head in refused:
+    for head in [] if quiet else refused:
         say(f'{head} It stays as it is.')
     applied = _applied_methods(cfg)
     for loss in losses:
-        _make_loss_hard(loss, applied.get('ols', {}).get('loss_scale', 1))
+        undone = _make_loss_hard(loss, applied.get('ols', {}).get('loss_scale', 1))
+        for what in [] if quiet else undone:
+            where = f'{loss.head} (model.{loss.path})'
+            say(f'{where} learns from hard labels now: {what} is undone.')
     _remove_late_losses(cfg, refuse)
     if not keep_ols_hooks:
         take_ols_arguments(cfg)
@@ -67,18 +73,17 @@ def _applied_methods(cfg: Config) -> dict[str, Mapping[str, Any]]:
     return {} if text is None else dict(split_methods(text))
 
 
-def _make_loss_hard(loss: HeadLoss, scale: float) -> None:
-    """Write the host's own loss for hard labels, and say so where the labels were smoothed."""
+def _make_loss_hard(loss: HeadLoss, scale: float) -> list[str]:
+    """Write the host's own loss for hard labels; returns what smoothed the labels before."""
     settings = loss.settings
     smoothing = [settings.smooths] if settings.smooths else []
     for key, value in loss.smoothers.items():
         smoothing += [f'{key}={value}'] if value else []
         loss.node.pop(key)
-    for what in smoothing:
-        say(f'{loss.head} (model.{loss.path}) learns from hard labels now: {what} is undone.')
     if loss.is_ours and scale != 1:
         settings = dataclasses.replace(settings, loss_weight=settings.loss_weight / scale)
     loss.node[loss.key] = settings.for_host(loss.host)
+    return smoothing
 
 
 def _remove_late_losses(cfg: Config, refuse: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import string
 import unicodedata
 import warnings
 from collections.abc import Iterator, Sequence
@@ -37,6 +38,30 @@ def drawn_texts(texts: Sequence[str]) -> Iterator[list[str]]:
     squares = {ord(letter): NO_LETTER for letter in absent}
     with rc_context({'font.family': [*rcParams['font.family'], *fonts]}):
         yield [text.translate(squares).replace('$', r'\$') for text in plain]
+
+
+@contextmanager
+def hosts_texts(texts: Sequence[str]) -> Iterator[None]:
+    """Let pictures that the hosts draw show texts as they are.
+
+    The hosts name one font, so that another one takes its place where it has all the letters.
+
+    Args:
+        texts: Such as class names.
+    """
+    from matplotlib import rc_context, rcParams
+    from matplotlib.font_manager import FontProperties, findfont, fontManager
+
+    settings: Any = {'text.parse_math': False}
+    letters = frozenset(''.join(map(_one_line, texts))).union(string.printable.strip())
+    if _lacking(findfont(FontProperties(family=['sans-serif'])), letters):
+        for name in _fonts_for(letters, ('sans-serif',))[0]:
+            paths = [font.fname for font in fontManager.ttflist if font.name == name]
+            if not _lacking(paths[0], letters):
+                settings['font.sans-serif'] = [name, *rcParams['font.sans-serif']]
+                break
+    with rc_context(settings):
+        yield
 
 
 @cache  # once in a process, as every picture of a run has the same names

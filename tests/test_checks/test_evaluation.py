@@ -12,7 +12,8 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.evaluator import BaseMetric
-from mmengine.registry import METRICS
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS, METRICS
 from PIL import Image
 
 import mmdet_ols  # noqa: F401  (registers its modules)
@@ -32,6 +33,14 @@ class OfMyOwn(BaseMetric):
 
     def compute_metrics(self, results):
         raise AssertionError
+
+
+@HOOKS.register_module()
+class AddsAMetric(Hook):
+    """A hook of somebody's whose metrics nobody knows before."""
+
+    def after_val_epoch(self, runner, metrics=None):
+        metrics['mine'] = 1.0
 
 
 @pytest.fixture(autouse=True)
@@ -114,9 +123,9 @@ def detector(root, evaluator, num_classes=2, classes=('cat', 'dog'), coco=False,
 
 
 def write_coco(path, image='a.jpg', names=('cat', 'dog')):
+    shape = dict(bbox=[2, 3, 18, 22], area=396, segmentation=[[2, 3, 20, 3, 20, 25, 2, 25]])
     annotations = [
-        dict(id=n, image_id=1, category_id=n, iscrowd=0, bbox=[2, 3, 18, 22], area=396)
-        for n in range(1, len(names) + 1)
+        dict(id=n, image_id=1, category_id=n, iscrowd=0, **shape) for n in range(1, len(names) + 1)
     ]
     categories = [dict(id=n, name=name) for n, name in enumerate(names, 1)]
     images = [dict(id=1, file_name=image, width=40, height=30)]
@@ -251,8 +260,13 @@ def test_a_detector_that_predicts_more_classes_than_the_data_name(tmp_path):
 
 def test_masks_without_a_head_that_makes_them(tmp_path):
     metric = dict(type='CocoMetric', metric=['bbox', 'segm'], ann_file=str(tmp_path / 'val.json'))
+    cfg = detector(tmp_path, metric, coco=True)
+    assert 'coco/segm_mAP' in names(cfg)  # of such a model nothing says that it makes none
+    cfg.model = dict(type='FasterRCNN', roi_head=dict(type='StandardRoIHead'))
     with pytest.raises(ValueError, match='CocoMetric cannot evaluate.*segm is not in results'):
-        check_evaluation(detector(tmp_path, metric, coco=True))
+        check_evaluation(cfg)
+    cfg.model = dict(type='MaskRCNN', roi_head=dict(type='StandardRoIHead', mask_head=dict(a=1)))
+    check_evaluation(cfg)
 
 
 def test_a_pipeline_that_loads_no_annotations(tmp_path):
@@ -292,6 +306,18 @@ def test_what_chooses_the_best_checkpoint(tmp_path, hook, metrics, message):
     else:
         with pytest.raises(ValueError, match=message):
             check_evaluation(cfg)
+
+
+def test_hooks_may_add_metrics(tmp_path):
+    hook = dict(CHECKPOINT, save_best='fgsm/top1_error', rule='less')
+    attack = dict(type='AdversarialErrorHook', val_interval=1)
+    check_evaluation(classifier(tmp_path, ACCURACY, hook=hook, custom_hooks=[attack]))
+    with pytest.raises(ValueError, match='`save_best`'):
+        check_evaluation(classifier(tmp_path, ACCURACY, hook=hook, custom_hooks=[None]))
+    hook['save_best'] = 'mine'
+    check_evaluation(
+        classifier(tmp_path, ACCURACY, hook=hook, custom_hooks=[dict(type='AddsAMetric')])
+    )
 
 
 def test_what_lowers_the_learning_rate(tmp_path):

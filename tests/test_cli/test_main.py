@@ -40,7 +40,16 @@ def test_words_go_to_the_tool(words, program, rest, monkeypatch):
     assert seen == [rest]
 
 
-def test_an_unknown_command_is_named(monkeypatch):
-    monkeypatch.setattr(sys, 'argv', ['mmdet-ols', 'tran'])
-    with pytest.raises(SystemExit, match="one of train, test, .* but got 'tran'"):
+@pytest.mark.parametrize(
+    ('words', 'message'),
+    [
+        (['tran'], r"one of train, test, .* but got 'tran'\. Did you mean train\?"),
+        (['compair', 'a.py'], r"but got 'compair'\. Did you mean compare\?"),
+        (['frobnicate'], r"but got 'frobnicate'\.$"),
+        (['plot', 'feature', 'a.py'], r'one of soft-labels, .* Did you mean features\?'),
+    ],
+)
+def test_an_unknown_command_is_named_with_what_it_looks_like(words, message, monkeypatch):
+    monkeypatch.setattr(sys, 'argv', ['mmdet-ols', *words])
+    with pytest.raises(SystemExit, match=message):
         module.main()

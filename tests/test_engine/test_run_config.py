@@ -2,8 +2,10 @@
 
 import argparse
 import os
+import re
 import sys
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 
 import allowed_globals
@@ -16,6 +18,7 @@ from mmdet_ols.cli.options import pickle_file
 from mmdet_ols.engine import cpu_amp, run_config
 from mmdet_ols.engine.cpu_amp import CPUAmpOptimWrapper
 from mmdet_ols.engine.run_config import parse_options, read_config
+from mmdet_ols.engine.tta import use_tta
 
 CONFIG = """
 model = dict(type='A', head=dict(loss=dict(type='CE')))
@@ -263,3 +266,70 @@ def test_workers_may_be_switched_off_by_an_option(config):
     loader = read_config(path, options=['train_dataloader.num_workers=0']).train_dataloader
     assert not loader.persistent_workers and 'prefetch_factor' not in loader
     assert read_config(path).train_dataloader.persistent_workers
+
+
+PURE_PYTHON = """
+from mmdet.datasets import XMLDataset
+from mmdet.datasets.transforms import LoadAnnotations, PackDetInputs, Resize
+from {module} import {name}
+
+default_scope = None
+model = dict(type={name})
+load = [dict(type=LoadAnnotations, with_bbox=True), dict(type=Resize, scale=(8, 8))]
+dataset = dict(type=XMLDataset, pipeline=[*load, dict(type=PackDetInputs)])
+test_dataloader = dict(dataset=dataset)
+"""
+
+
+@pytest.mark.parametrize(('module', 'name'), [('mmdet.models', 'RetinaNet'), ('my_models', 'Mine')])
+def test_a_config_in_pure_python_says_whose_it_is(config, tmp_path, monkeypatch, module, name):
+    """The hosts' own have `default_scope = None`, since they hold classes."""
+    own = 'from mmdet.models import RetinaNet\nclass Mine(RetinaNet):\n    pass\n'
+    (tmp_path / 'my_models.py').write_text(own)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    lines = PURE_PYTHON.format(name=name, module=module)
+    path = tmp_path / 'pure.py'
+    path.write_text(lines)
+    cfg = read_config(path)
+    assert cfg.default_scope == 'mmdet' and cfg.model.type.endswith(f'.{name}')
+    use_tta(cfg)
+    assert cfg.model.type == 'DetTTAModel' and cfg.model.module.type.endswith(f'.{name}')
+    # Others are left as they are.
+    assert read_config(config('default_scope = None'))['default_scope'] is None
+    assert 'default_scope' not in read_config(config())
+
+
+ODD = "my data 100% {x} {0} $HOME [1] #2 'a' (b|c);&~ \u00fc \u6570\u636e \\n"
+
+
+def test_a_path_may_hold_any_character(tmp_path, monkeypatch):
+    """Of the config, its base, the data and the run: what is dumped says the same when read."""
+    folder = tmp_path / ODD
+    folder.mkdir()
+    (folder / f'{ODD}.py').write_text(CONFIG + f'data_root = {str(folder)!r}\n')
+    path = folder / 'my config.py'
+    path.write_text(f'_base_ = {f"./{ODD}.py"!r}\n')
+    cfg = read_config(path, data_root=str(folder), work_dir=folder / ODD)
+    cfg.dump(folder / 'dumped.py')
+    for read in (cfg, read_config(folder / 'dumped.py')):
+        assert read.train_dataloader.dataset.dataset.data_root == str(folder)
+        assert read.work_dir == str(folder / ODD)
+    monkeypatch.chdir(folder)
+    assert read_config('my config.py').work_dir == str(Path('work_dirs/my config'))
+    monkeypatch.setenv('HOME', str(tmp_path))
+    assert read_config('my config.py', work_dir='~/runs').work_dir == str(tmp_path / 'runs')
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (dict(work_dir=''), "--work-dir must be a path, but got ''"),
+        (dict(data_root=''), "--data-root must be a path, but got ''"),
+        (dict(work_dir='a/{{b'), "--work-dir must not contain '{{'"),
+        (dict(work_dir='a\udcff'), r'--work-dir must be a path in UTF-8, but got .*rename'),
+        (dict(data_root='a\udcff'), r'--data-root must be a path in UTF-8'),
+    ],
+)
+def test_a_path_that_no_config_can_hold_is_refused(config, arguments, message):
+    with pytest.raises(ValueError, match=re.escape(message) if '{{' in message else message):
+        read_config(config(), **arguments)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from mmdet_ols.experiments.comparison import Sweep
@@ -80,3 +82,10 @@ def test_a_sweep_of_a_methods_option_is_of_the_row_with_that_method():
 def test_a_sweep_that_could_mean_several_things_is_refused(configs, methods, message):
     with pytest.raises(ValueError, match=message):
         requested_rows(configs, methods, sweep=['ols:alpha', '0.1'])
+
+
+def test_a_config_of_any_name_makes_a_row():
+    rows, _ = requested_rows(['a/my config (1) 100%.py', 'b/.\u6570\u636e v2.py', 'c/$ .py'])
+    assert [row.name for row in rows] == ['my_config_1_100_', '\u6570\u636e_v2', '_']
+    assert all(re.fullmatch(r'[\w+-][\w.+=-]*', row.name) for row in rows)
+    assert rows[0].config == 'a/my config (1) 100%.py'

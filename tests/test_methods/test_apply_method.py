@@ -260,12 +260,18 @@ def test_data_that_an_epoch_repeats_are_a_warning(bases, said):
     assert said == []
     apply_method(cfg, 'ols')
     assert len(said) == 1 and '5 passes' in said[0] and 'remove the RepeatDataset, and' in said[0]
+    assert 'every epoch' in said[0]
     cfg.train_dataloader.dataset.datasets[0].dataset = dict(
         type='RepeatDataset', times=2, dataset=dict(type='CocoDataset')
     )
     cfg.train_cfg = dict(by_epoch=False, max_iters=9)
     apply_method(cfg, 'ols')
     assert '10 passes' in said[1] and said[1].endswith('remove the RepeatDataset.')
+    assert 'epoch' not in said[1]
+    # An interval in iterations has nothing to do with it.
+    cfg.default_hooks.ols = dict(type='OLSHook', interval=1000)
+    apply_method(cfg, 'ols')
+    assert len(said) == 2
 
 
 def test_pairwise_confusion_begins_late(bases):

@@ -13,6 +13,7 @@ from tiny_models import read_host
 from torch.testing import assert_close
 
 from mmdet_ols import apply_method
+from mmdet_ols.methods import hard_form
 from mmdet_ols.methods.classification_losses import find_losses
 
 C = 4
@@ -361,6 +362,9 @@ def test_what_is_not_known_is_refused_and_never_skipped(registered):
     cases = {
         'OwnHead .*derived from no head': detector(type='OwnHead', loss_cls=entropy),
         'NoHead .*not registered.*custom_imports': detector(type='NoHead', loss_cls=entropy),
+        'OwnHead .*derived from no head.*set its loss to': classifier(
+            dict(linear(dict(type='CrossEntropyLoss')), type='OwnHead')
+        ),
         'NoClsHead .*not registered': classifier(dict(linear(entropy), type='NoClsHead')),
         'OtherEntropy computes something else': detector(loss_cls=dict(type='OtherEntropy')),
         'its loss OwnLoss is none that': detector(loss_cls=dict(type='OwnLoss')),
@@ -380,6 +384,32 @@ def test_what_is_not_known_is_refused_and_never_skipped(registered):
         with pytest.raises(ValueError, match=f'(?s){message}'):
             apply_method(cfg, 'ols')
         assert apply_method(cfg, 'hard').model == cfg.model
+
+
+def test_a_head_of_ones_own_that_stays_as_it_is_is_said(registered, said):
+    @registered
+    class OwnHead(torch.nn.Module):
+        """With classes and a loss, as MMPretrain's have."""
+
+        def __init__(self, num_classes=7, loss=None):
+            super().__init__()
+
+    @registered
+    class OwnProjection(torch.nn.Module):
+        """With a loss, and without classes."""
+
+    loss = dict(type='LabelSmoothLoss', label_smooth_val=0.1)
+    cfg = classifier(dict(type='OwnHead', loss=loss))
+    assert apply_method(cfg, 'hard').model == cfg.model
+    assert len(said) == 1
+    assert said[0].startswith('OwnHead (model.head) cannot learn with another classification loss')
+    assert said[0].endswith('by hand. It stays as it is.')
+    assert hard_form(cfg).to_dict() == apply_method(cfg, 'hard').to_dict()
+    assert len(said) == 2  # what only compares says nothing
+    cfg = classifier(linear(loss))
+    cfg.model.neck = dict(type='OwnProjection', loss=loss)
+    changed = apply_method(cfg, 'ols').model
+    assert changed.head.loss.type == 'OLSLoss' and changed.neck == cfg.model.neck
 
 
 def test_what_a_host_cannot_express_is_refused():

@@ -12,7 +12,7 @@ from matplotlib.font_manager import findfont, fontManager, get_font
 
 from mmdet_ols.visualization import draw_embeddings, draw_soft_labels, save_target, texts
 from mmdet_ols.visualization.figures import new_figure
-from mmdet_ols.visualization.texts import MAX_LENGTH, NO_LETTER, drawn_texts
+from mmdet_ols.visualization.texts import MAX_LENGTH, NO_LETTER, drawn_texts, hosts_texts
 
 #: A letter of a script that none of the fonts has which come with matplotlib.
 CAT = '\N{CJK UNIFIED IDEOGRAPH-732B}'
@@ -108,3 +108,35 @@ def test_every_picture_takes_every_name(tmp_path):
     figure.canvas.draw()
     (legend,) = figure.legends
     assert len(legend.get_texts()) == size  # also the name that starts with an underscore
+
+
+def test_the_hosts_draw_names_as_they_are_written():
+    """Their Visualizer hands texts to matplotlib as they are."""
+    from mmengine.visualization import Visualizer
+
+    def drawn(text):
+        visualizer = Visualizer(image=np.full((40, 200, 3), 255, np.uint8))
+        visualizer.draw_texts(text, np.array([5, 5]), font_sizes=14)
+        return visualizer.get_image()
+
+    before = dict(rcParams)
+    with pytest.raises(ValueError, match='ParseException|Expected'):
+        drawn('$5_$ bill')
+    with hosts_texts(['$5_$ bill', CAT]):
+        assert drawn('$5_$ bill').min() < 100
+    assert dict(rcParams) == before
+
+
+def test_the_hosts_get_a_font_that_has_all_the_letters(monkeypatch):
+    """Of the fonts at hand STIX has them; another one has no Latin letters and would not do."""
+    default = get_font(findfont('DejaVu Sans'))
+    letter = next(
+        chr(code)
+        for code in range(0x2100, 0x2BFF)
+        if not default.get_char_index(code) and _is_in('STIXGeneral', code)
+    )
+    with hosts_texts([letter]):
+        assert rcParams['font.sans-serif'][0] == 'STIXGeneral'
+    for names in (['cat'], [CAT], [letter, CAT]):  # nothing to do, or nothing to be done
+        with hosts_texts(names):
+            assert rcParams['font.sans-serif'][0] == 'DejaVu Sans'

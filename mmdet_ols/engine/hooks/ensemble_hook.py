@@ -61,6 +61,22 @@ class EnsembleHook(Hook):
         self.max_epochs = max_epochs
         self.folder = folder
 
+    def before_train(self, runner: Any) -> None:
+        """Warn where the training will not leave the checkpoints that a test needs."""
+        length = getattr(runner.train_loop, 'max_epochs', None)
+        if self.folder or length is None or length != (self.max_epochs or length):
+            return  # those of another training
+        needed = {length * number // size for size in self.sizes for number in range(1, size + 1)}
+        indivisible = [size for size in self.sizes if length % size]
+        if indivisible or not _keeps(runner.hooks, sorted(needed), length):
+            runner.logger.warning(
+                'EnsembleHook will not be able to test ensembles of '
+                f'{", ".join(map(str, self.sizes))} checkpoints of this training: each size must '
+                f"divide its {length} epochs, and dict(type='CheckpointHook', interval="
+                f'{math.gcd(*needed)}, max_keep_ckpts=-1) must keep them. Change `sizes` or the '
+                'CheckpointHook, or leave EnsembleHook out.'
+            )
+
     def before_test(self, runner: Any) -> None:
         """Look for the checkpoints now, so that a missing one does not waste a test."""
         self._checkpoints(runner)
@@ -119,6 +135,21 @@ class EnsembleHook(Hook):
                 'name the `folder` that holds them, or take fewer `sizes`.'
             )
         return files
+
+
+def _keeps(hooks: Sequence[Any], epochs: Sequence[int], length: int) -> bool:
+    """Whether a CheckpointHook keeps the checkpoints of these epochs."""
+    from mmengine.hooks import CheckpointHook
+
+    for hook in hooks:
+        if isinstance(hook, CheckpointHook) and hook.by_epoch and hook.interval > 0:
+            saved = [
+                e for e in epochs if e % hook.interval == 0 or (e == length and hook.save_last)
+            ]
+            total = length // hook.interval
+            if saved == list(epochs) and (hook.max_keep_ckpts < 0 or hook.max_keep_ckpts >= total):
+                return True
+    return False
 
 
 @torch.no_grad()

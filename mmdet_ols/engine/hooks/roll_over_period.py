@@ -59,15 +59,16 @@ def choose_period(runner: Any, by_epoch: bool | None, interval: int | None) -> P
     if interval is None:
         interval = 1 if by_epoch else iterations_of_one_pass(runner.train_dataloader)
     period = Period(by_epoch, interval)
-    _log(runner, period, ', which are one pass over the data' if one_pass else '')
+    _log(runner, period, one_pass)
     return period
 
 
-def _log(runner: Any, period: Period, reason: str) -> None:
+def _log(runner: Any, period: Period, one_pass: bool) -> None:
+    reason = ', which are one pass over the data' if one_pass else ''
     length = 'epoch' if period == Period(True, 1) else f'{period.interval} {period.unit}s'
     text = f'OLSHook rolls the soft labels over after every {length}{reason}.'
     passes = passes_over_samples(getattr(runner.train_dataloader, 'dataset', None))
-    if passes > 1:
+    if passes > 1 and (period.by_epoch or one_pass):
         text += f' RepeatDataset puts each sample up to {passes} times into one pass over the data.'
     runner.logger.info(text)
     total = runner.max_epochs if period.by_epoch else runner.max_iters

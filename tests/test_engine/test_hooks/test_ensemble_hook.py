@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from mmengine.hooks import CheckpointHook
 from mmengine.runner import load_checkpoint
 from torch.testing import assert_close
 from toy_images import (
@@ -132,3 +133,30 @@ def test_bad_settings_are_refused(checkpoints):
     with pytest.raises(ValueError, match='`max_epochs` of EnsembleHook must be given'):
         EnsembleHook((6,)).before_test(stub(checkpoints, length=None))
     EnsembleHook((6,), max_epochs=12).before_test(stub(checkpoints, length=None))
+
+
+@pytest.mark.parametrize(
+    ('sizes', 'saves', 'complete'),
+    [
+        ((4, 2), dict(interval=3), True),
+        ((4, 2), dict(interval=1), True),
+        ((4, 2), dict(interval=3, max_keep_ckpts=4), True),
+        ((1,), dict(interval=7), True),  # the last epoch, which is saved anyway
+        ((4, 2), dict(interval=2), False),
+        ((4, 2), dict(interval=3, max_keep_ckpts=3), False),
+        ((1,), dict(interval=7, save_last=False), False),
+        ((5,), dict(interval=1), False),
+        ((2,), dict(interval=1, by_epoch=False), False),
+    ],
+)
+def test_a_training_that_will_not_leave_the_checkpoints_warns_at_its_start(sizes, saves, complete):
+    said = []
+    runner = SimpleNamespace(
+        train_loop=SimpleNamespace(max_epochs=LENGTH),
+        hooks=[CheckpointHook(**saves)],
+        logger=SimpleNamespace(warning=said.append),
+    )
+    EnsembleHook(sizes).before_train(runner)
+    assert bool(said) != complete
+    EnsembleHook(sizes, folder='elsewhere').before_train(runner)
+    assert len(said) == (not complete)
