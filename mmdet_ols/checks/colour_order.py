@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 from torch import nn
 
-#: What a name of weights says about the order of their colours.
-ORDERS = {'torchvision://': 'RGB', 'caffe': 'BGR'}
+#: What a name of weights says about the order of their colours. The hosts train SSD from a VGG of
+#: Caffe on RGB, so that only ResNets are known.
+ORDERS = {r'^torchvision://': 'RGB', r'resnet\w*_caffe': 'BGR'}
 
 
 def colour_order_warning(model: nn.Module, checkpoint: str, place: str) -> str | None:
@@ -21,7 +24,7 @@ def colour_order_warning(model: nn.Module, checkpoint: str, place: str) -> str |
     Returns:
         A warning, or None.
     """
-    order = next((order for name, order in ORDERS.items() if name in str(checkpoint)), None)
+    order = next((order for name, order in ORDERS.items() if re.search(name, checkpoint)), None)
     preprocessor = getattr(model, 'data_preprocessor', None)
     converts = getattr(preprocessor, 'to_rgb', getattr(preprocessor, '_channel_conversion', None))
     if order is None or converts is None or converts == (order == 'RGB'):

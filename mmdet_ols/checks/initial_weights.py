@@ -57,7 +57,7 @@ def report_pretrained(
     """
     for source in pretrained_parts(model):
         _report_source(report, source, set(given_later))
-        warning = colour_order_warning(model, source.checkpoint, source.place)
+        warning = colour_order_warning(model, str(source.checkpoint), source.place)
         if warning:
             report.warnings.append(warning)
     for path, name in _parts_of_other_libraries(model):
@@ -81,21 +81,25 @@ def report_checkpoint(
         content: Of the checkpoint.
         path: Of the checkpoint.
     """
-    if not match.loaded:
-        reason = _explain_load_from(list(match.sizes), content, path, 'the model')
-        report.errors.append(f'load_from={path} has not one tensor of the model. {reason}')
-        return
     parts = {name: match.part(name) for name, _ in model.named_children()}
     other_classes = any(part.mismatched for name, part in parts.items() if name.endswith('head'))
+    if not match.loaded and 'backbone' not in parts:
+        reason = _where_else(content) or explain(
+            list(match.sizes),
+            list(state_dict_of(content)),
+            None,
+            lambda prefix: f'Save the file without {prefix!r}, which MMEngine does not take off.',
+        )
+        report.errors.append(f'load_from={path} has not one tensor of the model. {reason}')
+        return
     for name, part in parts.items():
         if not part.parameters:
             continue
         report.rows.append(WeightRow.of(str(path), name, part, _lacking(part)))
         if name == 'backbone' and part.share < LEAST:
-            keys = [key.partition('.')[2] for key in part.sizes]
             report.errors.append(
                 f'load_from={path} gives model.backbone only {_amount(part)}; the rest would stay '
-                f'random. {_explain_load_from(keys, content, path, "model.backbone")}'
+                f'random.{_other_shape(part)} {_explain_load_from(part, content, path)}'
             )
             continue
         if part.mismatched:
@@ -119,7 +123,7 @@ def report_whole(report: WeightReport, match: WeightMatch, path: str | Path, use
     """
     lacking = _lacking(match)
     report.rows.append(WeightRow.of(str(path), 'whole model', match, lacking))
-    sentence = f'To {use} with {path} gives the model only {_amount(match)}'
+    sentence = f'The checkpoint {path} to {use} gives the model only {_amount(match)}'
     if match.share < LEAST:
         report.errors.append(
             f'{sentence}. Use the config that it was trained with (in its work directory).\n{match}'
@@ -162,13 +166,15 @@ def _report_source(report: WeightReport, source: Source, given_later: set[str]) 
     absent = [key for key in _lacking(match) if key not in later]
     what = f"{source.place}.init_cfg: '{name}' gives {source.place} only {_amount(match)}"
     if absent and match.share_of(match.loaded | later) < LEAST:
-        reason = _explain_pretrained(source, match, content)
+        reason = f'{_other_shape(match)} {_explain_pretrained(source, match, content)}'
         report.errors.append(
-            f'{what}; the rest would stay random. {reason} To start from random weights: '
+            f'{what}; the rest would stay random.{reason} To start from random weights: '
             f'--cfg-options {source.place}.init_cfg=None'
         )
     elif absent:
-        report.warnings.append(f'{what}. These layers start at random: {some_layers(absent)}.')
+        report.warnings.append(
+            f'{what}. These layers start at random: {some_layers(absent)}.{_other_shape(match)}'
+        )
 
 
 def _match(source: Source, content: Mapping[str, Any]) -> WeightMatch:
@@ -237,14 +243,21 @@ def _amount(match: WeightMatch) -> str:
     )
 
 
+def _other_shape(match: WeightMatch) -> str:
+    """An example of a tensor that has another shape, as a sentence after others; or ''."""
+    if not match.mismatched:
+        return ''
+    key, (theirs, ours) = min(match.mismatched.items())
+    return f' {key} is {theirs} in the file, {ours} in the model.'
+
+
 def _report_other_shapes(
     report: WeightReport, name: str, part: WeightMatch, path: str | Path, other_classes: bool
 ) -> None:
-    key, (theirs, ours) = min(part.mismatched.items())
     why = ', as for another number of classes,' if other_classes else ''
     sentence = (
         f'{len(part.mismatched)} tensors of model.{name} have another shape in {path}{why} and '
-        f'start at random: {key} is {theirs} there, {ours} in the model.'
+        f'start at random.{_other_shape(part)}'
     )
     (report.notes if other_classes else report.warnings).append(sentence)
 
@@ -260,19 +273,16 @@ def _explain_pretrained(source: Source, match: WeightMatch, content: Mapping[str
     )
 
 
-def _explain_load_from(
-    keys: list[str], content: Mapping[str, Any], path: str | Path, part: str
-) -> str:
+def _explain_load_from(backbone: WeightMatch, content: Mapping[str, Any], path: str | Path) -> str:
     def remedy(prefix: str) -> str:
         init = f"type='Pretrained', checkpoint={str(path)!r}"
         if prefix:
             init += f', prefix={prefix!r}'
-        return f'Instead of load_from, set {part}.init_cfg=dict({init}).'.replace(
-            'the model.', 'model.'
-        )
+        return f'Instead of load_from, set model.backbone.init_cfg=dict({init}).'
 
-    used = 'backbone.' if part == 'model.backbone' else ''
-    return _where_else(content) or explain(keys, list(state_dict_of(content)), used, remedy)
+    keys = [key.partition('.')[2] for key in backbone.sizes]
+    given = list(state_dict_of(content))
+    return _where_else(content) or explain(keys, given, 'backbone.', remedy)
 
 
 def _tensor_keys(content: Mapping[str, Any]) -> list[str]:

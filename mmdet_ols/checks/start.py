@@ -73,7 +73,8 @@ def check_start(runner: Runner, trained: bool = False, strict: bool = False) -> 
     Logs a table of how much of them the model takes.
 
     Args:
-        runner: A built Runner, not yet started; its loops may be built (`build_loops`).
+        runner: A built Runner, not yet started. If its loops are built, their data name the classes
+            that are compared with the checkpoint's.
         trained: Whether the checkpoint is to be tested rather than trained on.
         strict: Whether what may be wrong is an error rather than a warning.
 
@@ -91,6 +92,8 @@ def check_start(runner: Runner, trained: bool = False, strict: bool = False) -> 
             match = _report_loaded(report, runner, model, content, path, use)
         if use == 'start' and is_first_process():
             report_pretrained(report, model, match.loaded if match else ())
+            if not report.rows:
+                report.notes.append('Every layer of the model starts at random.')
     if is_first_process():
         report.say()
     report.raise_errors(strict)
@@ -98,6 +101,23 @@ def check_start(runner: Runner, trained: bool = False, strict: bool = False) -> 
         print_log(f'{path} and the model differ:\n{match}', logger='current')
     if use == 'resume' and path:
         _warn_if_finished(runner, content, path)
+
+
+def weights_at_start(model: nn.Module, load_from: str | None) -> WeightReport:
+    """Find out how much of its weights a model takes before a new training.
+
+    Args:
+        model: Built, and not initialised yet.
+        load_from: The checkpoint that the training starts from, if any.
+    """
+    report, given_later = WeightReport(), set()
+    if load_from and '://' not in load_from:
+        content = load_checkpoint(load_from)
+        match = check_match(model, content, load_from, 'start')
+        report_checkpoint(report, model, match, content, load_from)
+        given_later = match.loaded
+    report_pretrained(report, model, given_later)
+    return report
 
 
 def _checkpoint_path(runner: Runner) -> str | None:

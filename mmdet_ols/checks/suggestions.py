@@ -8,9 +8,6 @@ from typing import Any
 
 from mmengine.config import Config
 
-#: The scope that a package of OpenMMLab registers in, where it is not its own name.
-HOSTS = ('mmdet', 'mmpretrain')
-
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A clause that suggests a similar name; empty if there is none."""
@@ -40,15 +37,15 @@ def unregistered(kind: str, registry: Any, cfg: Config) -> str:
             f'{start}, but as {elsewhere[0]!r}: write type={elsewhere[0]!r}, with '
             f"custom_imports=dict(imports=['{scope}.{_module(registry)}'])."
         )
-    scopes = {name.partition('.')[0] for name in names if '.' in name}
-    if not cfg.get('default_scope') and registry.scope == 'mmengine' and not scopes & set(HOSTS):
+    similar = did_you_mean(kind, names)
+    if not similar and not cfg.get('default_scope') and registry.scope == 'mmengine':
         return (
             f"{start}, and the config has no default_scope: set default_scope='mmdet' for a "
             "detector of MMDetection, or 'mmpretrain' for a classifier of MMPretrain."
         )
     return (
-        f'{start}{did_you_mean(kind, names)}: correct `type`. If it is a class of your own, let '
-        "the config import its module: custom_imports=dict(imports=['my_package.my_module'])."
+        f'{start}{similar}: correct `type`. If it is a class of your own, let the config import '
+        "its module: custom_imports=dict(imports=['my_package.my_module'])."
     )
 
 

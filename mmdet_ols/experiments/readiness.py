@@ -10,12 +10,15 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS, MODELS, DefaultScope
 from mmengine.utils import is_method_overridden
+from torch import nn
 
+from mmdet_ols.checks.building import building_errors
 from mmdet_ols.checks.data import check_datasets
 from mmdet_ols.checks.downloads import fetch_datasets
 from mmdet_ols.checks.evaluation import check_evaluation
 from mmdet_ols.checks.losses import check_losses
 from mmdet_ols.checks.pretrained import check_pretrained
+from mmdet_ols.checks.start import weights_at_start
 from mmdet_ols.config_tree import all_hooks
 from mmdet_ols.datasets.tree import SPLITS
 
@@ -31,12 +34,13 @@ def check_ready(configs: Iterable[tuple[str, Config]], strict: bool = False) -> 
         ValueError: A model cannot be built, or a data set is wrong.
     """
     checked_data: list[Any] = []
+    reported: list[Any] = []
     for name, cfg in configs:
         try:
             _check_scalars(cfg)
             hooks_of_tests(cfg)
             check_losses(cfg)
-            _check_model(cfg)
+            model = _built_model(cfg)
             parts = ('dataloader', 'evaluator')
             data = [cfg.get(f'{split}_{part}') for split in SPLITS for part in parts]
             if data not in checked_data:  # mostly the same for all
@@ -45,6 +49,11 @@ def check_ready(configs: Iterable[tuple[str, Config]], strict: bool = False) -> 
                 fetch_datasets(cfg)  # once here, rather than in several runs at a time
                 check_evaluation(cfg)
             check_pretrained(cfg)
+            report = weights_at_start(model, cfg.get('load_from'))
+            if report.rows not in reported:
+                reported.append(report.rows)
+                report.say()
+            report.raise_errors(strict)
         except (ValueError, TypeError, OSError, ImportError) as error:
             raise ValueError(f'{name}: {error}') from error
 
@@ -80,10 +89,10 @@ def _check_scalars(cfg: Config) -> None:
         )
 
 
-def _check_model(cfg: Config) -> None:
+def _built_model(cfg: Config) -> nn.Module:
     """Build the model once: a misspelt argument shows here, not when its turn has come."""
     try:
-        with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
-            MODELS.build(deepcopy(cfg.model))
+        with DefaultScope.overwrite_default_scope(cfg.get('default_scope')), building_errors(cfg):
+            return MODELS.build(deepcopy(cfg.model))
     except Exception as error:  # whatever a model's code raises
         raise ValueError(f'the model cannot be built: {error}') from error
