@@ -30,7 +30,7 @@ from mmdet_ols.core.score_columns import count_columns
 from mmdet_ols.core.soft_labels import SUMS, RollOver, SoftLabels, SoftLabelState, may_select
 from mmdet_ols.core.sparse_soft_labels import SparseSoftLabels, dense_soft_labels
 from mmdet_ols.core.teaching import no_teaching, teaching_allowed
-from mmdet_ols.core.transforms import is_transformed, learn_under_transforms
+from mmdet_ols.core.transforms import hides_values, is_transformed, learn_under_transforms
 
 __all__ = [
     'SUMS',
@@ -53,6 +53,7 @@ __all__ = [
     'find_states',
     'fused_cross_entropy',
     'has_fused_step',
+    'hides_values',
     'is_transformed',
     'label_rows',
     'learn_under_transforms',

@@ -9,10 +9,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from mmdet_ols.core.compat import is_compiling
 from mmdet_ols.core.rolling_state import RollingState, Sums
 from mmdet_ols.core.score_columns import count_columns
-from mmdet_ols.core.transforms import is_transformed
+from mmdet_ols.core.transforms import hides_values
 
 STARTS = ('uniform', 'zeros', 'label_smoothing', 'hard')
 EMPTY_CLASS_RULES = ('keep', 'uniform')
@@ -304,7 +303,7 @@ class SoftLabels(SoftLabelState):
 def may_select(tensor: Tensor) -> bool:
     """Whether rows may be selected by their values: no GPU waits for them, and values there are."""
     plain = type(tensor) is Tensor and tensor.device.type == 'cpu'
-    return plain and not is_compiling() and not is_transformed()
+    return plain and not hides_values()
 
 
 def _add(total: Tensor, label: Tensor, rows: Tensor) -> None:

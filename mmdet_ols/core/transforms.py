@@ -1,4 +1,4 @@
-"""The loss under the transforms of `torch.func`: `grad`, `vmap`, `jvp` and what is made of them."""
+"""The loss under the transforms of `torch.func` (`grad`, `vmap`, `jvp`), and under recording."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any, Callable
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import _get_current_dispatch_mode_stack as active_modes
 
 from mmdet_ols.core.compat import is_compiling
 from mmdet_ols.core.samples import Samples
@@ -15,6 +16,26 @@ from mmdet_ols.core.samples import Samples
 def is_transformed() -> bool:
     """Whether a transform of `torch.func` is at work, under which no tensor shows its values."""
     return not is_compiling() and torch._C._functorch.peek_interpreter_stack() is not None
+
+
+def is_recorded() -> bool:
+    """Whether something records PyTorch's operations, and would miss what is no such operation.
+
+    As `torch.jit.trace` does, `make_fx`, and counters of operations.
+    """
+    return torch._C._len_torch_dispatch_stack() > 0 or torch._C._get_tracing_state() is not None
+
+
+def hides_values() -> bool:
+    """Whether what is done must not depend on the values of tensors, as it is done for others too.
+
+    So it is under the transforms of `torch.func`, and in what `torch.jit.trace` and `make_fx` make.
+    """
+    if is_compiling() or is_transformed() or torch._C._get_tracing_state() is not None:
+        return True
+    if torch._C._len_torch_dispatch_stack() == 0:
+        return False
+    return any(type(mode).__name__ == 'ProxyTorchDispatchMode' for mode in active_modes())
 
 
 def learn_under_transforms(

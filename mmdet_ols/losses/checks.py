@@ -12,7 +12,7 @@ from typing import Any, Callable, Protocol
 import torch
 from torch import Tensor, nn
 
-from mmdet_ols.core import is_transformed, teaching_allowed
+from mmdet_ols.core import hides_values, teaching_allowed
 from mmdet_ols.core.compat import is_compiling
 
 
@@ -107,20 +107,16 @@ def check_focal_form(gamma: float, balance: float | None, use_sigmoid: bool) -> 
         )
 
 
-def check_shapes(loss: Loss, cls_score: Tensor, label: Any) -> None:
+def check_shapes(loss: Loss, cls_score: Any, label: Any) -> None:
     """Refuse scores and labels of another shape than a loss was made for.
 
     Raises:
-        TypeError: `label` is no tensor.
+        TypeError: One of them is no tensor.
         ValueError: The shapes do not fit, or class indices are no integers.
     """
     name = type(loss).__name__
-    if not isinstance(label, Tensor):
-        raise TypeError(
-            f'`label` must be a tensor, but got a {type(label).__name__}: heads made for '
-            "MMDetection's QualityFocalLoss (GFL, RTMDet) send labels and qualities together, "
-            f'for which {name} has no meaning. Keep their own loss.'
-        )
+    if not isinstance(cls_score, Tensor) or not isinstance(label, Tensor):
+        raise TypeError(_what_is_no_tensor(name, cls_score, label))
     if cls_score.shape[-1] != loss.num_columns:
         raise ValueError(
             f'{name} was made for {loss.num_columns} score columns (num_classes='
@@ -142,6 +138,24 @@ def check_shapes(loss: Loss, cls_score: Tensor, label: Any) -> None:
         raise ValueError(
             f'Class indices must be integers, but `label` is {label.dtype}: pass label.long().'
         )
+
+
+def _what_is_no_tensor(name: str, cls_score: Any, label: Any) -> str:
+    if not isinstance(cls_score, Tensor):
+        return (
+            f'`cls_score` must be a tensor of logits, but got a {type(cls_score).__name__}: pass '
+            'the logits out of what the model returns.'
+        )
+    if isinstance(label, (tuple, list)) and any(isinstance(part, Tensor) for part in label):
+        return (
+            f'`label` must be a tensor, but got a {type(label).__name__}: heads made for '
+            "MMDetection's QualityFocalLoss (GFL, RTMDet) send labels and qualities together, for "
+            f'which {name} has no meaning. Keep their own loss.'
+        )
+    return (
+        f'`label` must be a tensor, but got a {type(label).__name__}: pass '
+        'torch.as_tensor(label, device=cls_score.device).'
+    )
 
 
 def _how_to_match(loss: Loss, cls_score: Tensor) -> str:
@@ -215,7 +229,7 @@ def warn_in_eval_mode(loss: Loss, logits: Tensor) -> None:
 
 def check_labels(loss: Loss, label: Tensor, valid: Tensor) -> None:
     """Refuse labels out of range and rows of several classes, without synchronising a GPU."""
-    if is_compiling() or is_transformed() or not len(label):
+    if hides_values() or not len(label):
         return
     on_cpu = label.device.type == 'cpu'
     if label.dim() == 1:

@@ -364,9 +364,12 @@ class ClassificationLoss(nn.Module):
         if self.use_sigmoid and weight.numel() == cls_score.numel():
             return weight.float().reshape(-1, self.num_columns)
         each = 'sample or score' if self.use_sigmoid else 'sample'
+        hint = ''
+        if weight.shape == (self.num_columns,):
+            hint = ': weights of the classes are `class_weight` of the constructor'
         raise ValueError(
             f'`weight` must give one weight for each {each}, '
-            f'but got shape {tuple(weight.shape)} for scores {tuple(cls_score.shape)}.'
+            f'but got shape {tuple(weight.shape)} for scores {tuple(cls_score.shape)}{hint}.'
         )
 
     def extra_repr(self) -> str:

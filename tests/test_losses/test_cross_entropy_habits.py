@@ -182,6 +182,25 @@ def test_a_loss_on_another_device_is_named(make):
         make(C)(scores, label.new_zeros(2, device='cpu'))
 
 
+def test_class_weights_in_a_call_are_refused():
+    """As the third argument of `F.cross_entropy`."""
+    with pytest.raises(ValueError, match='weights of the classes are `class_weight` of the con'):
+        OLSLoss(C)(torch.zeros(2, C), torch.tensor([0, 1]), WEIGHT)
+
+
+@pytest.mark.parametrize(
+    ('scores', 'label', 'message'),
+    [
+        ((torch.zeros(2, C),) * 2, torch.tensor([0, 1]), r'`cls_score` must .* got a tuple: pass'),
+        (torch.zeros(2, C), [0, 1], r'`label` must be a tensor, but got a list: .*as_tensor\('),
+        (torch.zeros(2, C), np.array([0, 1]), r'but got a ndarray: pass torch.as_tensor\(label'),
+    ],
+)
+def test_what_is_no_tensor_is_refused_with_the_remedy(scores, label, message):
+    with pytest.raises(TypeError, match=message):
+        OLSLoss(C)(scores, label)
+
+
 def test_bad_class_weights_are_refused():
     for weight in (torch.tensor(2.0), WEIGHT[:, None], WEIGHT[None]):
         with pytest.raises(ValueError, match='`class_weight` must hold a weight for each column'):

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 from torch.func import functional_call, grad, hessian, jacrev, jvp, stack_module_state, vmap
+from torch.fx.experimental.proxy_tensor import make_fx
 from torch.testing import assert_close
 
 from mmdet_ols import LSLoss, OLSLoss, OLSSparseLoss, SCELoss, no_teaching
@@ -139,3 +140,30 @@ def test_a_trial_under_a_transform_teaches_nothing():
     with pytest.warns(UserWarning, match='is in eval mode'):
         grad(lambda z: criterion.eval()(z, label))(scores)
     assert not criterion.sample_count.any()
+
+
+def test_several_slopes_at_once():
+    criterion, (scores, label) = OLSLoss(C), batch()
+    scores.requires_grad_()
+    slopes = torch.tensor([1.0, 2.0])
+    gradients = torch.autograd.grad(
+        criterion(scores, label), scores, grad_outputs=slopes, is_grads_batched=True
+    )[0]
+    assert_close(gradients, slopes[:, None, None] * gradient_of(OLSLoss(C), scores.detach(), label))
+
+
+@pytest.mark.parametrize('record', [make_fx, torch.jit.trace], ids=['make_fx', 'trace'])
+@pytest.mark.filterwarnings('ignore')  # a trace holds for the shape that it was made with
+def test_a_recorded_loss_is_no_constant(record):
+    criterion, (scores, label) = OLSLoss(C), batch()
+    scores.requires_grad_()
+
+    def loss_of(scores):
+        return criterion(scores, label)
+
+    if record is make_fx:
+        recorded = make_fx(loss_of)(scores)
+    else:
+        recorded = torch.jit.trace(loss_of, (scores,), check_trace=False)
+    other = torch.randn_like(scores)
+    assert_close(recorded(other), loss_of(other))

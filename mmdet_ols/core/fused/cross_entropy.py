@@ -14,7 +14,7 @@ from torch.autograd import forward_ad
 from mmdet_ols.core.compat import is_compiling
 from mmdet_ols.core.fused.library import compiled_library
 from mmdet_ols.core.soft_labels import SUMS, SoftLabels, SoftLabelState
-from mmdet_ols.core.transforms import is_transformed
+from mmdet_ols.core.transforms import is_recorded, is_transformed
 
 #: The methods of a state that the fused form stands for.
 STATE_METHODS = ('accumulate', '_add_rows', 'collecting')
@@ -31,8 +31,8 @@ def has_fused_step(kind: type) -> bool:
 def can_fuse(logits: Tensor, label: Tensor, weight: Tensor | None, state: SoftLabelState) -> bool:
     """Whether a batch is one for `fused_cross_entropy`: (N, C) logits and class indices (N,).
 
-    It is not where no gradient is wanted (or one of the weight), where the call is traced or
-    differentiated forwards, away from the CPU, and in another type than float32 and bfloat16.
+    It is not where no gradient is wanted (or one of the weight), where the call is traced, recorded
+    or differentiated forwards, away from the CPU, and in another type than float32 and bfloat16.
     """
     soft_labels = state._buffers['soft_labels']  # asking the module takes ten times as long
     return (
@@ -40,6 +40,7 @@ def can_fuse(logits: Tensor, label: Tensor, weight: Tensor | None, state: SoftLa
         and torch.is_grad_enabled()
         and not is_compiling()
         and not is_transformed()
+        and not is_recorded()
         and forward_ad._current_level < 0
         and type(logits) is type(label) is type(soft_labels) is Tensor
         and (logits.is_cpu and label.is_cpu and soft_labels.is_cpu)
@@ -125,6 +126,8 @@ class _KnownGradient(torch.autograd.Function):
                 "make the loss with implementation='plain'."
             )
         (gradient,) = ctx.saved_tensors
-        if slope.item() != 1:
-            gradient = gradient * slope
-        return gradient, None
+        try:
+            is_one = slope.item() == 1
+        except RuntimeError:  # several slopes at once, of is_grads_batched=True
+            is_one = False
+        return gradient if is_one else gradient * slope, None
