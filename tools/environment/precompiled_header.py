@@ -46,7 +46,7 @@ def write_compiler(compiler: list[str], folder: Path) -> Path:
     """
     # torch believes that a compiler of this name suits it.
     program = folder / 'g++'
-    words = [sys.executable, '-S', __file__, str(folder), *compiler]
+    words = [sys.executable, '-S', str(Path(__file__).resolve()), str(folder), *compiler]
     program.write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n')
     program.chmod(0o755)
     return program

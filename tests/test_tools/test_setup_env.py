@@ -1,0 +1,69 @@
+"""When a set-up has something to do, and what it remembers."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from pathlib import Path
+
+import pytest
+
+TOOLS = Path(__file__).resolve().parents[2] / 'tools'
+sys.path.insert(0, str(TOOLS))
+import setup_env  # noqa: E402
+
+
+@pytest.fixture
+def set_up(tmp_path, monkeypatch):
+    """Set an environment up, and return for what mmcv was compiled; `None` if nothing was done."""
+    environment = dataclasses.replace(setup_env.ENVIRONMENTS['onedl'], folder=tmp_path)
+    done = []
+    monkeypatch.setattr(setup_env, 'ENVIRONMENTS', {'onedl': environment})
+    monkeypatch.setattr(setup_env, 'works', lambda environment: True)
+    monkeypatch.setattr(setup_env, 'check_machine', lambda new: None)
+    monkeypatch.setattr(setup_env, 'check_environment', lambda environment: None)
+    monkeypatch.setattr(setup_env, 'install', lambda environment, asked: done.append(asked))
+    monkeypatch.setattr(setup_env, 'gpu_signs', lambda: '')
+
+    def run(**variables: str) -> str | None:
+        for name in ('FORCE_CUDA', 'TORCH_CUDA_ARCH_LIST'):
+            monkeypatch.delenv(name, raising=False)
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(sys, 'argv', ['setup_env.py'])
+        done.clear()
+        setup_env.main()
+        return done[0] if done else None
+
+    return run
+
+
+def test_what_is_up_to_date_is_left_alone(set_up):
+    assert set_up() == '-'
+    assert set_up() is None
+
+
+def test_what_was_asked_for_is_remembered_until_something_else_is(set_up, monkeypatch):
+    assert set_up(FORCE_CUDA='1', TORCH_CUDA_ARCH_LIST='8.0 9.0') == 'cuda8.0;9.0'
+    assert set_up() is None
+    # With a new driver the set-up runs again, still for what was asked for.
+    monkeypatch.setattr(setup_env, 'gpu_signs', lambda: 'driver 580 /dev/nvidia0')
+    assert set_up() == 'cuda8.0;9.0'
+    assert set_up(FORCE_CUDA='0') == 'cpu'
+    assert set_up() is None
+
+
+def test_a_gpu_that_appears_is_noticed(set_up, monkeypatch):
+    assert set_up() == '-'
+    monkeypatch.setattr(setup_env, 'gpu_signs', lambda: '/dev/nvidia0')
+    assert set_up() == '-'
+
+
+def test_an_interrupted_set_up_goes_on_with_what_was_asked_for(set_up, monkeypatch):
+    def interrupted(environment, asked):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(setup_env, 'install', interrupted)
+        set_up(FORCE_CUDA='1', TORCH_CUDA_ARCH_LIST='9.0')
+    assert set_up() == 'cuda9.0'
