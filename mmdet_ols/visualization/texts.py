@@ -52,7 +52,7 @@ def hosts_texts(texts: Sequence[str]) -> Iterator[None]:
     from matplotlib import rc_context, rcParams
     from matplotlib.font_manager import FontProperties, findfont, fontManager
 
-    settings: Any = {'text.parse_math': False}
+    settings: Any = {'text.parse_math': False} if 'text.parse_math' in rcParams else {}
     letters = frozenset(''.join(map(_one_line, texts))).union(string.printable.strip())
     if _lacking(findfont(FontProperties(family=['sans-serif'])), letters):
         for name in _fonts_for(letters, ('sans-serif',))[0]:
