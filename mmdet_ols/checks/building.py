@@ -216,10 +216,10 @@ def _parameters(cls: Any) -> list[str]:
 def _place(cfg: Config, builds: list[Built]) -> str:
     """Where in the config the innermost thing that was being built stands, and what it is."""
     for built in reversed(builds):
-        places = _alike(cfg, built.cfg)
+        places = _alike(cfg, built.cfg) if built.cfg else ''
         if places:
             name, innermost = type_name(built.cfg), type_name(builds[-1].cfg)
-            inside = '' if built is builds[-1] else f', inside of it {innermost}'
+            inside = '' if built is builds[-1] or innermost == '?' else f', in it {innermost}'
             return f'{places} ({name}{inside})'
     return type_name(builds[-1].cfg) if builds else ''
 

@@ -80,8 +80,9 @@ def explain(
     """
     used = _with_dot(used_prefix)
     cut = [key.removeprefix(used) for key in file_keys if key.startswith(used)]
+    theirs_only = set(cut) - set(model_keys) if cut else set(file_keys)
     examples = (
-        f'The file has {_two(set(cut or file_keys) - set(model_keys))}, where the network has '
+        f'The file has {_two(theirs_only)}, where the network has '
         f'{_two(set(model_keys) - set(cut))}.'
     )
     prefix = better_prefix(model_keys, file_keys)

@@ -10,13 +10,16 @@ from typing import Any
 from urllib.parse import urlparse
 
 import torch
+from mmengine import model  # noqa: F401  (registers the initializers)
 from mmengine.config import Config
+from mmengine.registry import WEIGHT_INITIALIZERS
 from mmengine.runner import checkpoint as hosts_checkpoints
 
 from mmdet_ols.checks.checkpoints import load_checkpoint
 from mmdet_ols.checks.downloads import folder_for_downloads
 from mmdet_ols.checks.processes import is_first_on_machine
 from mmdet_ols.checks.servers import SERVER_TIMEOUT, server_timeout
+from mmdet_ols.checks.suggestions import unregistered
 from mmdet_ols.config_tree import type_name
 
 
@@ -80,6 +83,7 @@ def _pretrained_weights(node: Any, place: str) -> Iterator[tuple[str, str]]:
     """(place in the config, checkpoint) of every part that starts from pretrained weights."""
     for key, child in node.items() if isinstance(node, dict) else enumerate(node):
         if key == 'init_cfg':
+            _check_initializers(child, place)
             for init in pretrained_inits(child):
                 if not init.get('checkpoint'):
                     raise ValueError(
@@ -89,6 +93,25 @@ def _pretrained_weights(node: Any, place: str) -> Iterator[tuple[str, str]]:
                 yield place, init['checkpoint']
         elif isinstance(child, (dict, list, tuple)):
             yield from _pretrained_weights(child, f'{place}.{key}')
+
+
+def _check_initializers(init_cfg: Any, place: str) -> None:
+    """Check that MMEngine knows what an `init_cfg` asks for: it would look only in the first step.
+
+    Raises:
+        ValueError: It does not.
+    """
+    for init in init_cfg if isinstance(init_cfg, (list, tuple)) else [init_cfg]:
+        if not init:
+            continue
+        if not isinstance(init, dict):
+            raise ValueError(
+                f"`{place}.init_cfg` must be a dict, as in dict(type='Pretrained', "
+                f'checkpoint=...), but got {init!r}.'
+            )
+        kind = init.get('type')
+        if isinstance(kind, str) and WEIGHT_INITIALIZERS.get(kind) is None:
+            raise ValueError(f'{place}.init_cfg: {unregistered(kind, WEIGHT_INITIALIZERS)}')
 
 
 def pretrained_inits(init_cfg: Any) -> list[dict]:

@@ -19,13 +19,13 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f' (did you mean {" or ".join(f"`{other}`" for other in similar)}?)' if similar else ''
 
 
-def unregistered(kind: str, registry: Any, cfg: Config) -> str:
+def unregistered(kind: str, registry: Any, cfg: Config | None = None) -> str:
     """Say that nothing is registered under a name, and what to do.
 
     Args:
         kind: The `type` of an entry.
         registry: Of MMEngine, where it was looked up.
-        cfg: The config.
+        cfg: The config, which may lack a scope.
     """
     names = _registered(registry)
     plain = kind.rpartition('.')[2]
@@ -38,7 +38,8 @@ def unregistered(kind: str, registry: Any, cfg: Config) -> str:
             f"custom_imports=dict(imports=['{scope}.{_module(registry)}'])."
         )
     similar = did_you_mean(kind, names)
-    if not similar and not cfg.get('default_scope') and registry.scope == 'mmengine':
+    no_scope = cfg is not None and not cfg.get('default_scope') and registry.scope == 'mmengine'
+    if no_scope and not similar:
         return (
             f"{start}, and the config has no default_scope: set default_scope='mmdet' for a "
             "detector of MMDetection, or 'mmpretrain' for a classifier of MMPretrain."

@@ -16,6 +16,7 @@ from mmengine.registry import METRICS, MODELS
 from mmengine.runner import Runner
 
 from mmdet_ols.checks.config_errors import config_errors
+from mmdet_ols.checks.entries import check_entries
 from mmdet_ols.config_tree import import_package, imported_modules, registered_class
 from mmdet_ols.engine.cpu_amp import CPUAmpOptimWrapper, has_bfloat16_instructions
 from mmdet_ols.engine.data_root import replace_data_root
@@ -65,6 +66,7 @@ def read_config(
     _warn_of_old_variables(cfg)
     options = options if isinstance(options, Mapping) else parse_options(options or ())
     _merge(cfg, options)
+    check_entries(cfg)
     if data_root is not None:
         replace_data_root(cfg, data_root)
     fill_in_classes(cfg)

@@ -262,6 +262,8 @@ def _read_head_loss(rule: Head, context: Context, path: str, scope: str | None) 
     config = node[rule.loss] if rule.loss in node else constructor_default(cls, rule.loss)
     if config is REQUIRED or config is None:
         return None  # such as a head for re-identification that only learns distances
+    if not isinstance(config, Mapping):
+        raise CannotReadError(f'its {rule.loss} is {config!r}', "Write dict(type='...', ...).")
     loss_cls = registered_class(MODELS, config, scope)
     if loss_cls is None:
         raise CannotReadError(

@@ -82,3 +82,23 @@ def test_what_is_no_config(config, tmp_path):
     (tmp_path / 'a.txt').touch()
     with pytest.raises(ValueError, match=r'a\.txt cannot be read: .*py/yml/yaml/json'):
         read_config(tmp_path / 'a.txt')
+
+
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        ('model = [1]', r'`model` of the config must be a dict, but got list \[1\]'),
+        ("custom_hooks = dict(type='EMAHook')", '`custom_hooks` .* must be a list of dicts'),
+        (
+            "custom_hooks = ['EMAHook']",
+            r"`custom_hooks\.0` .* a dict, but got str 'EMAHook'",
+        ),
+        ('default_hooks = dict(ols=[1])', r'`default_hooks\.ols` of the config must be a dict'),
+        ("train_dataloader = dict(dataset='VOC')", r'`train_dataloader\.dataset` .* or a list of'),
+        ("val_evaluator = 'VOCMetric'", '`val_evaluator` .* must be a dict or a list of dicts'),
+        ('load_from = 5', '`load_from` of the config must be a string, but got int 5'),
+    ],
+)
+def test_entries_of_the_wrong_kind(text, message, config):
+    with pytest.raises(ValueError, match=message):
+        read_config(config(text))

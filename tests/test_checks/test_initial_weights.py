@@ -201,7 +201,8 @@ def test_a_part_that_a_checkpoint_lacks_is_a_warning():
 
 
 @pytest.mark.parametrize(
-    ('prefix', 'remedy'), [('', "checkpoint='a.pth')."), ('net.', "'a.pth', prefix='net.').")]
+    ('prefix', 'remedy'),
+    [('', "checkpoint='a.pth')."), ('net.', "checkpoint='a.pth', prefix='net.').")],
 )
 def test_a_backbone_alone_is_no_checkpoint_to_start_from(prefix, remedy):
     (error,) = started(Detector(), with_prefix(Backbone().state_dict(), prefix)).errors

@@ -129,3 +129,19 @@ def test_weights_in_local_files(tmp_path, server):
     with pytest.raises(ValueError, match='was cut short'):
         check_pretrained(pretrained(str(path)))
     check_pretrained(pretrained('s3://bucket/weights.pth'))
+
+
+@pytest.mark.parametrize(
+    ('init_cfg', 'message'),
+    [
+        (dict(type='Pretrained'), r'`checkpoint` of model\.neck\.init_cfg must name a file'),
+        ('weights.pth', r"`model\.neck\.init_cfg` must be a dict, .* but got 'weights\.pth'"),
+        (
+            [dict(type='Xavir', layer='Conv2d')],
+            r"model\.neck\.init_cfg: no .* is registered as 'Xavir' \(did you mean `Xavier`",
+        ),
+    ],
+)
+def test_initializers_that_would_stop_the_first_step(init_cfg, message):
+    with pytest.raises(ValueError, match=message):
+        check_pretrained(Config(dict(model=dict(neck=dict(type='A', init_cfg=init_cfg)))))
