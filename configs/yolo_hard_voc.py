@@ -107,6 +107,10 @@ test_dataloader = val_dataloader
 # Network, ImageNet weights and their colour statistics, anchors (which are the base's too) and box
 # losses are MMDetection's. The base has a larger neck (6.8 million parameters in all) and a GIoU
 # loss, for which YOLOV3Head has no place. From the base:
+# - The backbone has ReLU6, with which its ImageNet weights were trained. MMDetection's YOLOv3 gives
+#   it a leaky ReLU, which they do not know: a linear classifier on its frozen features of VOC07's
+#   objects (128 pixels; 1,200 of trainval, 800 of test) was right on 72 % of them with the leaky
+#   ReLU, and on 81 % with ReLU6.
 # - Losses are summed over cells and scales and divided by the number of images in the batch (see
 #   the learning rate).
 # - Objectness has focal weights with gamma 2, the same for objects and background. FocalLoss
@@ -117,6 +121,7 @@ test_dataloader = val_dataloader
 # - Boxes count from a score of 0.01; here both factors of the score must reach it.
 model = dict(
     data_preprocessor=dict(batch_augments=[dict(type='BatchRandomScale', sizes=sizes)]),
+    backbone=dict(act_cfg=dict(_delete_=True, type='ReLU6')),
     bbox_head=dict(
         type='BatchMeanYOLOV3Head',
         num_classes=len(classes),

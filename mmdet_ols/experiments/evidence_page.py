@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple
 
 from mmdet_ols.experiments.comparison import Comparison
 from mmdet_ols.experiments.evidence import EvidenceRow, read_rows
@@ -38,28 +37,6 @@ class Selection(NamedTuple):
     together: bool = False
 
 
-def add_selection(parser: argparse.ArgumentParser) -> None:
-    """Add the files and the options of a selection to a parser."""
-    parser.add_argument('files', nargs='*', metavar='FILE.csv', help='files of rows')
-    parser.add_argument(
-        '--reference', metavar='NAME', help='the row to compare the others with (the first)'
-    )
-    parser.add_argument(
-        '--metrics', nargs='+', default=[], metavar='KEY', help='show these metrics only'
-    )
-    parser.add_argument('--classes', action='store_true', help='add the AP of each class')
-    parser.add_argument(
-        '--together',
-        action='store_true',
-        help='one table for rows that differ in more than their methods',
-    )
-
-
-def selection_of(args: argparse.Namespace) -> Selection:
-    """The selection that a command line asks for."""
-    return Selection(args.reference, args.metrics, args.classes, args.together)
-
-
 def evidence_tables(rows: Sequence[EvidenceRow], selection: Selection) -> str:
     """Write the tables of rows, each with the command that made its runs.
 
@@ -79,7 +56,7 @@ def evidence_tables(rows: Sequence[EvidenceRow], selection: Selection) -> str:
     return '\n\n'.join(_group(group, selection) for group in groups.values()) + '\n'
 
 
-def fill_page(page: str | Path) -> str:
+def fill_page(page: str | Path, parse: Callable[[list[str]], tuple[list[str], Selection]]) -> str:
     """The text of a page with every marked table made anew from its rows.
 
     A table stands between two comments; the first names the files and options:
@@ -89,28 +66,25 @@ def fill_page(page: str | Path) -> str:
 
     Args:
         page: Path of the page.
+        parse: Turns the words of the first comment into files, relative to the page, and what to
+            show of them.
 
     Raises:
         ValueError: A comment cannot be understood, or a file has no rows.
         OSError: The page or a file cannot be read.
     """
     page = Path(page)
-    text = page.read_text(encoding='utf-8')
 
     def table(match: re.Match[str]) -> str:
-        parser = _MarkParser(prog=f'{page}: <!-- evidence:', add_help=False)
-        add_selection(parser)
-        args = parser.parse_args(shlex.split(match['words']))
-        rows = [row for file in args.files for row in read_rows(page.parent / file)]
-        made = evidence_tables(rows, selection_of(args))
+        try:
+            files, selection = parse(shlex.split(match['words']))
+            rows = [row for file in files for row in read_rows(page.parent / file)]
+            made = evidence_tables(rows, selection)
+        except ValueError as error:
+            raise ValueError(f'{page}, <!-- evidence: {match["words"]} -->: {error}') from error
         return f'{match["begin"]}\n{made}\n{match["end"]}'
 
-    return MARKED.sub(table, text)
-
-
-class _MarkParser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ValueError(f'{self.prog} {message}')
+    return MARKED.sub(table, page.read_text(encoding='utf-8'))
 
 
 def _group(rows: Sequence[EvidenceRow], selection: Selection) -> str:

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import mmdet_ols
+from mmdet_ols.config_tree import REQUIRED, constructor_default
 from mmdet_ols.experiments.settings import is_below, settings_key
 
 #: The parts of a config that decide what a run reaches, whatever version of MMEngine reads it.
@@ -36,7 +38,7 @@ def portable_key(settings: Mapping[str, Any]) -> str:
     """Hash settings into a key that is the same on every machine and for every seed.
 
     Data count by the name of their folder and weights by the name of their file, not by where
-    these lie.
+    these lie. Arguments of this project's classes that have their default value do not count.
 
     Args:
         settings: As `flat_settings` gives them.
@@ -53,7 +55,8 @@ def portable_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     roots = [str(value) for key, value in settings.items() if _last(key) == 'data_root' and value]
     kept = {}
     for key, value in settings.items():
-        if is_below(key, DECIDING) and not is_below(key, NOT_DECIDING) and not _is_reading(key):
+        left_out = _is_reading(key) or _is_default(key, value, settings)
+        if is_below(key, DECIDING) and not is_below(key, NOT_DECIDING) and not left_out:
             kept[key] = _portable(key, value, roots)
     return kept
 
@@ -70,8 +73,6 @@ def portable_options(options: Iterable[str]) -> str:
 
 def portable_config(config: str) -> str:
     """The path of a config as the package's checkout or the working directory sees it."""
-    import mmdet_ols
-
     path = Path(config)
     for root in (Path(mmdet_ols.__file__).parents[1], Path.cwd()):
         try:
@@ -85,6 +86,19 @@ def _is_reading(key: str) -> bool:
     first, *parts = key.split('.')
     names = (*BACKENDS, *READING) if first.endswith('_dataloader') else BACKENDS
     return any(part in names for part in parts)
+
+
+def _is_default(key: str, value: Any, settings: Mapping[str, Any]) -> bool:
+    """Whether an argument of a class of ours says what its absence would say.
+
+    Methods write out every option of a loss: a run keeps its key when the loss gets a new one.
+    """
+    parent, _, name = key.rpartition('.')
+    cls = getattr(mmdet_ols, _last(str(settings.get(f'{parent}.type', ''))), None)
+    if not isinstance(cls, type) or name == 'type':
+        return False
+    default = constructor_default(cls, name)
+    return default is not REQUIRED and type(value) is type(default) and value == default
 
 
 def _last(key: str) -> str:

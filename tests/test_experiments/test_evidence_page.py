@@ -9,8 +9,9 @@ import pytest
 from scipy.stats import ttest_rel
 from toy_rows import ROW
 
+from mmdet_ols.cli.evidence import filled_page
 from mmdet_ols.experiments.evidence import EvidenceFile
-from mmdet_ols.experiments.evidence_page import MARKED, Selection, evidence_tables, fill_page
+from mmdet_ols.experiments.evidence_page import MARKED, Selection, evidence_tables
 
 DOCS = Path(__file__).parents[2] / 'docs'
 TOP1 = {'hard': (70.0, 71.0, 69.0), 'ols': (73.0, 72.5, 73.5)}
@@ -78,23 +79,23 @@ def test_a_page_is_filled_between_its_marks(tmp_path):
         file.add(r)
     page = tmp_path / 'page.md'
     page.write_text('# A\n\n<!-- evidence: rows/a.csv -->\nold\n<!-- end of evidence -->\n\nend\n')
-    filled = fill_page(page)
+    filled = filled_page(page)
     assert filled.startswith('# A\n\n<!-- evidence: rows/a.csv -->\n\n| metric |')
     assert filled.endswith('\n<!-- end of evidence -->\n\nend\n') and 'old' not in filled
     page.write_text(filled)
-    assert fill_page(page) == filled
+    assert filled_page(page) == filled
     file.add(ROWS[2])
-    assert fill_page(page) != filled
+    assert filled_page(page) != filled
     page.write_text('<!-- evidence: rows/a.csv --tables -->\n<!-- end of evidence -->\n')
     with pytest.raises(ValueError, match='page.md.*--tables'):
-        fill_page(page)
+        filled_page(page)
 
 
 @pytest.mark.parametrize('page', sorted(DOCS.rglob('*.md')), ids=lambda page: page.name)
 def test_the_pages_agree_with_their_rows(page):
     text = page.read_text(encoding='utf-8')
     if MARKED.search(text):
-        assert fill_page(page) == text, f'run: mmdet-ols evidence --page {page}'
+        assert filled_page(page) == text, f'run: mmdet-ols evidence --page {page}'
     else:
         assert '<!-- evidence' not in text
 

@@ -65,6 +65,18 @@ def test_all_else_counts():
     assert len(set(keys)) == len(keys)
 
 
+def test_a_loss_that_gets_a_new_option_keeps_the_keys_of_its_runs():
+    loss = {'model.head.loss.type': 'OLSLoss', 'model.head.loss.num_classes': 5}
+    defaults = {'model.head.loss.alpha': 0.5, 'model.head.loss.freeze_confidence': None}
+    key = portable_key({**SETTINGS, **loss})
+    assert key == portable_key({**SETTINGS, **loss, **defaults})
+    assert key != portable_key({**SETTINGS, **loss, 'model.head.loss.alpha': 0.3})
+    assert key != portable_key({**SETTINGS, **loss, 'model.head.loss.num_classes': 6})
+    # What another class takes by default is not known on every host.
+    host = {'model.head.loss.type': 'CrossEntropyLoss', 'model.head.loss.num_classes': 5}
+    assert portable_key({**SETTINGS, **host}) != portable_key({**SETTINGS, **host, **defaults})
+
+
 def test_what_a_row_says_about_a_run_names_no_folder_of_the_machine():
     options = ['a.lr=0.1', 'init_cfg.checkpoint=/data/w/net.pth', "files=['/a/b.txt','c/d']"]
     shown = shlex.join(['a.lr=0.1', 'init_cfg.checkpoint=net.pth', "files=['b.txt','c/d']", 'amp'])

@@ -144,7 +144,7 @@ def test_the_command_records_what_was_finished_before(config, tmp_path, monkeypa
     (variant,) = read_variants([request])
     before = Experiment([variant], [0], tmp_path / 'runs')
     train(before, before.folders[0], 50.0, 70.0, 60.0)
-    monkeypatch.setattr(Experiment, 'check', lambda self: None)
+    monkeypatch.setattr(Experiment, 'check', lambda self, strict: None)
     path = tmp_path / 'new' / 'rows.csv'
     words = ['compare.py', str(config), '--methods', 'hard', '--seeds', '0', '--record', str(path)]
     for work_dir in ('runs', 'elsewhere'):  # the second one reads the row
