@@ -220,6 +220,10 @@ def test_a_checkpoint_of_other_classes_is_refused_for_testing_and_resuming(
         f'_base_ = {str(ROOT / "configs/yolo_ols_demo.py")!r}\n'
         f'metainfo = dict(classes={names!r})\n'
         'model = dict(bbox_head=dict(num_classes=8, loss_cls=dict(num_classes=8)))\n'
+        'train_dataloader = _base_.train_dataloader\n'
+        'train_dataloader.dataset.datasets[0].metainfo = metainfo\n'
+        'train_dataloader.dataset.datasets[1].metainfo = metainfo\n'
+        'val_dataloader = dict(dataset=dict(metainfo=metainfo))\n'
         'test_dataloader = dict(dataset=dict(metainfo=metainfo))\n'
     )
     more = options(demo)
