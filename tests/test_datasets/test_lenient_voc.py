@@ -7,6 +7,7 @@ from mmengine.registry import DATASETS, DefaultScope
 from PIL import Image
 from toy_voc_folder import (
     BOX,
+    SIZE_TAG,
     annotation_xml,
     box_xml,
     dataset_options,
@@ -39,12 +40,12 @@ def said(monkeypatch):
     [
         {},
         dict(test_mode=True),
-        dict(filter_cfg=dict(filter_empty_gt=True, min_size=31)),
+        dict(filter_cfg=dict(filter_empty_gt=True, min_size=30)),
         dict(filter_cfg=dict(filter_empty_gt=True, min_size=30, bbox_min_size=9)),
     ],
 )
 def test_regular_data_are_loaded_as_by_the_host(tmp_path, said, options):
-    """Difficult and small objects, unknown classes, images without objects, and no <size>."""
+    """Difficult and small objects, unknown classes, small images, and such without objects."""
     dog = object_xml('dog', '<difficult>1</difficult>', box_xml(1, 1, 40, 30))
     small = object_xml(difficult='', box=box_xml('5.5', 6, 13.9, 16))
     annotations = {
@@ -53,6 +54,7 @@ def test_regular_data_are_loaded_as_by_the_host(tmp_path, said, options):
         'd': annotation_xml(),
         'e': annotation_xml(object_xml(), size=''),
         'f': annotation_xml(object_xml('fox')),
+        'g': annotation_xml(object_xml(), size=SIZE_TAG.replace('30', '25')),
     }
     root = make_folder(tmp_path, annotations)
     host = VOCDataset(**dataset_options(root, **options))
