@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import json
+import sys
+from importlib import import_module
 from pathlib import Path
 
 import mmdet  # noqa: F401  (registers its modules)
@@ -353,3 +355,18 @@ def test_random_numbers_of_the_run_are_left_alone(tmp_path):
     before = torch.random.get_rng_state()
     check_evaluation(cfg)
     assert torch.equal(before, torch.random.get_rng_state())
+
+
+@pytest.mark.parametrize('tool', ['train', 'test'])
+def test_the_tools_ask_before_they_start(tmp_path, tool, monkeypatch):
+    module = import_module(f'mmdet_ols.cli.{tool}')
+    cfg = classifier(tmp_path, dict(type='Accuracy', topk=(1, 5)))
+    for split in ('train', 'test'):
+        cfg[f'{split}_dataloader'] = cfg.val_dataloader.to_dict()
+    cfg.merge_from_dict(dict(test_cfg=dict(), test_evaluator=cfg.val_evaluator.to_dict()))
+    cfg.dump(tmp_path / 'five.py')
+    (tmp_path / 'a.pth').touch()
+    words = [tmp_path / 'five.py', *([tmp_path / 'a.pth'] if tool == 'test' else [])]
+    monkeypatch.setattr(sys, 'argv', [tool, *map(str, words)])
+    with pytest.raises(ValueError, match='`topk` of (val|test)_evaluator, Accuracy'):
+        module.checked_config(module.parse_args())
