@@ -1,12 +1,16 @@
-"""A run is resumed only with the method that it was made with."""
+"""A run starts only from a checkpoint that it can go on from."""
 
 import json
 import re
+from types import SimpleNamespace
 
 import pytest
+import torch
 from mmengine.config import Config
+from mmengine.runner import BaseLoop
+from torch import nn
 
-from mmdet_ols.checks.start import check_checkpoint_exists, check_same_method
+from mmdet_ols.checks.start import check_checkpoint_exists, check_same_method, check_start
 
 
 def config(method, **more):
@@ -90,3 +94,44 @@ def test_a_checkpoint_that_is_not_there_is_said_before_the_data_are_looked_at(tm
     (tmp_path / 'there.pth').touch()
     for there in (None, str(tmp_path / 'there.pth'), 'https://example.org/a.pth', str(tmp_path)):
         check_checkpoint_exists(Config(dict(load_from=there)))
+
+
+class Loop(BaseLoop):
+    """A loop over data of these classes."""
+
+    def __init__(self, classes):
+        self.dataloader = SimpleNamespace(dataset=SimpleNamespace(metainfo=dict(classes=classes)))
+
+    def run(self):
+        raise AssertionError('nothing is run before the start')
+
+
+def runner_of(path, classes, use, **cfg):
+    loop = Loop(classes)
+    return SimpleNamespace(
+        model=nn.Linear(2, 2),
+        cfg=Config(cfg),
+        work_dir=str(path.parent),
+        _load_from=str(path),
+        _resume=use == 'resume',
+        _train_loop=loop if use != 'test' else None,
+        _test_loop=loop if use == 'test' else None,
+    )
+
+
+@pytest.mark.parametrize('use', ['test', 'resume', 'start'])
+def test_the_classes_of_a_checkpoint_are_compared_with_those_of_the_data(use, tmp_path):
+    path = tmp_path / 'a.pth'
+    meta = dict(dataset_meta=dict(classes=('cat', 'dog')))
+    torch.save(dict(state_dict=nn.Linear(2, 2).state_dict(), meta=meta), path)
+    check_start(runner_of(path, ('cat', 'dog'), use), trained=use == 'test')
+    swapped = runner_of(path, ('dog', 'cat'), use)
+    if use == 'start':
+        check_start(swapped)
+        with pytest.raises(ValueError, match='another order'):
+            check_start(swapped, strict=True)
+    else:
+        with pytest.raises(ValueError, match=r"another order.*label 0 is 'cat' there and 'dog'"):
+            check_start(swapped, trained=use == 'test')
+    renamed = runner_of(path, ('kitty', 'puppy'), use, classes_renamed=True)
+    check_start(renamed, trained=use == 'test')
