@@ -417,8 +417,9 @@ def test_nothing_starts_if_the_result_could_not_be_written(command, monkeypatch)
         ([('ce', 'ce.py', []), ('ols', 'ols.py', ['model.head.loss.num_classes=7'])],
          'ols: `num_classes` of OLSLoss'),
         ([('ce', 'ce.py', ['train_dataloader.dataset.data_root=/nowhere'])], 'ce: .*/nowhere'),
-        ([('ce', 'ce.py', ['model.head.num_classes=10', 'train_dataloader.dataset.type=CIFAR10',
-                           'train_dataloader.dataset.download=False'])],
+        ([('ce', 'ce.py', ['model.head.num_classes=10', *(
+            f'{split}_dataloader.dataset.{entry}' for split in ('train', 'val', 'test')
+            for entry in ('type=CIFAR10', 'download=False'))])],
          'ce: train_dataloader, CIFAR10, which downloads its data to .*network'),
         ([('ols', 'ols.py', ['default_hooks.ols.type=MissingHook'])], "as 'MissingHook'"),
         ([('ce', 'ce.py', ['visualizer.vis_backends.0.type=TensorboardVisBackend'])],
