@@ -7,6 +7,7 @@ from typing import Any, Callable
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack as active_modes
 
 from mmdet_ols.core.compat import is_compiling
@@ -18,12 +19,18 @@ def is_transformed() -> bool:
     return not is_compiling() and torch._C._functorch.peek_interpreter_stack() is not None
 
 
-def is_recorded() -> bool:
-    """Whether something records PyTorch's operations, and would miss what is no such operation.
+def is_followed() -> bool:
+    """Whether something follows each operation, and would miss what is no operation of PyTorch.
 
-    As `torch.jit.trace` does, `make_fx`, and counters of operations.
+    As transforms of `torch.func` do, `torch.jit.trace`, `make_fx`, counters of operations, and
+    differentiation forwards.
     """
-    return torch._C._len_torch_dispatch_stack() > 0 or torch._C._get_tracing_state() is not None
+    return (
+        torch._C._functorch.peek_interpreter_stack() is not None
+        or torch._C._len_torch_dispatch_stack() > 0
+        or torch._C._get_tracing_state() is not None
+        or forward_ad._current_level >= 0
+    )
 
 
 def hides_values() -> bool:

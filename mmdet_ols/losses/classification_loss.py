@@ -212,7 +212,6 @@ class ClassificationLoss(nn.Module):
         loss = self.fused_loss(logits, label, weight, avg_factor, reduction, ignore_index)
         if loss is not None:
             return loss
-        check_devices(self, logits, label)
         if self.has_rolling_state and not self.training:
             warn_in_eval_mode(self, logits)
         if weight is not None and self._may_leave_out(weight, avg_factor, reduction):
@@ -275,6 +274,7 @@ class ClassificationLoss(nn.Module):
     def _run(self, samples: Samples) -> Tensor:
         """`_compute`, compiled if that was asked for and can be."""
         if self.implementation != 'compiled' or is_compiling():
+            check_devices(self, samples.logits, samples.label)
             return self._compute(samples)
         from torch._dynamo.exc import TorchDynamoException
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
 from mmdet_ols.core.compat import is_compiling
 from mmdet_ols.core.fused.library import compiled_library
 from mmdet_ols.core.soft_labels import SUMS, SoftLabels, SoftLabelState
-from mmdet_ols.core.transforms import is_recorded, is_transformed
+from mmdet_ols.core.teaching import teaching_allowed
+from mmdet_ols.core.transforms import is_followed
 
 #: The methods of a state that the fused form stands for.
 STATE_METHODS = ('accumulate', '_add_rows', 'collecting')
@@ -31,17 +31,15 @@ def has_fused_step(kind: type) -> bool:
 def can_fuse(logits: Tensor, label: Tensor, weight: Tensor | None, state: SoftLabelState) -> bool:
     """Whether a batch is one for `fused_cross_entropy`: (N, C) logits and class indices (N,).
 
-    It is not where no gradient is wanted (or one of the weight), where the call is traced, recorded
-    or differentiated forwards, away from the CPU, and in another type than float32 and bfloat16.
+    It is not where no gradient is wanted (or one of the weight), where the call is compiled or its
+    operations are followed, away from the CPU, and in another type than float32 and bfloat16.
     """
     soft_labels = state._buffers['soft_labels']  # asking the module takes ten times as long
     return (
         logits.requires_grad
         and torch.is_grad_enabled()
         and not is_compiling()
-        and not is_transformed()
-        and not is_recorded()
-        and forward_ad._current_level < 0
+        and not is_followed()
         and type(logits) is type(label) is type(soft_labels) is Tensor
         and (logits.is_cpu and label.is_cpu and soft_labels.is_cpu)
         and (weight is None or (weight.is_cpu and not weight.requires_grad))
@@ -88,7 +86,7 @@ def fused_cross_entropy(
     gradient = torch.empty_like(scores)
     soft_labels: Any = state._buffers['soft_labels']
     sums: list[int | None] = [None] * len(SUMS)
-    if state.learns:
+    if state.training and teaching_allowed():  # `learns`, in a quarter of the time
         collecting = state.collecting()
         sums = [collecting[name].data_ptr() for name in SUMS]
     if not compiled_library()[scores.dtype](
