@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
+from mmdet_ols.checks.survey.names import skeleton
 from mmdet_ols.checks.weight_report import WeightReport
 
 #: The entry of a config that says: other names for the same classes.
@@ -61,7 +60,7 @@ def compare_classes(
         if use != 'start':  # a new head is the rule there
             report.errors.append(f'{what}: {len(theirs)} against {len(ours)}. {_remedy(use)}')
         return
-    plain_theirs, plain_ours = [[_plain(name) for name in names] for names in (theirs, ours)]
+    plain_theirs, plain_ours = [[skeleton(name) for name in names] for names in (theirs, ours)]
     others = [i for i, (a, b) in enumerate(zip(plain_theirs, plain_ours)) if a != b]
     if not others:
         number = next(i for i, (a, b) in enumerate(zip(theirs, ours)) if a != b)
@@ -86,7 +85,7 @@ def _report_others(
     differ = ', '.join(f'{i} is {theirs[i]!r} there and {ours[i]!r} here' for i in others[:4])
     more = f', and {len(others) - 4} more' if len(others) > 4 else ''
     sentence = f'Labels mean other classes in {path} than in the data: label {differ}{more}.'
-    if {_plain(theirs[i]) for i in others} & {_plain(ours[i]) for i in others}:
+    if {skeleton(theirs[i]) for i in others} & {skeleton(ours[i]) for i in others}:
         sentence = f'The classes have another order. {sentence} {_remedy(use)}'
         (report.warnings if use == 'start' else report.errors).append(sentence)
     elif renamed:
@@ -107,11 +106,6 @@ def _remedy(use: str) -> str:
         'Take the config of that training (in its work directory), or name the classes of all data '
         'sets in its order: metainfo=dict(classes=...).'
     )
-
-
-def _plain(name: str) -> str:
-    """A name without what spellings of it differ in: case, blanks, hyphens, Unicode form."""
-    return re.sub(r'[\s_\-]+', '', unicodedata.normalize('NFKC', name).casefold())
 
 
 def _few(names: Sequence[str]) -> str:

@@ -67,6 +67,7 @@ def read_config(
     options = options if isinstance(options, Mapping) else parse_options(options or ())
     _merge(cfg, options)
     check_entries(cfg)
+    _name_the_host(cfg)
     if data_root is not None:
         replace_data_root(cfg, data_root)
     fill_in_classes(cfg)
@@ -188,14 +189,12 @@ def _read_plain(path: str | Path) -> Config:
     """Read a config, whose types are names and not classes even if it is one of the new style."""
     with config_errors(path):
         cfg = Config.fromfile(path)
-        plain = Config(
+        return Config(
             cfg.to_dict(),
             cfg_text=cfg.text,
             filename=cfg.filename,
             env_variables=cfg.env_variables,
         )
-        _name_the_host(plain)
-        return plain
 
 
 def _name_the_host(cfg: Config) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 from mmengine.registry import DATASETS
 
+from mmdet_ols.checks.survey.loaded import Decoding
 from mmdet_ols.checks.survey.records import (
     DatasetSurvey,
     FileContents,
@@ -30,14 +31,14 @@ from mmdet_ols.version import __version__
 MOST = 100
 
 
-def read_kept(config: Any, decoded: Sequence[bool]) -> SplitSurvey | None:
+def read_kept(config: Any, decodings: Sequence[Decoding]) -> SplitSurvey | None:
     """Return the survey of a data set from an earlier start, if its files are still the same.
 
     Args:
         config: Of the data set, as `plain_config` returns it.
-        decoded: Of which of the innermost data sets the images were looked at.
+        decodings: How the images of each of the innermost data sets are decoded.
     """
-    path = _path(config, decoded)
+    path = _path(config, decodings)
     try:
         if path is None or not path.is_file():
             return None
@@ -49,16 +50,18 @@ def read_kept(config: Any, decoded: Sequence[bool]) -> SplitSurvey | None:
         return None  # damaged, or of another version
 
 
-def keep(config: Any, decoded: Sequence[bool], survey: SplitSurvey, sources: Iterable[str]) -> None:
+def keep(
+    config: Any, decodings: Sequence[Decoding], survey: SplitSurvey, sources: Iterable[str]
+) -> None:
     """Keep a survey for the next start; nothing happens where that is not possible.
 
     Args:
         config: Of the data set, as `plain_config` returns it.
-        decoded: Of which of the innermost data sets the images were looked at.
+        decodings: How the images of each of the innermost data sets are decoded.
         survey: What is known of it.
         sources: Every file and folder that it depends on.
     """
-    path = _path(config, decoded)
+    path = _path(config, decodings)
     if path is None:
         return
     content = dict(
@@ -76,12 +79,12 @@ def keep(config: Any, decoded: Sequence[bool], survey: SplitSurvey, sources: Ite
             part.unlink()
 
 
-def _path(config: Any, decoded: Sequence[bool]) -> Path | None:
+def _path(config: Any, decodings: Sequence[Decoding]) -> Path | None:
     """The file for a config: another one wherever the code that reads the data is another."""
     folder = cache_folder()
     if folder is None:
         return None
-    facts: list[Any] = [__version__, os.getcwd(), _plain(config), list(decoded)]
+    facts: list[Any] = [__version__, os.getcwd(), _plain(config), list(decodings)]
     facts += [_stamp(str(file)) for file in _own_files()]
     for node in walk_datasets(config):
         cls = registered_class(DATASETS, node)

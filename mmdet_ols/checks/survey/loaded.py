@@ -6,7 +6,7 @@ import contextlib
 import io
 from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from mmengine.registry import DATASETS
@@ -112,13 +112,32 @@ def image_sizes(dataset: Any) -> dict[str, tuple[int, int]]:
     return sizes
 
 
-def decodes_files(config: Mapping[str, Any]) -> bool:
-    """Whether the pipeline of an innermost data set loads images as the hosts usually do."""
-    return any(
-        type_name(step) == 'LoadImageFromFile'
-        and step.get('imdecode_backend') in (None, 'cv2', 'turbojpeg')
+class Decoding(NamedTuple):
+    """How a pipeline decodes the images.
+
+    Args:
+        is_known: Whether it does so as the hosts usually do.
+        are_turned: Whether it turns images by their EXIF orientation.
+    """
+
+    is_known: bool
+    are_turned: bool
+
+
+def decoding(config: Mapping[str, Any]) -> Decoding:
+    """How the pipeline of an innermost data set decodes the images."""
+    loading = [
+        step
         for step in config.get('pipeline') or ()
-        if isinstance(step, Mapping)
+        if isinstance(step, Mapping) and type_name(step) == 'LoadImageFromFile'
+    ]
+    return Decoding(
+        is_known=any(
+            step.get('imdecode_backend') in (None, 'cv2', 'turbojpeg') for step in loading
+        ),
+        are_turned=not any(
+            str(step.get('color_type')).endswith('ignore_orientation') for step in loading
+        ),
     )
 
 

@@ -19,10 +19,11 @@ from mmdet_ols.checks.survey.formats import reader_of, reads_as_known
 from mmdet_ols.checks.survey.image_folders import class_folders
 from mmdet_ols.checks.survey.kept import keep, read_kept
 from mmdet_ols.checks.survey.loaded import (
+    Decoding,
     build_around,
     build_unloaded,
     count_loaded,
-    decodes_files,
+    decoding,
     image_sizes,
     load,
     plain_config,
@@ -57,20 +58,20 @@ def survey_data(cfg: Config, splits: Sequence[str]) -> list[SplitSurvey]:
         if same is not None:  # the same images often serve to validate and to test
             same.splits.append(split)
             continue
-        decoded = [decodes_files(leaf) for leaf in leaf_datasets(config)]
-        survey = read_kept(plain, decoded) or _survey_split(plain, decoded, split)
+        decodings = [decoding(leaf) for leaf in leaf_datasets(config)]
+        survey = read_kept(plain, decodings) or _survey_split(plain, decodings, split)
         survey.splits = [split]
         survey.notes = _notes(config, survey)
         surveys.append((plain, survey))
     return [survey for _, survey in surveys]
 
 
-def _survey_split(config: Any, decoded: Sequence[bool], split: str) -> SplitSurvey:
+def _survey_split(config: Any, decodings: Sequence[Decoding], split: str) -> SplitSurvey:
     """Survey the data sets of one split, and keep the result for the next start."""
     survey = SplitSurvey([split])
     built: dict[int, Any] = {}
     leaves = list(leaf_datasets(config))
-    for leaf, is_decoded in zip(leaves, decoded):
+    for leaf, decoded in zip(leaves, decodings):
         surveyed = DatasetSurvey(type_name(leaf), is_part=leaf.get('indices') is not None)
         survey.datasets.append(surveyed)
         cls = registered_class(DATASETS, leaf)
@@ -84,13 +85,13 @@ def _survey_split(config: Any, decoded: Sequence[bool], split: str) -> SplitSurv
             surveyed.note = 'not on this machine'
         else:
             built[id(leaf)] = _survey_leaf(leaf, surveyed, where)
-            if is_decoded and surveyed.loaded is not None:
-                _look_at_images(built[id(leaf)], surveyed, where)
+            if decoded.is_known and surveyed.loaded is not None:
+                _examine_images(built[id(leaf)], surveyed, where, decoded.are_turned)
     if all(dataset.loaded for dataset in survey.datasets):
         survey.loaded = _load_whole(config, built, survey)
     sources = [s for d in survey.datasets for s in _sources(d)]
     if all(dataset.contents and dataset.loaded for dataset in survey.datasets):
-        keep(config, decoded, survey, sources)
+        keep(config, decodings, survey, sources)
     return survey
 
 
@@ -145,11 +146,11 @@ def _read_files(config: Any, dataset: Any, surveyed: DatasetSurvey) -> None:
         surveyed.note = f'counts as it was loaded, since its files could not be read: {error!r}'
 
 
-def _look_at_images(dataset: Any, surveyed: DatasetSurvey, where: str) -> None:
+def _examine_images(dataset: Any, surveyed: DatasetSurvey, where: str, are_turned: bool) -> None:
     """Find images that cannot be decoded, or that come out otherwise than they were annotated."""
-    assert surveyed.loaded is not None  # whose images are looked at
+    assert surveyed.loaded is not None  # whose images are examined
     paths = [path for path in surveyed.loaded.paths if '://' not in path]
-    problems = check_images(paths, image_sizes(dataset))
+    problems = check_images(paths, image_sizes(dataset), are_turned)
     _raise(problems.errors, where)
     surveyed.warnings = problems.warnings
 

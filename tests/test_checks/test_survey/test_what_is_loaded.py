@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS
+from PIL import Image
 from toy_coco import write_coco
 from toy_survey import coco_set, folder_set, run_config, voc_set
 from toy_voc import jpeg, write_xml
@@ -189,3 +190,22 @@ def test_files_that_the_survey_cannot_read_are_left_to_the_host(root, monkeypatc
     surveys, problems = survey_datasets(run_config(train=voc_set(root, CLASSES)))
     assert surveys[0].loaded.objects == {0: 2, 1: 1, 2: 1} and problems.errors == []
     assert "could not be read: KeyError('odd')" in surveys[0].datasets[0].note
+
+
+def test_images_that_the_pipeline_does_not_turn_are_compared_unturned(root, tmp_path, monkeypatch):
+    """Image a is tagged as lying on its side, and annotated as it lies."""
+    monkeypatch.setenv('MMDET_OLS_CACHE', str(tmp_path / 'cache'))
+    path = root / 'JPEGImages/a.jpg'
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new('RGB', (40, 30)).save(path, exif=exif)
+    annotation = root / 'Annotations/a.xml'
+    annotation.write_text(annotation.read_text().replace('<height>40', '<height>30'))
+
+    def warnings(color_type):
+        step = dict(type='LoadImageFromFile', color_type=color_type)
+        surveys, _ = survey_datasets(run_config(train=voc_set(root, CLASSES, pipeline=[step])))
+        return [text for text in surveys[0].datasets[0].warnings if 'turned' in text]
+
+    assert len(warnings('color')) == 1
+    assert warnings('color_ignore_orientation') == []
