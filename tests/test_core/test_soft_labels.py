@@ -125,6 +125,10 @@ def test_row_that_is_not_finite_adds_nothing_and_the_others_count(column, value,
 
 @pytest.mark.slow
 @pytest.mark.skipif(not shutil.which('c++'), reason='needs a C++ compiler')
+@pytest.mark.xfail(
+    torch.__version__.startswith('2.1.'),
+    reason='the compiler of torch 2.1 takes rows with the least finite score for not finite',
+)
 def test_a_compiler_does_not_calculate_away_what_is_not_finite():
     """PyTorch's compiler assumes that a factor of 0 gives 0."""
     logits = 5 * torch.eye(5)
