@@ -8,6 +8,7 @@ import torch.distributed.checkpoint as dcp
 from mmengine.dist import all_reduce_params
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
+from torch_releases import WHOLE_GRAPHS
 
 from mmdet_ols import OLSLoss, OLSSingleLoss, OLSSparseLoss
 
@@ -83,7 +84,7 @@ def compiled(batches, kind):
     """The whole step as one graph, on each rank."""
     torch._dynamo.reset()
     criterion = make(kind)
-    call = torch.compile(criterion, fullgraph=True, backend='aot_eager')
+    call = torch.compile(criterion, fullgraph=WHOLE_GRAPHS, backend='aot_eager')
     for scores, label in batches:
         call(scores.requires_grad_(), label).backward()
     before = clones(criterion.state_dict())

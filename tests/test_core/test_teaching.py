@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 from torch.utils.checkpoint import checkpoint, set_checkpoint_early_stop
+from torch_releases import WHOLE_GRAPHS
 
 from mmdet_ols import OLSLoss, OLSSingleLoss, OLSSparseLoss, no_teaching
 from mmdet_ols.core import SoftLabels, teaching_allowed
@@ -92,9 +93,7 @@ def test_other_threads_go_on_learning():
 def test_a_trial_in_a_graph_of_the_users_own():
     torch._dynamo.reset()
     criterion = OLSLoss(C)
-    # torch 2.1 breaks a graph where a named tuple has a property.
-    whole = not torch.__version__.startswith('2.1.')
-    compiled = torch.compile(criterion, fullgraph=whole, backend='aot_eager')
+    compiled = torch.compile(criterion, fullgraph=WHOLE_GRAPHS, backend='aot_eager')
     for count in (12, 24):  # before and after, the graph that teaches is used
         step(compiled, *batch())
         with no_teaching():

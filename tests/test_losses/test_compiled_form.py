@@ -12,6 +12,7 @@ import torch
 from test_losses.steps import C, N, batch, recorded_warnings, step, tensors, twins
 from torch._dynamo.backends.registry import lookup_backend
 from torch.testing import assert_close
+from torch_releases import WHOLE_GRAPHS
 
 from mmdet_ols import (
     BootstrapLoss,
@@ -26,8 +27,6 @@ from mmdet_ols import (
 from mmdet_ols.losses import classification_loss
 
 pytestmark = pytest.mark.slow
-#: torch 2.1 breaks a graph where a named tuple has a property: its results are right, and slower.
-WHOLE_GRAPHS = not torch.__version__.startswith('2.1.')
 
 
 @pytest.fixture

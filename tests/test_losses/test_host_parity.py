@@ -12,6 +12,7 @@ from mmdet.models.losses import CrossEntropyLoss as MMDetLoss
 from mmdet.models.losses import FocalLoss
 from mmpretrain.models.losses import CrossEntropyLoss as MMPretrainLoss
 from torch.testing import assert_close
+from torch_releases import IS_OLDEST
 
 from mmdet_ols import OLSLoss
 
@@ -197,6 +198,8 @@ def test_softmax_with_masked_class():
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float64])
 def test_score_dtypes(dtype, use_sigmoid):
     """The host computes in the scores' dtype, or float32; ours in float32 at least."""
+    if IS_OLDEST and dtype == torch.float16:
+        pytest.skip('the host needs operations that torch 2.1 has in float16 only on a GPU')
     ours, host = mmdet_pair(use_sigmoid=use_sigmoid)
     scores, label = torch.randn(N, C).to(dtype), labels('indices')
     # A handful of roundings of numbers below 4 in the host: of a log-probability, of a loss, and of

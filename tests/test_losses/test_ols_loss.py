@@ -16,6 +16,7 @@ from test_losses.harness import LossContract, Method, fixed_soft_labels, soft_la
 from test_losses.steps import FORMS, C, reference_of, tensors, with_random_soft_labels
 from torch import nn
 from torch.testing import assert_close
+from torch_releases import WHOLE_GRAPHS
 
 from mmdet_ols import OLSLoss
 from mmdet_ols.core import fused_cross_entropy
@@ -266,7 +267,7 @@ def test_compiled_loss_equals_eager(rows, use_sigmoid):
     torch._dynamo.reset()
     eager = OLSLoss(C, use_sigmoid=use_sigmoid, class_weight=[1, 2, 3, 1, 1])
     compiled_owner = copy.deepcopy(eager)
-    compiled = torch.compile(compiled_owner, fullgraph=True, backend='aot_eager')
+    compiled = torch.compile(compiled_owner, fullgraph=WHOLE_GRAPHS, backend='aot_eager')
     for _ in range(2):
         scores, label = torch.randn(16, C), torch.randint(C, (16,))
         label = F.one_hot(label, C).float() if rows else label
