@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mmdet_ols.experiments.settings import (
+    ABSENT,
     Differences,
     Settings,
     describe,
     differences,
     flat_settings,
     is_below,
+    is_default,
 )
 from mmdet_ols.results.run_folder import training_folders
 
@@ -101,7 +103,13 @@ def check_same_config(folder: str | Path, settings: Settings) -> None:
         if not dumped.is_file():
             continue
         made_with = Config.fromfile(dumped, import_custom_modules=False)
-        differing = differences(flat_settings(made_with), settings)
+        before = flat_settings(made_with)
+        differing = {
+            key: (old, new)
+            for key, (old, new) in differences(before, settings).items()
+            # An option of ours that was made, and left at its default, since then.
+            if not (old == ABSENT and is_default(key, new, settings))
+        }
         if made_with.get('resume'):
             differing.pop('load_from', None)  # MMEngine forgets it when it resumes
         if differing:

@@ -10,8 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import mmdet_ols
-from mmdet_ols.config_tree import REQUIRED, constructor_default
-from mmdet_ols.experiments.settings import is_below, settings_key
+from mmdet_ols.experiments.settings import is_below, is_default, settings_key
 
 #: The parts of a config that decide what a run reaches, whatever version of MMEngine reads it.
 DECIDING = (
@@ -55,7 +54,7 @@ def portable_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     roots = [str(value) for key, value in settings.items() if _last(key) == 'data_root' and value]
     kept = {}
     for key, value in settings.items():
-        left_out = _is_reading(key) or _is_default(key, value, settings)
+        left_out = _is_reading(key) or is_default(key, value, settings)
         if is_below(key, DECIDING) and not is_below(key, NOT_DECIDING) and not left_out:
             kept[key] = _portable(key, value, roots)
     return kept
@@ -86,19 +85,6 @@ def _is_reading(key: str) -> bool:
     first, *parts = key.split('.')
     names = (*BACKENDS, *READING) if first.endswith('_dataloader') else BACKENDS
     return any(part in names for part in parts)
-
-
-def _is_default(key: str, value: Any, settings: Mapping[str, Any]) -> bool:
-    """Whether an argument of a class of ours says what its absence would say.
-
-    Methods write out every option of a loss: a run keeps its key when the loss gets a new one.
-    """
-    parent, _, name = key.rpartition('.')
-    cls = getattr(mmdet_ols, _last(str(settings.get(f'{parent}.type', ''))), None)
-    if not isinstance(cls, type) or name == 'type':
-        return False
-    default = constructor_default(cls, name)
-    return default is not REQUIRED and type(value) is type(default) and value == default
 
 
 def _last(key: str) -> str:

@@ -7,6 +7,8 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from mmdet_ols.config_tree import REQUIRED, constructor_default
+
 #: Stands for a config entry that is not there.
 ABSENT = '(absent)'
 #: Config entries beyond the Runner's own arguments that change what a training does.
@@ -75,6 +77,21 @@ def differences(a: Settings, b: Settings) -> Differences:
         for key in sorted({*a, *b})
         if a.get(key, ABSENT) != b.get(key, ABSENT)
     }
+
+
+def is_default(key: str, value: Any, settings: Settings) -> bool:
+    """Whether an argument of a class of ours says what its absence would say.
+
+    Methods write out every option of a loss: a run stays the same when the loss gets a new one.
+    """
+    import mmdet_ols
+
+    parent, _, name = key.rpartition('.')
+    cls = getattr(mmdet_ols, str(settings.get(f'{parent}.type', '')).rpartition('.')[2], None)
+    if not isinstance(cls, type) or name == 'type':
+        return False
+    default = constructor_default(cls, name)
+    return default is not REQUIRED and type(value) is type(default) and value == default
 
 
 def is_below(key: str, names: Iterable[str]) -> bool:

@@ -136,6 +136,16 @@ def test_a_run_made_with_another_config_is_refused(tmp_path):
         check_same_config(tmp_path, settings(**{'randomness.seed': 1}))
 
 
+def test_a_run_goes_on_when_its_loss_has_got_an_option_since(tmp_path):
+    loss = 'model.bbox_head.loss_cls.type'
+    make_start(tmp_path, '20260101_000000', [trained(1)], cfg=config(**{loss: 'OLSLoss'}))
+    asked = {loss: 'OLSLoss', 'model.bbox_head.loss_cls.smoothing': None}
+    check_same_config(tmp_path, settings(**asked))
+    asked['model.bbox_head.loss_cls.smoothing'] = 0.1
+    with pytest.raises(ValueError, match=r'smoothing: \(absent\) .* 0\.1'):
+        check_same_config(tmp_path, settings(**asked))
+
+
 def test_every_start_of_a_run_counts_but_not_what_resuming_forgets(tmp_path):
     asked = settings("load_from = 'coco.pth'\n")
     make_start(tmp_path, '20260101_000000', [trained(1)], cfg=config("load_from = 'coco.pth'\n"))
