@@ -47,7 +47,7 @@ def read_annotations(cfg: Config, split: str = 'train', max_images: int = 0) -> 
     annotations = []
     for sample in chosen:
         dataset, index = images[sample]
-        # Without a pipeline, a wrapper of somebody's that lacks `get_data_info` gives the same.
+        # Without a pipeline, a user's wrapper that lacks `get_data_info` gives the same.
         give = getattr(dataset, 'get_data_info', dataset.__getitem__)
         info = give(index)
         image = str(info.get('img_path') or f'{type(dataset).__name__} {index}')

@@ -13,7 +13,7 @@ from mmdet_ols.checks.weight_report import WeightReport
 
 #: The entry of a config that says: other names for the same classes.
 RENAMED = 'classes_renamed'
-#: From this share of other names on, they are taken for other classes.
+#: If at least this share of the names differs, the classes count as different ones.
 MOST = 0.5
 #: Parts by which a model asks the data for the names of their classes, instead of having its own.
 TEXT_PARTS = ('language_model', 'text_encoder', 'text_backbone')

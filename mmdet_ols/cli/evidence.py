@@ -55,7 +55,7 @@ def _selection(args: argparse.Namespace) -> Selection:
 
 
 def filled_page(page: str | Path) -> str:
-    """The text of a page with its tables made anew from the rows that its comments name.
+    """The text of a page with its tables made again from the rows that its comments name.
 
     Raises:
         ValueError: A comment cannot be understood, or a file has no rows.

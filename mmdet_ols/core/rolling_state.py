@@ -69,7 +69,7 @@ class RollingState(nn.Module):
         raise NotImplementedError
 
     def _start_unless_loaded(self) -> None:
-        """Start anew, once, if the buffers have left the meta device with values that mean nothing.
+        """Start over, once, if the buffers have left the meta device with values that mean nothing.
 
         Loaders that make a model there, as Transformers' `from_pretrained`, put uninitialised
         memory where their checkpoint has no entry, as that of a model without the loss.

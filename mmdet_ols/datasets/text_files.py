@@ -1,4 +1,4 @@
-"""Reading text files whose encoding nobody wrote down."""
+"""Reading text files whose encoding is not known."""
 
 from __future__ import annotations
 

@@ -118,7 +118,7 @@ def read_annotation(path: str | Path) -> VOCAnnotation:
     """Read an annotation file.
 
     Raises:
-        ValueError: The file cannot be taken for an annotation in VOC's format; the message names
+        ValueError: The file is no annotation in VOC's format; the message names
             the file, the key and the value.
     """
     content = Path(path).read_bytes()

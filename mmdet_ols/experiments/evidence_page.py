@@ -57,7 +57,7 @@ def evidence_tables(rows: Sequence[EvidenceRow], selection: Selection) -> str:
 
 
 def fill_page(page: str | Path, parse: Callable[[list[str]], tuple[list[str], Selection]]) -> str:
-    """The text of a page with every marked table made anew from its rows.
+    """The text of a page with every marked table made again from its rows.
 
     A table stands between two comments; the first names the files and options:
 

@@ -372,7 +372,7 @@ def divisor(sigmoid_reading: str) -> str:
 
 
 def check_option(state: SoftLabelState, name: str, value: Any, default: Any) -> None:
-    """Refuse an option of a state that was handed over, unless it was left out or agrees."""
+    """Refuse an option of a state that was passed in, unless it was left out or agrees."""
     if value not in (default, getattr(state, name, value)):
         raise ValueError(
             f'`{name}` is an option of the state, which was made with {getattr(state, name)!r}, '

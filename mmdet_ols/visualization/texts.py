@@ -1,4 +1,4 @@
-"""Texts of users in pictures: letters of any script, and nothing that is taken for mathematics."""
+"""Texts of users in pictures: letters of any script, and nothing that is read as mathematics."""
 
 from __future__ import annotations
 

@@ -140,5 +140,5 @@ def test_the_images_are_those_that_the_network_saw(wrapped):
     trained_on = DATASETS.build(wrapped(dict(plain, pipeline=[])))
     seen = [trained_on[index] for index in range(len(trained_on))]
     expected = sorted({(int(info['img'].mean()), info['gt_label']) for info in seen})
-    found = read_annotations(cfg)
-    assert sorted({(int(item.pixels.mean()), item.label) for item in found}) == expected
+    items = read_annotations(cfg)
+    assert sorted({(int(item.pixels.mean()), item.label) for item in items}) == expected

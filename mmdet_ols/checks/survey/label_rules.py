@@ -51,7 +51,7 @@ def _against_config(dataset: DatasetSurvey, where: str) -> list[str]:
     absent = [name for name in classes if name not in names]
     order = names if len(absent) > len(names) else names + absent
     remedy = f'Write metainfo=dict(classes={_tuple(order)}) in all data sets.'
-    if order is names:  # such as the names that a class of the host has by itself
+    if order is names:  # such as the names that a data set class of the host brings along
         remedy += f' The head then has num_classes={len(names)}.'
     if not set(names) <= set(classes):  # folders, some of which the config does not name
         remedy = 'Give the folders the names of the classes, or leave `classes` out.'

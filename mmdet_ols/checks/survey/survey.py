@@ -142,7 +142,7 @@ def _read_files(config: Any, dataset: Any, surveyed: DatasetSurvey) -> None:
         surveyed.contents.complete &= reads_as_known(dataset)
     except (ValueError, OSError):
         raise
-    except Exception as error:  # where the host, which is asked next, may read them all the same
+    except Exception as error:  # the host is asked next, and may be able to read them
         surveyed.note = f'counts as it was loaded, since its files could not be read: {error!r}'
 
 
