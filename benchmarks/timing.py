@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import inspect
 import itertools
 import json
 import math
@@ -148,9 +149,10 @@ def peak_memory(step: Step, device: str) -> int:
         step()
         torch.cuda.synchronize()
         return torch.cuda.max_memory_allocated() - before
-    with profile(
-        activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True
-    ) as recorded:
+    options: dict[str, Any] = dict(activities=[ProfilerActivity.CPU], profile_memory=True)
+    if 'acc_events' in inspect.signature(profile).parameters:  # newer torch warns without it
+        options['acc_events'] = True
+    with profile(**options) as recorded:
         step()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, 'trace.json')

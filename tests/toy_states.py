@@ -8,7 +8,7 @@ import torch.distributed.checkpoint as dcp
 from mmengine.dist import all_reduce_params
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
-from torch_releases import WHOLE_GRAPHS
+from torch_releases import IS_OLDEST, WHOLE_GRAPHS
 
 from mmdet_ols import OLSLoss, OLSSingleLoss, OLSSparseLoss
 
@@ -104,9 +104,15 @@ def save_and_load(batches, kind, folder):
         if index == 0:
             model.loss.reduce_sums()
     saved = clones(model.state_dict())
-    dcp.save(model.state_dict(), checkpoint_id=folder)
+    if IS_OLDEST:
+        dcp.save_state_dict(model.state_dict(), dcp.FileSystemWriter(folder))
+    else:
+        dcp.save(model.state_dict(), checkpoint_id=folder)
     other = Model(kind)
     state = other.state_dict()
-    dcp.load(state, checkpoint_id=folder)
+    if IS_OLDEST:
+        dcp.load_state_dict(state, dcp.FileSystemReader(folder))
+    else:
+        dcp.load(state, checkpoint_id=folder)
     other.load_state_dict(state)
     return saved, clones(other.state_dict())

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import _codecs
 import pickle
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -17,8 +18,13 @@ from typing import Any
 import torch
 from mmengine.utils import digit_version
 
-#: What later releases of torch allow as well: sets, and how old protocols pickle bytes.
-PLAIN = {'builtins.set': set, '__builtin__.set': set, '_codecs.encode': _codecs.encode}
+#: What later releases of torch allow as well: more containers, and what old protocols call.
+PLAIN = {
+    **{f'{module}.set': set for module in ('builtins', '__builtin__')},
+    **{f'{module}.bytearray': bytearray for module in ('builtins', '__builtin__')},
+    'collections.Counter': Counter,
+    '_codecs.encode': _codecs.encode,
+}
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Checkpoints are loaded as data only, and what does not fit is reported before it costs time."""
 
 import os
+from collections import Counter
 
 import allowed_globals
 import numpy as np
@@ -165,3 +166,10 @@ def test_a_checkpoint_sets_no_attribute_of_what_it_may_call(tmp_path):
     with pytest.raises(ValueError, match=r'hostile\.pth'):
         load_checkpoint(path)
     assert not hasattr(HistoryBuffer.mean, 'planted')
+
+
+def test_containers_of_the_standard_library_load(tmp_path):
+    """The milestones of a MultiStepLR are a Counter."""
+    records = dict(milestones=Counter([8, 8, 11]), seen={1, 2}, raw=bytearray(b'ab'))
+    loaded = load_checkpoint(save(tmp_path / 'epoch_1.pth', **records))
+    assert {name: loaded[name] for name in records} == records
