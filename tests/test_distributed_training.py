@@ -23,6 +23,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.testing import assert_close
+from torch_releases import IS_OLDEST
 
 from mmdet_ols.datasets.demo_voc import CLASSES, make_demo_voc
 from mmdet_ols.engine import launch
@@ -240,7 +241,8 @@ def test_flexible_runner(config, alone, start, tmp_path):
     mixed = with_strategy(config, tmp_path, 'ddp')
     output = train_in_two(mixed, tmp_path, f'load_from={start}')
     # A thread that outlives Python's own end may abort the process.
-    if not torch.cuda.is_available():  # nccl then
+    # With a GPU it is nccl; torch 2.1 gives its threads no name by which they could be counted.
+    if not torch.cuda.is_available() and not IS_OLDEST:
         assert re.findall(r'gloo threads in training: (\d+)\.', output) == ['2', '2']
     assert re.findall(r'gloo threads at exit: (\d+)\.', output) == ['0', '0']
     assert len(re.findall('rolled over at epoch', output)) == 1
