@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple
 
+from mmdet_ols.checks.survey.problems import Problems
 from mmdet_ols.checks.survey.progress import progress
 from mmdet_ols.datasets.image_header import ImageHeader, read_image_header
 
@@ -26,7 +26,7 @@ class Problem(Enum):
     UNREADABLE = (
         True,
         'cannot be decoded by OpenCV, which the pipelines load images with',
-        'Save them anew as JPEG or PNG, or remove them from the data.',
+        'Save them again as JPEG or PNG, or remove them from the data.',
     )
     TRUNCATED = (
         False,
@@ -67,19 +67,6 @@ class Problem(Enum):
         self.remedy = remedy
 
 
-@dataclass
-class ImageProblems:
-    """What is wrong with the images of a data set, in whole sentences.
-
-    Attributes:
-        errors: What stops a run.
-        warnings: What may be wrong.
-    """
-
-    errors: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-
-
 class _Format(NamedTuple):
     name: str
     start: bytes
@@ -112,7 +99,7 @@ def check_images(
     paths: Sequence[str],
     sizes: Mapping[str, tuple[int, int]] | None = None,
     are_turned: bool = True,
-) -> ImageProblems:
+) -> Problems:
     """Look at the first and the last bytes of images, and decode only those that look doubtful.
 
     Args:
@@ -132,7 +119,7 @@ def check_images(
             if problem is Problem.TURNED and not are_turned:
                 continue
             places.setdefault(problem, []).append(f'{path} ({detail})' if detail else path)
-    problems = ImageProblems()
+    problems = Problems()
     for problem in Problem:
         if problem in places:
             named = places[problem]

@@ -19,7 +19,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--page',
         metavar='PAGE.md',
-        help='make the tables of this page anew, between its comments <!-- evidence: FILE.csv ... '
+        help='make the tables of this page again, between its comments <!-- evidence: FILE.csv ... '
         '--> (with the options above) and <!-- end of evidence -->',
     )
     parser.add_argument(

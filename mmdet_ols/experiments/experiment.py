@@ -169,7 +169,7 @@ class Experiment:
         return (
             f'{self.label(folder)} has other results in {folder} than in its row of '
             f'{self.evidence.path}: the table shows those of the folder. Remove the row to record '
-            'the run anew.'
+            'the run again.'
         )
 
     def comparison(self, failed: Mapping[Path, str]) -> Comparison:

@@ -103,7 +103,7 @@ def test_labels_are_those_that_the_run_learned_from():
 
 @DATASETS.register_module()
 class EveryThird(Subset):
-    """A wrapper of somebody's, which only has what PyTorch asks for."""
+    """A user's wrapper, which has only what PyTorch asks for."""
 
     def __init__(self, dataset):
         built = DATASETS.build(dataset)

@@ -39,7 +39,7 @@ class OfMyOwn(BaseMetric):
 
 @HOOKS.register_module()
 class AddsAMetric(Hook):
-    """A hook of somebody's whose metrics nobody knows before."""
+    """A user's hook, whose metrics are not known beforehand."""
 
     def after_val_epoch(self, runner, metrics=None):
         metrics['mine'] = 1.0

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 Items = Sequence[Any]
-REMEDY_IDS = 'Number them anew, or merge files with a tool that does.'
+REMEDY_IDS = 'Renumber them, or merge files with a tool that does.'
 
 
 @dataclass

@@ -19,10 +19,8 @@ from mmdet_ols.config_tree import (
     registered_class,
     type_name,
 )
-from mmdet_ols.datasets.tree import IN_MEMORY, RELABELLING, inner_datasets, map_datasets
+from mmdet_ols.datasets.tree import GIVING_ALL, IN_MEMORY, RELABELLING, inner_datasets, map_datasets
 
-#: These take every sample of what they wrap, though some more than once.
-KEEP_ALL = ('ConcatDataset', 'RepeatDataset', 'ClassBalancedDataset', 'MultiImageMixDataset')
 #: These read all images when they are built, or change labels on purpose: what is in them counts.
 SEEN_THROUGH = (IN_MEMORY, *RELABELLING)
 #: Of more images, the paths are not kept.
@@ -144,7 +142,7 @@ def decoding(config: Mapping[str, Any]) -> Decoding:
 def _samples(dataset: Any) -> Iterator[Any]:
     """What is known of every sample of a data set, once."""
     inner = inner_datasets(dataset)
-    if inner and any(is_a(type(dataset), name) for name in KEEP_ALL):
+    if inner and any(is_a(type(dataset), name) for name in GIVING_ALL):
         for part in inner:
             yield from _samples(part)
     elif not inner and not getattr(dataset, 'serialize_data', True):
