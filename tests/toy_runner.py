@@ -66,8 +66,8 @@ def one_by_one(batches):
 class ToyClassifier(BaseModel):
     """One linear head, with its own loss, for each name; always made with the same weights."""
 
-    def __init__(self, loss, names=('head',)):
-        super().__init__()
+    def __init__(self, loss, names=('head',), init_cfg=None):
+        super().__init__(init_cfg=init_cfg)
         size = NUM_CLASSES + 1
         generator = torch.Generator().manual_seed(1)
         self.heads, self.losses = nn.ModuleDict(), nn.ModuleDict()

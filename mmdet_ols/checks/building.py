@@ -39,8 +39,20 @@ UNREGISTERED = {
     'build_optim_wrapper': 'optim_wrapper',
     'build_param_scheduler': 'param_scheduler',
 }
+#: What runs between the building of everything and the first step.
+BEFORE_FIRST_STEP = (
+    'before_run',
+    'before_train',
+    'before_test',
+    '_init_model_weights',
+    'load_or_resume',
+)
 #: MMEngine prints whole configs into some of its messages.
 MAX_LENGTH = 600
+
+
+class StartError(ValueError):
+    """What kept a run from its first step, in words for the user."""
 
 
 class Built(NamedTuple):
@@ -74,6 +86,30 @@ def building_errors(cfg: Config) -> Iterator[None]:
         if isinstance(error, RuntimeError) and not _builds(frames):
             raise  # no mistake in the config, such as a GPU that is gone
         raise ValueError(f'{explain(error, cfg)}{_log_traceback()}') from error
+
+
+@contextmanager
+def starting_errors(cfg: Config) -> Iterator[None]:
+    """Turn errors before the first step of a run into messages, and leave all later ones alone.
+
+    Those are what hooks object to, and what the weights of `init_cfg` cannot be made from.
+
+    Raises:
+        StartError: Something is wrong with the config; says where, and what to do.
+    """
+    try:
+        yield
+    except (ValueError, *MISTAKES) as error:
+        frames = _frames(error)
+        before = any(frame.f_code.co_name in BEFORE_FIRST_STEP for frame, _ in frames)
+        # What is no ValueError and comes from no entry of the config is a bug, for a traceback.
+        if not before or not (isinstance(error, ValueError) or _builds(frames)):
+            raise
+        try:
+            with building_errors(cfg):
+                raise
+        except ValueError as explained:
+            raise StartError(*explained.args) from error
 
 
 def explain(error: BaseException, cfg: Config) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from mmdet_ols.checks.building import StartError, starting_errors
 from mmdet_ols.engine.run_config import parse_options, read_config
 
 
@@ -125,9 +126,25 @@ def pickle_file(path: str) -> str:
 
 
 @contextmanager
-def user_errors() -> Iterator[None]:
-    """Report what is wrong with the user's input as a message and an exit code, not a traceback."""
+def user_errors(
+    kinds: tuple[type[Exception], ...] = (ValueError, OSError, ImportError),
+) -> Iterator[None]:
+    """Report what is wrong with the user's input as a message and an exit code, not a traceback.
+
+    Args:
+        kinds: The errors that say it; others pass.
+    """
     try:
         yield
-    except (ValueError, OSError, ImportError) as error:
+    except kinds as error:
         sys.exit(f'error: {error}')
+
+
+@contextmanager
+def errors_before_first_step(cfg: Config) -> Iterator[None]:
+    """Report what a run objects to before its first step, as `user_errors` does, and nothing else.
+
+    Later errors are no longer only the user's to mend: they keep their traceback.
+    """
+    with user_errors((StartError,)), starting_errors(cfg):
+        yield

@@ -11,7 +11,13 @@ from mmdet_ols.checks.data import check_datasets
 from mmdet_ols.checks.downloads import fetch_datasets
 from mmdet_ols.checks.evaluation import check_evaluation
 from mmdet_ols.checks.start import check_checkpoint_exists, check_start
-from mmdet_ols.cli.options import add_run_options, config_of, pickle_file, user_errors
+from mmdet_ols.cli.options import (
+    add_run_options,
+    config_of,
+    errors_before_first_step,
+    pickle_file,
+    user_errors,
+)
 from mmdet_ols.engine.launch import (
     build_runner,
     drawing_names_as_written,
@@ -47,7 +53,7 @@ def test(args: argparse.Namespace) -> None:
             check_start(runner, trained=True, strict=args.strict)
             if args.out:
                 save_predictions(runner, args.out)
-        with drawing_names_as_written(runner.cfg):
+        with drawing_names_as_written(runner.cfg), errors_before_first_step(runner.cfg):
             runner.test()
 
 

@@ -13,7 +13,12 @@ from mmdet_ols.checks.evaluation import check_evaluation
 from mmdet_ols.checks.losses import check_losses
 from mmdet_ols.checks.pretrained import check_pretrained
 from mmdet_ols.checks.start import check_checkpoint_exists, check_same_method, check_start
-from mmdet_ols.cli.options import add_run_options, config_of, user_errors
+from mmdet_ols.cli.options import (
+    add_run_options,
+    config_of,
+    errors_before_first_step,
+    user_errors,
+)
 from mmdet_ols.engine.launch import (
     build_runner,
     drawing_names_as_written,
@@ -57,7 +62,7 @@ def train(args: argparse.Namespace) -> None:
             runner = build_runner(checked_config(args))
             build_for_training(runner)
             check_start(runner, strict=args.strict)
-        with drawing_names_as_written(runner.cfg):
+        with drawing_names_as_written(runner.cfg), errors_before_first_step(runner.cfg):
             runner.train()
 
 

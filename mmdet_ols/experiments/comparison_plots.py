@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from mmdet_ols.visualization.texts import drawn_texts
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,6 +21,8 @@ if TYPE_CHECKING:
 
 #: The axis of a sweep is logarithmic if its largest value is at least this many times its smallest.
 LOG_RATIO = 30
+#: The middle of a row's name tells what it is, so that more of it is kept than of other texts.
+MAX_NAME_LENGTH = 60
 
 
 def draw_comparison(comparison: Comparison, path: str | Path) -> None:
@@ -26,18 +32,26 @@ def draw_comparison(comparison: Comparison, path: str | Path) -> None:
     metric = comparison.metrics[0]
     figure = _figure(11, 4.5)
     left, right = figure.subplots(1, 2)
-    _draw_runs(left, comparison, metric)
-    for name, color in _colors(comparison.names).items():
-        _draw_curve(right, comparison.curve(name, metric), color, name)
-    _label_epochs(right)
-    right.set_ylabel(metric.label)
-    right.set_title('validation: mean ± standard deviation', fontsize=10)
-    right.legend(frameon=False, fontsize=10 if len(comparison.names) < 8 else 8)
-    figure.savefig(path)
+    with _drawn_names(comparison) as drawn:
+        _draw_runs(left, comparison, metric, list(drawn.values()))
+        for name, color in _colors(comparison.names).items():
+            _draw_curve(right, comparison.curve(name, metric), color, drawn[name])
+        _label_epochs(right)
+        right.set_ylabel(metric.label)
+        right.set_title('validation: mean ± standard deviation', fontsize=10)
+        right.legend(frameon=False, fontsize=10 if len(comparison.names) < 8 else 8)
+        figure.savefig(path)
 
 
-def _draw_runs(axes: Axes, comparison: Comparison, metric: Metric) -> None:
-    """Draw the last epoch: every seed, each row's mean with its interval, the paper's figures."""
+def _draw_runs(axes: Axes, comparison: Comparison, metric: Metric, drawn: list[str]) -> None:
+    """Draw the last epoch: every seed, each row's mean with its interval, the paper's figures.
+
+    Args:
+        axes: Where to draw.
+        comparison: The runs.
+        metric: What is drawn.
+        drawn: The names of the rows as the axis shows them.
+    """
     names = comparison.names
     by_name = [comparison.values(name, metric) for name in names]
     for seed in comparison.seeds:  # lines join the pairs that the intervals are of
@@ -57,9 +71,9 @@ def _draw_runs(axes: Axes, comparison: Comparison, metric: Metric) -> None:
             axes.plot(x - 0.15, paper['value'], '*', **style)
     if any(comparison.paper_figure(name, metric) for name in names):
         title += '; star: the paper'
-    crowded = sum(map(len, names)) > 45
+    crowded = sum(map(len, drawn)) > 45
     rotated: Any = dict(rotation=30, ha='right') if crowded else dict(rotation=0, ha='center')
-    axes.set_xticks(range(len(names)), names, rotation_mode='anchor', **rotated)
+    axes.set_xticks(range(len(names)), drawn, rotation_mode='anchor', **rotated)
     axes.set_xlim(-0.5, len(names) - 0.5)
     axes.set_ylabel(metric.label)
     axes.set_title(title, fontsize=10)
@@ -77,18 +91,19 @@ def draw_curves(comparison: Comparison, path: str | Path) -> None:
     rows = -(-len(metrics) // columns)
     figure = _figure(max(4.4 * columns, 6), 3.5 * rows + 0.6)
     panels = figure.subplots(rows, columns, squeeze=False).flatten()
-    for panel, metric in zip(panels, metrics):
-        for name, color in _colors(comparison.names).items():
-            _draw_curve(panel, comparison.curve(name, metric), color, name)
-        _label_epochs(panel)
-        panel.set_title(comparison.title_over_time(metric), fontsize=10)
-        panel.grid(color='0.92')
-    for panel in panels[len(metrics) :]:
-        panel.remove()
-    handles, labels = panels[0].get_legend_handles_labels()
-    legend: Any = dict(ncols=min(len(labels), 5), frameon=False)
-    figure.legend(handles, labels, loc='outside lower center', **legend)
-    figure.savefig(path)
+    with _drawn_names(comparison) as drawn:
+        for panel, metric in zip(panels, metrics):
+            for name, color in _colors(comparison.names).items():
+                _draw_curve(panel, comparison.curve(name, metric), color, drawn[name])
+            _label_epochs(panel)
+            panel.set_title(comparison.title_over_time(metric), fontsize=10)
+            panel.grid(color='0.92')
+        for panel in panels[len(metrics) :]:
+            panel.remove()
+        handles, labels = panels[0].get_legend_handles_labels()
+        legend: Any = dict(ncols=min(len(labels), 5), frameon=False)
+        figure.legend(handles, labels, loc='outside lower center', **legend)
+        figure.savefig(path)
 
 
 def draw_sweep(comparison: Comparison, path: str | Path) -> None:
@@ -111,21 +126,18 @@ def draw_sweep(comparison: Comparison, path: str | Path) -> None:
         style: Any = dict(fmt='o-', color='C0', capsize=4, label=sweep.name)
         axes.errorbar(at, means, yerr=np.nan_to_num(sds), **style)
     others = [name for name in comparison.names if name not in sweep.values]
-    for number, name in enumerate(others, 1):
-        summary = comparison.summary(name, metric)
-        if summary.n:
-            sd, color = np.nan_to_num(summary.sd), f'C{number}'
-            axes.axhline(summary.mean, color=color, linestyle='--', label=name)
-            axes.axhspan(summary.mean - sd, summary.mean + sd, color=color, alpha=0.12, linewidth=0)
-    if log:
-        axes.set_xscale('log')
-        axes.minorticks_off()
-    axes.set_xticks(places, list(sweep.values.values()))
-    axes.set_xlabel(sweep.key)
-    axes.set_ylabel(metric.label)
-    axes.set_title('last epoch: mean ± standard deviation, and each seed', fontsize=10)
-    axes.legend(frameon=False)
-    figure.savefig(path)
+    with _drawn_names(comparison) as drawn:
+        for number, name in enumerate(others, 1):
+            _draw_level(axes, comparison.summary(name, metric), f'C{number}', drawn[name])
+        if log:
+            axes.set_xscale('log')
+            axes.minorticks_off()
+        axes.set_xticks(places, list(sweep.values.values()))
+        axes.set_xlabel(sweep.key)
+        axes.set_ylabel(metric.label)
+        axes.set_title('last epoch: mean ± standard deviation, and each seed', fontsize=10)
+        axes.legend(frameon=False)
+        figure.savefig(path)
 
 
 def places_of(values: list[str]) -> tuple[list[float], bool]:
@@ -135,6 +147,14 @@ def places_of(values: list[str]) -> tuple[list[float], bool]:
     except ValueError:
         return [float(index) for index in range(len(values))], False
     return numbers, min(numbers) > 0 and max(numbers) >= LOG_RATIO * min(numbers)
+
+
+def _draw_level(axes: Axes, summary: Summary, color: str, label: str) -> None:
+    """Draw a row that has no value of the swept option, as a line with its deviation."""
+    if summary.n:
+        sd = np.nan_to_num(summary.sd)
+        axes.axhline(summary.mean, color=color, linestyle='--', label=label)
+        axes.axhspan(summary.mean - sd, summary.mean + sd, color=color, alpha=0.12, linewidth=0)
 
 
 def _draw_curve(axes: Axes, curve: dict[int, Summary], color: Any, label: str) -> None:
@@ -151,6 +171,13 @@ def _label_epochs(axes: Axes) -> None:
 
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
     axes.set_xlabel('epoch')
+
+
+@contextmanager
+def _drawn_names(comparison: Comparison) -> Iterator[dict[str, str]]:
+    """The names of the rows as pictures show them; draw and save inside of this context."""
+    with drawn_texts(comparison.names, MAX_NAME_LENGTH) as texts:
+        yield dict(zip(comparison.names, texts))
 
 
 def _colors(names: list[str]) -> dict[str, Any]:

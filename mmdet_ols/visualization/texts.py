@@ -19,7 +19,7 @@ NOT_FOR_TEXT = ('Last Resort', 'LastResort', 'Adobe Blank', 'Emoji')
 
 
 @contextmanager
-def drawn_texts(texts: Sequence[str]) -> Iterator[list[str]]:
+def drawn_texts(texts: Sequence[str], max_length: int = MAX_LENGTH) -> Iterator[list[str]]:
     """Give texts the form in which matplotlib draws them as they are, and fonts for their letters.
 
     Dollar signs would start mathematics otherwise, and the default font has no Chinese, for
@@ -28,10 +28,11 @@ def drawn_texts(texts: Sequence[str]) -> Iterator[list[str]]:
 
     Args:
         texts: Such as class names and a title.
+        max_length: The most letters that one of them keeps.
     """
     from matplotlib import rc_context, rcParams
 
-    plain = [_one_line(text) for text in texts]
+    plain = [_one_line(text, max_length) for text in texts]
     fonts, absent = _fonts_for(frozenset(''.join(plain)), tuple(rcParams['font.family']))
     if absent:
         _warn_of_absent(absent)
@@ -74,14 +75,14 @@ def _warn_of_absent(letters: frozenset[str]) -> None:
     )
 
 
-def _one_line(text: str) -> str:
+def _one_line(text: str, max_length: int = MAX_LENGTH) -> str:
     """A text without line breaks, characters that have no shape, and the middle of a long one."""
     text = ' '.join(str(text).split())
     text = ''.join(letter for letter in text if unicodedata.category(letter) not in ('Cc', 'Cf'))
-    if len(text) <= MAX_LENGTH:
+    if len(text) <= max_length:
         return text
-    end = MAX_LENGTH // 3
-    return f'{text[: MAX_LENGTH - end - 1]}…{text[-end:]}'
+    end = max_length // 3
+    return f'{text[: max_length - end - 1]}…{text[-end:]}'
 
 
 @lru_cache(maxsize=32)  # looking through many fonts takes seconds

@@ -4,12 +4,14 @@ import logging
 
 import pytest
 from mmengine.config import Config
+from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, DefaultScope
 from torch import nn
+from toy_runner import OLS, make_batches, train
 
-from mmdet_ols.checks.building import building_errors
+from mmdet_ols.checks.building import StartError, building_errors, starting_errors
 
 
 @MODELS.register_module()
@@ -145,3 +147,46 @@ def test_what_is_no_mistake_in_the_config_stays_as_it_is():
         with pytest.raises(type(error)) as caught, building_errors(Config()):
             raise error
         assert caught.value is error
+
+
+class _Objecting(Hook):
+    """A hook that finds something wrong at one of MMEngine's places."""
+
+    def __init__(self, place, error):
+        self.place, self.error = place, error
+
+    def before_train(self, runner):
+        self._object('before_train')
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        self._object('after_train_iter')
+
+    def _object(self, place):
+        if place == self.place:
+            raise self.error
+
+
+def test_what_a_hook_objects_to_before_the_first_step_is_a_message(tmp_path):
+    with pytest.raises(StartError, match='^`momentum` must be below 1$'), starting_errors(Config()):
+        hook = _Objecting('before_train', ValueError('`momentum` must be below 1'))
+        train(tmp_path, make_batches(1), epochs=1, hooks=[hook])
+
+
+@pytest.mark.parametrize(
+    ('place', 'error'),
+    [('before_train', AttributeError('a bug')), ('after_train_iter', ValueError('a lost hour'))],
+)
+def test_bugs_and_later_errors_keep_their_traceback(tmp_path, place, error):
+    with pytest.raises(type(error)) as caught, starting_errors(Config()):
+        train(tmp_path, make_batches(1), epochs=1, hooks=[_Objecting(place, error)])
+    assert caught.value is error
+
+
+def test_initial_weights_that_cannot_be_made_name_their_entry(tmp_path):
+    init_cfg = dict(type='Xavier', layer='Linear', distrbution='uniform')
+    model = dict(type='ToyClassifier', loss=OLS, init_cfg=init_cfg)
+    with pytest.raises(StartError) as caught, starting_errors(Config(dict(model=model))):
+        train(tmp_path, make_batches(1), epochs=1, model=model)
+    assert str(caught.value).startswith(
+        'model.init_cfg (Xavier) has no argument `distrbution` (did you mean `distribution`?)'
+    )

@@ -7,7 +7,12 @@ import pytest
 from toy_comparison import classifiers
 
 from mmdet_ols.experiments.comparison import Comparison, Sweep
-from mmdet_ols.experiments.comparison_plots import draw_curves, draw_sweep, places_of
+from mmdet_ols.experiments.comparison_plots import (
+    draw_comparison,
+    draw_curves,
+    draw_sweep,
+    places_of,
+)
 
 
 @pytest.mark.parametrize(
@@ -51,3 +56,14 @@ def test_the_pictures_hold_means_and_deviations(monkeypatch, tmp_path):
         np.testing.assert_allclose(points, [[1, 26], [2, 21.5], [3, 25]])
         band = axes[0].collections[0].get_paths()[0].vertices[:, 1]
         np.testing.assert_allclose((band.min(), band.max()), (21.5 - 4.5**0.5, 26 + 32**0.5))
+
+
+def test_names_are_drawn_as_they_are_written(monkeypatch, tmp_path):
+    runs = {(f'cost $1 or ${name}', seed): run for (name, seed), run in classifiers().items()}
+    ours = Comparison(runs, best_is_of_test=True)
+    for draw in draw_comparison, draw_curves:
+        draw(ours, tmp_path / 'drawn.png')  # a single dollar sign would be read as mathematics
+        axes = drawn(monkeypatch, draw, ours, tmp_path)
+        labels = {line.get_label() for one in axes for line in one.get_lines()}
+        assert r'cost \$1 or \$ce' in labels
+        monkeypatch.undo()
