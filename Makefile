@@ -21,7 +21,7 @@ help:  ## Print the targets
 python:
 	@$(PYTHON) -c '' || { echo "error: cannot run '$(PYTHON)'. Remedy: install Python 3.11, or name one: make PYTHON=/path/to/python3.11"; exit 1; }
 
-setup: python  ## Make .venv, or bring it up to date (the first time takes about 5 minutes, half of them to compile mmcv)
+setup: python  ## Make .venv, or bring it up to date (the first time takes 3 to 5 minutes, half of them to compile mmcv)
 	@$(PYTHON) tools/setup_env.py
 
 setup-openmmlab: python  ## Make .venv-openmmlab: OpenMMLab's own releases and torch 2.1
