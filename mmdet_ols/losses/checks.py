@@ -24,6 +24,7 @@ class Loss(Protocol):
     background: bool
     use_sigmoid: bool
     warned_in_eval_mode: bool
+    looked_for_probabilities: bool
 
 
 #: What people bring along from other losses, and what to write instead.
@@ -80,7 +81,8 @@ def check_class_weight(
     """Raise a ValueError unless there is one weight for each score column, or none at all."""
     if class_weight is None:
         return
-    shape = torch.as_tensor(class_weight).shape
+    weight = torch.as_tensor(class_weight)
+    shape = weight.shape
     if len(shape) != 1:
         raise ValueError(
             f'`class_weight` must hold a weight for each column, but got {class_weight!r}: '
@@ -91,6 +93,11 @@ def check_class_weight(
         raise ValueError(
             f'`class_weight` needs one weight for each of the {columns} score columns '
             f'(num_classes={num_classes}, background={background}), but got {shape[0]}.'
+        )
+    has_values = type(weight) is Tensor and not weight.is_meta and not hides_values()
+    if has_values and not ((weight >= 0) & weight.isfinite()).all():
+        raise ValueError(
+            f'`class_weight` must hold finite weights of at least 0, but got {weight.tolist()}.'
         )
 
 
@@ -112,11 +119,16 @@ def check_shapes(loss: Loss, cls_score: Any, label: Any) -> None:
 
     Raises:
         TypeError: One of them is no tensor.
-        ValueError: The shapes do not fit, or class indices are no integers.
+        ValueError: The shapes do not fit, scores are no floats, or class indices are no integers.
     """
     name = type(loss).__name__
     if not isinstance(cls_score, Tensor) or not isinstance(label, Tensor):
         raise TypeError(_what_is_no_tensor(name, cls_score, label))
+    if not cls_score.is_floating_point():
+        raise ValueError(
+            f'`cls_score` must hold logits, but is {cls_score.dtype}: pass the scores of the model '
+            'first, and the labels after them.'
+        )
     if cls_score.shape[-1] != loss.num_columns:
         raise ValueError(
             f'{name} was made for {loss.num_columns} score columns (num_classes='
@@ -223,6 +235,33 @@ def warn_in_eval_mode(loss: Loss, logits: Tensor) -> None:
             'model that holds it, at the start and after each validation. Compute the loss of a '
             'validation under torch.no_grad(), and that of an attack under '
             'mmdet_ols.no_teaching().',
+            stacklevel=3,
+        )
+
+
+def warn_of_probabilities(loss: Loss, logits: Tensor) -> None:
+    """Warn, at the first training step, about scores that look like the result of a softmax.
+
+    It is the most common mistake of loops made for other losses, and only slows learning down. On
+    a GPU nothing is looked at, since the step would wait for the answer.
+    """
+    if (
+        loss.use_sigmoid
+        or loss.num_columns == 1
+        or not len(logits)
+        or logits.device.type != 'cpu'
+        or type(logits) is not Tensor  # such as fake tensors, which hold no values
+        or is_compiling()
+        or hides_values()
+    ):
+        return
+    loss.looked_for_probabilities = True
+    rows = logits.detach().float()
+    if rows.min() >= 0 and ((rows.sum(-1) - 1).abs() < 0.01).all():
+        warnings.warn(
+            f'Every row of scores that {type(loss).__name__} got is positive and sums to 1, as '
+            'after a softmax, which the loss computes itself: pass the logits, without a softmax '
+            'at the end of the model.',
             stacklevel=3,
         )
 

@@ -36,6 +36,7 @@ from mmdet_ols.losses.checks import (
     check_shapes,
     refuse_heat_maps,
     warn_in_eval_mode,
+    warn_of_probabilities,
     with_remedies,
 )
 
@@ -82,6 +83,7 @@ class ClassificationLoss(nn.Module):
     #: Whether it keeps a `RollingState`, in its attribute `state`, that something must roll over.
     has_rolling_state = False
     warned_in_eval_mode = False
+    looked_for_probabilities = False
     #: What `torch.jit.script` leaves out of a model that holds the loss.
     __jit_ignored_attributes__ = ('state',)
 
@@ -209,6 +211,8 @@ class ClassificationLoss(nn.Module):
         if weight is not None:
             weight = self._flat_weight(weight, cls_score)
 
+        if self.training and not self.looked_for_probabilities:
+            warn_of_probabilities(self, logits)
         loss = self.fused_loss(logits, label, weight, avg_factor, reduction, ignore_index)
         if loss is not None:
             return loss

@@ -5,11 +5,14 @@ At alpha=1 the loss is a cross entropy, so that PyTorch's own says what is right
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from test_losses.steps import C
+from torch import nn
 from torch.testing import assert_close
 
 from mmdet_ols import LSLoss, OLSLoss, OLSSparseLoss, TfKDRegLoss
@@ -205,6 +208,9 @@ def test_bad_class_weights_are_refused():
     for weight in (torch.tensor(2.0), WEIGHT[:, None], WEIGHT[None]):
         with pytest.raises(ValueError, match='`class_weight` must hold a weight for each column'):
             OLSLoss(C, class_weight=weight)
+    for wrong in (-1.0, float('nan'), float('inf')):
+        with pytest.raises(ValueError, match='`class_weight` must hold finite weights of at least'):
+            OLSLoss(C, class_weight=[1.0, wrong, 1.0, 1.0, 1.0])
 
 
 @pytest.mark.parametrize('implementation', ['plain', 'auto'])
@@ -215,3 +221,32 @@ def test_scores_that_are_spread_over_processes_are_refused(implementation):
     scores = torch.zeros(2, C).as_subclass(DTensor).requires_grad_()
     with pytest.raises(ValueError, match=r'is a DTensor, .* pass to_local\(\)'):
         OLSLoss(C, implementation=implementation)(scores, torch.tensor([0, 1]))
+
+
+@pytest.mark.parametrize('cls', [OLSLoss, LSLoss])
+def test_probabilities_in_place_of_logits_are_a_warning_at_the_first_step(cls):
+    scores, label = batch()
+    criterion = cls(C)
+    with pytest.warns(UserWarning, match='sums to 1, as after a softmax.*pass the logits') as said:
+        for _ in range(2):
+            criterion(scores.softmax(1), label)
+    assert len(said) == 1
+    assert said[0].filename == nn.modules.module.__file__  # who called the loss
+
+
+def test_what_is_no_probability_is_no_alarm():
+    scores, label = batch()
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        OLSLoss(C)(scores.log_softmax(1), label)  # whose softmax is the same again
+        OLSLoss(C)(scores.sigmoid(), label)
+        OLSLoss(C, use_sigmoid=True)(scores.softmax(1), label)
+        OLSLoss(1)(torch.ones(4, 1), torch.zeros(4, dtype=int))
+        OLSLoss(C)(torch.zeros(0, C), torch.zeros(0, dtype=int))
+        OLSLoss(C).eval()(scores.detach().softmax(1), label)
+
+
+def test_scores_and_labels_in_swapped_order():
+    scores, label = batch()
+    with pytest.raises(ValueError, match=r'must hold logits, but is torch\.int64: .* first'):
+        OLSLoss(C)(label, scores)
