@@ -17,7 +17,7 @@ def check_class_lists(dataset: Mapping[str, Any], where: str) -> None:
 
     Raises:
         ValueError: It is a string and no file of names, holds something else than names, names a
-            class twice, or stands under its old name.
+            class twice or like a variable of a config, or stands under its old name.
     """
     metainfo = dataset.get('metainfo') or {}
     if not isinstance(metainfo, Mapping):
@@ -51,6 +51,12 @@ def _check_list(key: str, classes: Any, where: str) -> None:
         raise ValueError(
             f'`{key}` of {where} must be a tuple of names, but is {classes!r}: write '
             "('cat', 'dog')."
+        )
+    variables = [name for name in classes if '{{' in name]
+    if variables:
+        raise ValueError(
+            f"`{key}` of {where} must not contain '{{{{', which configs read as the start of a "
+            f'variable, but names {variables[0]!r}: rename the class in the annotations.'
         )
     twice = [name for name, count in Counter(classes).items() if count > 1]
     if twice:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 
 def listing(path: Path, at_most: int = 8) -> str:
@@ -15,6 +16,40 @@ def listing(path: Path, at_most: int = 8) -> str:
     names = sorted(f'{item.name}/' if item.is_dir() else item.name for item in folder.iterdir())
     more = f' and {len(names) - at_most} more' if len(names) > at_most else ''
     return f'{folder} holds {", ".join(names[:at_most]) or "nothing"}{more}'
+
+
+def remedy_of_missing(path: str) -> str:
+    """Say what to do about a file that is not there, by what lies where it could be meant."""
+    plain = path.replace('\\', '/')
+    if plain != path and (Path(plain).is_file() or Path(_once(plain)).is_file()):
+        return 'The names in the annotations have backslashes, as in Windows: write / there.'
+    if Path(unquote(path)).is_file():
+        return f'The names in the annotations are encoded: write {Path(unquote(path)).name} there.'
+    if Path(_once(plain)).is_file():
+        return (
+            f'{_once(plain)} is there: the names in the annotations begin with a folder that '
+            '`data_prefix` of the data set adds once more. Leave it out there.'
+        )
+    file = Path(path)
+    alike = [other for other in _files(file.parent) if other.casefold() == file.name.casefold()]
+    if alike:
+        return f'{alike[0]} is there: correct the capital letters of one of the names.'
+    return f'Correct the paths, or put the images there: {listing(file)}.'
+
+
+def _once(path: str) -> str:
+    """A path in which no run of folders is repeated, as in data/images/images/a.jpg."""
+    *folders, name = path.split('/')
+    for end in range(len(folders), 1, -1):
+        for length in range(1, end // 2 + 1):
+            start = end - length
+            if folders[start:end] == folders[start - length : start]:
+                return '/'.join([*folders[:start], *folders[end:], name])
+    return path
+
+
+def _files(folder: Path) -> list[str]:
+    return [item.name for item in folder.iterdir()] if folder.is_dir() else []
 
 
 def dataset_paths(dataset: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from mmengine.evaluator import Evaluator
 from mmengine.registry import DATASETS, METRICS, MODELS
 from mmengine.structures import InstanceData
 
+from mmdet_ols.checks.coco_ground_truth import check_ground_truth
 from mmdet_ols.checks.silence import no_logging
 from mmdet_ols.config_tree import is_a, registered_class, type_name
 from mmdet_ols.datasets.tree import leaf_datasets
@@ -62,6 +63,7 @@ def evaluate_made_up_predictions(cfg: Config, split: str) -> list[str] | None:
     for (place, entry), metric in zip(entries, metrics):
         if is_a(type(metric), 'CocoMetric'):
             _check_images(metric, entry, dataset, f'{place}, {type_name(entry)}', where)
+            check_ground_truth(metric, f'{place}, {type_name(entry)}')
     sample = _first_sample(dataset, where)
     num_classes = _num_classes(cfg) or len(dataset.metainfo.get('classes') or ())
     if sample is None or not num_classes:

@@ -370,3 +370,46 @@ def test_the_tools_ask_before_they_start(tmp_path, tool, monkeypatch):
     monkeypatch.setattr(sys, 'argv', [tool, *map(str, words)])
     with pytest.raises(ValueError, match='`topk` of (val|test)_evaluator, Accuracy'):
         module.checked_config(module.parse_args())
+
+
+def later_annotation(path, **changes):
+    """Add a second image, whose object lacks or has something that the first one's do not."""
+    content = json.loads(path.read_text())
+    picture(path.parent / 'JPEGImages/b.jpg')
+    content['images'].append(dict(content['images'][0], id=2, file_name='b.jpg'))
+    item = {**content['annotations'][0], 'id': 9, 'image_id': 2, **changes}
+    content['annotations'].append({key: value for key, value in item.items() if value != 'none'})
+    path.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        (dict(iscrowd='none'), r"1 of 3 annotations must have 'iscrowd'.*annotation 9 of image 2"),
+        (dict(iscrowd='false'), r"must have 'iscrowd', 0 or 1.*has 'false'"),
+        (dict(id='a9'), r"must have an 'id' that is a number.*'a9'"),
+    ],
+)
+def test_what_ends_cocos_evaluation_at_a_later_image(tmp_path, changes, message):
+    cfg = detector(
+        tmp_path, dict(type='CocoMetric', ann_file=str(tmp_path / 'val.json')), coco=True
+    )
+    check_evaluation(cfg)
+    later_annotation(tmp_path / 'val.json', **changes)
+    with pytest.raises(ValueError, match=f'`ann_file` of val_evaluator, CocoMetric .*{message}'):
+        check_evaluation(cfg)
+
+
+def test_an_annotation_with_the_id_0_counts_as_missed(tmp_path, monkeypatch):
+    from mmdet_ols.checks import coco_ground_truth
+
+    said = []
+    monkeypatch.setattr(coco_ground_truth, 'print_log', lambda text, **kwargs: said.append(text))
+    cfg = detector(
+        tmp_path, dict(type='CocoMetric', ann_file=str(tmp_path / 'val.json')), coco=True
+    )
+    check_evaluation(cfg)
+    assert said == []
+    later_annotation(tmp_path / 'val.json', id=0)
+    check_evaluation(cfg)
+    assert len(said) == 1 and 'the id 0' in said[0] and 'from 1' in said[0]

@@ -7,8 +7,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from mmdet_ols.checks.survey.coco_rules import check_coco
-from mmdet_ols.checks.survey.records import FileContents
+from mmdet_ols.checks.survey.coco_rules import check_coco, repeated_entries
+from mmdet_ols.checks.survey.records import FileContents, category_number
 from mmdet_ols.config_tree import is_a
 
 AREA_REMEDY = 'Correct or remove their boxes.'
@@ -34,16 +34,14 @@ def read_coco(config: dict[str, Any], dataset: Any) -> FileContents:
     contents.errors = check_coco(content, path, classes, is_lvis)
     if contents.errors:
         return contents
-    contents.category_names = {
-        category['id']: str(category['name']) for category in content['categories']
-    }
+    names = _names(content)
+    contents.category_names = {category_number(number): name for number, name in names.items()}
     contents.images = len(content['images'])
-    names = contents.category_names
     annotations = content.get('annotations') or []
     contents.objects = Counter(names[item['category_id']] for item in annotations)
     _leave_out(content, contents, dataset)
     contents.complete = _is_plain(type(dataset))
-    contents.warnings += _corners(content, path)
+    contents.warnings += _corners(content, path) + repeated_entries(content, path)
     return contents
 
 
@@ -74,13 +72,18 @@ def read_json(path: str) -> dict[str, Any]:
     return content
 
 
+def _names(content: dict[str, Any]) -> dict[Any, str]:
+    """The name of each category, by its id as it stands in the file."""
+    return {category['id']: str(category['name']) for category in content['categories']}
+
+
 def _leave_out(content: dict[str, Any], contents: FileContents, dataset: Any) -> None:
     """Note down which images and objects the host will leave out, by its own rules."""
     wanted = set(dataset.metainfo.get('classes') or ())
     filters = {} if dataset.test_mode else dataset.filter_cfg or {}
     min_size = filters.get('min_size', 0)
     by_image: dict[Any, list[dict[str, Any]]] = {image['id']: [] for image in content['images']}
-    names = contents.category_names
+    names = _names(content)
     for item in content.get('annotations') or []:
         if item['image_id'] in by_image:
             by_image[item['image_id']].append(item)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -57,6 +58,38 @@ def check_coco(
     ):
         errors += _broken(name, items, rules, path)
     return errors
+
+
+def repeated_entries(content: dict[str, Any], path: str) -> list[str]:
+    """Warn of images and objects that a file lists twice, as merged files often do.
+
+    Args:
+        content: Of the file, which has passed `check_coco`.
+        path: Of the file, for messages.
+    """
+    files = Counter(str(image['file_name']) for image in content['images'] if 'file_name' in image)
+    objects = Counter(
+        (item['image_id'], item['category_id'], *item['bbox'])
+        for item in content.get('annotations') or []
+        if not item.get('ignore') and min(item['bbox'][2:]) > 0
+    )
+    warnings = []
+    images = [file for file, count in files.items() if count > 1]
+    if images:
+        warnings.append(
+            f'{path} lists {len(images)} images more than once, each time under another id (first: '
+            f'{images[0]}). If the annotations of an image are spread over them, the network '
+            'learns each time that the other objects are background: merge the entries.'
+        )
+    extra = sum(objects.values()) - len(objects)
+    if extra:
+        (image, *_), _ = objects.most_common(1)[0]
+        warnings.append(
+            f'{path} holds {extra} objects that repeat another one, with the same image, class and '
+            f'box (first: in image {image!r}). They count twice in training, and each detection '
+            'misses one of them in tests: remove them.'
+        )
+    return warnings
 
 
 def _broken(name: str, items: Items, rules: list[Rule], path: str) -> list[str]:
@@ -154,8 +187,9 @@ def _annotation_rules(content: dict[str, Any]) -> list[Rule]:
 
 
 def _has(item: dict[str, Any], key: str) -> bool:
-    """Whether an item has a number or a name of this kind."""
-    return isinstance(item.get(key), (int, str))
+    """Whether an item has a whole number or a name of this kind; pandas writes 7 as 7.0."""
+    value = item.get(key)
+    return isinstance(value, (int, str)) or (isinstance(value, float) and value.is_integer())
 
 
 def _lacks(key: str) -> Callable[[Any], bool]:

@@ -92,10 +92,21 @@ def read_image_list(config: dict[str, Any], dataset: Any) -> FileContents:
                 f'a blank between, but holds {line!r}.'
             )
             break
-        if label.lstrip('-').isdigit():
+        if file.startswith('\ufeff'):
+            contents.errors.append(
+                f'{path} begins with a byte order mark, which the host takes for a part of the '
+                'first name: save it as UTF-8 without one.'
+            )
+        try:
             index = int(label)
-            name = classes[index] if 0 <= index < len(classes) else f'label {index}'
-            contents.objects[name] += 1
+        except ValueError:
+            contents.errors.append(
+                f'{path} cannot be read: a line must end with the number of the class, from 0 on, '
+                f'but line {number} ends with {label!r}.'
+            )
+            break
+        name = classes[index] if 0 <= index < len(classes) else f'label {index}'
+        contents.objects[name] += 1
     return contents
 
 

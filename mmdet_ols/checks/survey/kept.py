@@ -21,6 +21,7 @@ from mmdet_ols.checks.survey.records import (
     LeftOut,
     Loaded,
     SplitSurvey,
+    category_number,
 )
 from mmdet_ols.config_tree import registered_class
 from mmdet_ols.core.cache import cache_folder
@@ -153,7 +154,9 @@ def _survey(kept: dict[str, Any]) -> SplitSurvey:
 def _contents(kept: dict[str, Any]) -> FileContents:
     contents = FileContents(**kept)
     contents.objects = Counter(contents.objects)
-    contents.category_names = {int(number): n for number, n in contents.category_names.items()}
+    contents.category_names = {
+        category_number(number): name for number, name in contents.category_names.items()
+    }
     for reasons in (contents.objects_left_out, contents.images_left_out):
         for reason, entry in reasons.items():
             reasons[reason] = LeftOut(**entry)  # type: ignore[arg-type]

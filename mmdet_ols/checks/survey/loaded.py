@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from mmengine.registry import DATASETS
 
-from mmdet_ols.checks.survey.records import Loaded
+from mmdet_ols.checks.survey.records import Loaded, category_number
 from mmdet_ols.config_tree import (
     REQUIRED,
     constructor_default,
@@ -87,7 +87,7 @@ def count_loaded(dataset: Any) -> Loaded:
     """
     loaded = Loaded(epoch=len(dataset), classes=_classes(dataset))
     paths: list[str] = []
-    for info in _samples(dataset):
+    for info in known_samples(dataset):
         loaded.images += 1
         if not isinstance(info, Mapping):
             continue
@@ -104,7 +104,7 @@ def count_loaded(dataset: Any) -> Loaded:
 def image_sizes(dataset: Any) -> dict[str, tuple[int, int]]:
     """What the annotations of a loaded data set say about the (width, height) of its images."""
     sizes = {}
-    for info in _samples(dataset):
+    for info in known_samples(dataset):
         if isinstance(info, Mapping) and info.get('width') and info.get('height'):
             sizes[str(info.get('img_path'))] = (int(info['width']), int(info['height']))
     return sizes
@@ -116,10 +116,12 @@ class Decoding(NamedTuple):
     Args:
         is_known: Whether it does so as the hosts usually do.
         are_turned: Whether it turns images by their EXIF orientation.
+        with_masks: Whether it loads the masks of the objects.
     """
 
     is_known: bool
     are_turned: bool
+    with_masks: bool = False
 
 
 def decoding(config: Mapping[str, Any]) -> Decoding:
@@ -136,15 +138,21 @@ def decoding(config: Mapping[str, Any]) -> Decoding:
         are_turned=not any(
             str(step.get('color_type')).endswith('ignore_orientation') for step in loading
         ),
+        with_masks=any(
+            isinstance(step, Mapping)
+            and type_name(step) == 'LoadAnnotations'
+            and step.get('with_mask', False)
+            for step in config.get('pipeline') or ()
+        ),
     )
 
 
-def _samples(dataset: Any) -> Iterator[Any]:
+def known_samples(dataset: Any) -> Iterator[Any]:
     """What is known of every sample of a data set, once."""
     inner = inner_datasets(dataset)
     if inner and any(is_a(type(dataset), name) for name in GIVING_ALL):
         for part in inner:
-            yield from _samples(part)
+            yield from known_samples(part)
     elif not inner and not getattr(dataset, 'serialize_data', True):
         yield from dataset.data_list  # without the copy that `get_data_info` makes of each
     elif hasattr(dataset, 'get_data_info'):
@@ -174,10 +182,11 @@ def _classes(dataset: Any) -> list[str]:
     return [str(name) for name in classes or ()]
 
 
-def _category_ids(dataset: Any) -> list[int]:
+def _category_ids(dataset: Any) -> list[int | str]:
     """The number in the files of each label, as the host has matched them."""
     by_category = getattr(dataset, 'cat2label', None)
-    if isinstance(by_category, Mapping) and all(isinstance(key, int) for key in by_category):
-        return sorted(by_category, key=lambda number: by_category[number])
+    if isinstance(by_category, Mapping):
+        ids = sorted(by_category, key=lambda number: by_category[number])
+        return [category_number(number) for number in ids]
     folders = getattr(dataset, 'folder_to_idx', None)
     return list(range(len(folders))) if isinstance(folders, Mapping) else []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass
@@ -37,7 +38,7 @@ class FileContents:
         objects_left_out: By the reason in two or three words, as in 'unknown class'.
         images_left_out: In the same way, as in 'no object'.
         category_names: By the numbers that the files give to their classes, if they do, as COCO's
-            categories and the folders of a classifier.
+            categories and the folders of a classifier (see `category_number`).
         complete: Whether every reason for which this host leaves something out is known here, so
             that a rest is worth a warning.
         warnings: What may be wrong, in whole sentences that name file, rule and remedy.
@@ -50,7 +51,7 @@ class FileContents:
     objects: Counter[str] = field(default_factory=Counter)
     objects_left_out: dict[str, LeftOut] = field(default_factory=dict)
     images_left_out: dict[str, LeftOut] = field(default_factory=dict)
-    category_names: dict[int, str] = field(default_factory=dict)
+    category_names: dict[int | str, str] = field(default_factory=dict)
     complete: bool = True
     warnings: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
@@ -88,7 +89,7 @@ class Loaded:
     ignored: int = 0
     labelled: bool = False
     classes: list[str] = field(default_factory=list)
-    category_ids: list[int] = field(default_factory=list)
+    category_ids: list[int | str] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
 
     @property
@@ -129,7 +130,7 @@ class DatasetSurvey:
         names = self.contents.category_names if self.contents else {}
         if not names:
             return []
-        ids = self.loaded.category_ids if self.loaded else sorted(names)
+        ids = self.loaded.category_ids if self.loaded else list(names)
         return [names.get(number, '?') for number in ids]
 
     @property
@@ -162,6 +163,14 @@ class SplitSurvey:
     def where(self, dataset: DatasetSurvey) -> str:
         """What to call one of its data sets in a message."""
         return f'{self.splits[0]}_dataloader, {dataset.kind}'
+
+
+def category_number(value: Any) -> int | str:
+    """The number of a class in a file in one form, since exporters write 7, 7.0 and '7'."""
+    try:
+        return int(value)
+    except ValueError:  # a name
+        return str(value)
 
 
 def _count(reasons: dict[str, LeftOut], reason: str, example: str, remedy: str) -> None:

@@ -36,6 +36,8 @@ def _unknown_classes(survey: SplitSurvey, dataset: DatasetSurvey) -> Problems:
     unknown = Counter(
         {name: count for name, count in contents.objects.items() if name.strip() not in classes}
     )
+    if not unknown:  # only written otherwise, of which `near_duplicates` warns
+        return Problems()
     message = (
         f'{contents.sources[0]} ({survey.where(dataset)}) holds {sum(unknown.values())} objects '
         f'of {len(unknown)} classes that `metainfo.classes` of the config does not name: '

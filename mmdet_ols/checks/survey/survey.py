@@ -12,7 +12,7 @@ from mmengine.registry import DATASETS
 
 from mmdet_ols.checks.classification_data import SOURCES, instructions
 from mmdet_ols.checks.downloads import downloads_itself
-from mmdet_ols.checks.folders import is_local
+from mmdet_ols.checks.folders import is_local, remedy_of_missing
 from mmdet_ols.checks.images import check_images
 from mmdet_ols.checks.survey.fingerprints import fingerprints
 from mmdet_ols.checks.survey.formats import reader_of, reads_as_known
@@ -28,6 +28,7 @@ from mmdet_ols.checks.survey.loaded import (
     load,
     plain_config,
 )
+from mmdet_ols.checks.survey.masks import check_masks
 from mmdet_ols.checks.survey.records import DatasetSurvey, SplitSurvey
 from mmdet_ols.config_tree import is_a, registered_class, type_name
 from mmdet_ols.datasets.tree import NOISY, RELABELLING, leaf_datasets, walk_datasets
@@ -87,6 +88,10 @@ def _survey_split(config: Any, decodings: Sequence[Decoding], split: str) -> Spl
             built[id(leaf)] = _survey_leaf(leaf, surveyed, where)
             if decoded.is_known and surveyed.loaded is not None:
                 _examine_images(built[id(leaf)], surveyed, where, decoded.are_turned)
+            if decoded.with_masks and surveyed.loaded is not None:
+                problems = check_masks(built[id(leaf)])
+                _raise(problems.errors, where)
+                surveyed.warnings = surveyed.warnings + problems.warnings
     if all(dataset.loaded for dataset in survey.datasets):
         survey.loaded = _load_whole(config, built, survey)
     sources = [s for d in survey.datasets for s in _sources(d)]
@@ -121,7 +126,7 @@ def _survey_leaf(config: Any, surveyed: DatasetSurvey, where: str) -> Any:
     paths = surveyed.loaded.paths
     missing = [path for path in paths if '://' not in path and not os.path.isfile(path)]
     if missing:
-        remedy = instructions(surveyed.kind, root) or 'Correct the paths, or put the images there.'
+        remedy = instructions(surveyed.kind, root) or remedy_of_missing(missing[0])
         raise FileNotFoundError(
             f'{where}: {len(missing)} of {len(paths)} images are not there, first {missing[0]}. '
             f'{remedy}'

@@ -13,7 +13,7 @@ from mmdet_ols.checks.survey.progress import progress
 from mmdet_ols.checks.survey.records import FileContents
 from mmdet_ols.checks.survey.voc_rules import LenientRules, StrictRules
 from mmdet_ols.config_tree import is_a
-from mmdet_ols.datasets.voc_annotations import read_annotation
+from mmdet_ols.datasets.voc_annotations import VOCAnnotation, read_annotation
 from mmdet_ols.datasets.voc_files import (
     IMAGE_SUFFIXES,
     SplitImage,
@@ -49,6 +49,7 @@ def read_voc(config: dict, dataset: Any) -> FileContents:
         rules = StrictRules(dataset, contents, REMEDY)
         images = _strict_split(dataset, folder)
     split = 'test' if dataset.test_mode else 'train'
+    repeated: list[str] = []
     for image in progress(images, f'Reading {split} annotations'):
         contents.images += 1
         contents.sources.append(image.annotation)
@@ -57,14 +58,33 @@ def read_voc(config: dict, dataset: Any) -> FileContents:
             path = locate_image(image, annotation, folder)
             contents.sources.append(path)
             rules.count(annotation, path)
+            repeated += _repeated_objects(annotation)
         except (ValueError, OSError, LookupError) as error:
             contents.errors.append(str(error.args[0] if isinstance(error, LookupError) else error))
     contents.errors[:] = shortened(contents.errors)
     rules.finish()
+    if repeated:
+        contents.warnings.append(
+            f'{dataset.ann_file}: {len(repeated)} objects repeat another one of their image, with '
+            f'the same class and box (first: {repeated[0]}). They count twice in training, and '
+            'each detection misses one of them in tests: remove them.'
+        )
     _warn_of_repeated(images, dataset.ann_file, contents)
     if not dataset.test_mode:
         _warn_of_unlisted(folder, dataset.ann_file, contents)
     return contents
+
+
+def _repeated_objects(annotation: VOCAnnotation) -> list[str]:
+    """Where objects stand that have the class and the box of an earlier one."""
+    seen: set[tuple[object, ...]] = set()
+    repeated = []
+    for item in annotation.objects:
+        key = (item.name, item.box)
+        if item.has_area and key in seen:
+            repeated.append(f'{annotation.path}, object {item.number}')
+        seen.add(key)
+    return repeated
 
 
 def _lenient_split(dataset: Any, folder: VOCFolder, contents: FileContents) -> list[SplitImage]:

@@ -193,3 +193,99 @@ def test_names_that_the_class_has_by_itself_are_not_asked_for(root):
         r"\('person', 'dog'\)\) in all data sets\. The head then has num_classes=2",
     ):
         check_datasets(run_config(train=train))
+
+
+def test_whole_numbers_may_be_written_as_floats(root, said):
+    def mend(content):  # as pandas writes a column that had a gap once
+        for item in content['annotations']:
+            item.update(image_id=float(item['image_id']), category_id=float(item['category_id']))
+
+    write_coco(root / 'train.json', {'cat': 3, 'dog': 3}, mend=mend)
+    check(root)
+    assert said == []
+
+
+@pytest.mark.parametrize('kind', [float, str])
+def test_categories_with_ids_of_any_kind_are_held_against_the_config(root, kind):
+    def mend(content):
+        for item in content['annotations']:
+            item['category_id'] = kind(item['category_id'])
+        for item in content['categories']:
+            item['id'] = kind(item['id'])
+
+    write_coco(root / 'train.json', {'cat': 2, 'dog': 2}, ids=(30, 7), mend=mend)
+    for _ in range(2):  # the second time from the kept survey
+        with pytest.raises(ValueError, match=r"'cat' is label 0, which the config calls 'dog'"):
+            check(root, ('dog', 'cat'))
+        check(root)
+
+
+def test_images_that_are_listed_twice_are_a_warning(root, said):
+    def mend(content):
+        content['images'].append(dict(content['images'][0], id=77))
+        content['annotations'][0]['image_id'] = 77
+
+    write_coco(root / 'train.json', {'cat': 3, 'dog': 3}, mend=mend)
+    check(root)
+    assert len(said) == 1 and 'lists 1 images more than once' in said[0] and 'a.jpg' in said[0]
+
+
+def test_objects_that_repeat_another_one_are_counted(root, said):
+    def mend(content):
+        items = content['annotations']
+        items += [dict(item, id=90 + item['id']) for item in items]
+
+    write_coco(root / 'train.json', {'cat': 3, 'dog': 3}, mend=mend)
+    check(root)
+    assert len(said) == 1 and '6 objects that repeat another one' in said[0]
+
+
+def test_names_with_other_blanks_than_the_config_are_told_as_such(root, said):
+    write_coco(root / 'train.json', {'cat ': 2, 'dog': 2})
+    train = coco_set(root, 'train.json', ('dog', 'cat'))
+    _, problems = survey_datasets(run_config(train=train))
+    assert not any('0 objects' in text for text in problems.warnings)
+    assert any('look like 1 that are written differently' in text for text in problems.warnings)
+
+
+SQUARE = [[2, 3, 20, 3, 20, 30, 2, 30]]
+LOADING = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations', with_mask=True)]
+
+
+@pytest.mark.parametrize(
+    ('segmentation', 'message'),
+    [
+        ('none', r'1 of 4 objects have no `segmentation`, .*first: one of .*b\.jpg'),
+        ([], 'have no `segmentation`'),
+        (SQUARE[0], 'that is no list of polygons'),
+    ],
+)
+def test_masks_that_a_pipeline_asks_for(root, segmentation, message, said):
+    def mend(content):
+        for item in content['annotations']:
+            item['segmentation'] = SQUARE
+        content['annotations'][0]['segmentation'] = dict(size=[40, 40], counts=[0, 4, 1596])
+        item = content['annotations'][1]
+        item['segmentation'] = segmentation
+        if segmentation == 'none':
+            del item['segmentation']
+
+    write_coco(root / 'train.json', {'cat': 2, 'dog': 2}, mend=mend)
+    check(root)  # boxes alone need none
+    with pytest.raises(ValueError, match=f'train_dataloader, CocoDataset: .*{message}'):
+        check(root, pipeline=LOADING)
+    write_coco(root / 'train.json', {'cat': 2, 'dog': 2}, mend=lambda content: [
+        item.update(segmentation=SQUARE) for item in content['annotations']
+    ])  # fmt: skip
+    check(root, pipeline=LOADING)
+    assert said == []
+
+
+def test_masks_that_are_ignored_are_counted(root, said):
+    def mend(content):
+        for number, item in enumerate(content['annotations']):
+            item['segmentation'] = SQUARE if number else [[2, 3, 20, 3]]
+
+    write_coco(root / 'train.json', {'cat': 2, 'dog': 2}, mend=mend)
+    check(root, pipeline=LOADING)
+    assert len(said) == 1 and '1 of 4 objects have no polygon of three points' in said[0]

@@ -115,3 +115,19 @@ def test_lists_of_images_are_read_like_folders(folders):
     (root / 'list.txt').write_text('ant/0.jpg 0\nbee/0.jpg\n')
     with pytest.raises(ValueError, match=r"list\.txt, line 2: .*holds 'bee/0\.jpg'"):
         survey_datasets(cfg)
+
+
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        ('file label\nant/0.jpg 0\n', "line 1 ends with 'label'"),
+        ('ant/0.jpg 0\nbee/0.jpg 1.0\n', "line 2 ends with '1.0'"),
+        ('\ufeffant/0.jpg 0\n', 'byte order mark'),
+    ],
+)
+def test_lists_as_spreadsheets_write_them(folders, text, message):
+    root = folders('train', 'ant', 'bee')
+    (root / 'list.txt').write_text(text, encoding='utf-8')
+    options = dict(ann_file='list.txt', metainfo=dict(classes=('ant', 'bee')))
+    with pytest.raises(ValueError, match=f'list.txt .*{message}'):
+        survey_datasets(run_config(2, 'mmpretrain', train=folder_set(root, 'train', **options)))

@@ -165,6 +165,20 @@ def test_boxes_beyond_the_image_are_counted(tmp_path):
     assert '1 boxes reach beyond the image' in warning and 'a.xml, object 2' in warning
 
 
+@pytest.mark.parametrize('cls', [XMLDataset, LenientVOCDataset])
+def test_objects_that_repeat_another_one_are_counted(tmp_path, cls):
+    dog, other = object_xml('dog'), object_xml(box=box_xml(3, 4, 22, 20))
+    root = make_folder(
+        tmp_path,
+        {
+            'a': annotation_xml(object_xml(), dog, other),  # one box may hold two classes
+            'b': annotation_xml(object_xml(), dog, object_xml(), dog),
+        },
+    )
+    (warning,) = read(cls, root).warnings
+    assert '2 objects repeat another one' in warning and 'b.xml, object 3' in warning
+
+
 def test_repeated_lines_and_unlisted_files_are_warnings(tmp_path):
     root = make_folder(
         tmp_path, {n: annotation_xml(object_xml()) for n in ('a', 'b', 'c', '.d')}, 'a\na\n'
