@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
 from mmengine.registry import DATASETS, DefaultScope
 
+from mmdet_ols.checks.class_lists import check_class_lists
 from mmdet_ols.checks.processes import is_first_process
 from mmdet_ols.config_tree import is_a, registered_class, type_name
 from mmdet_ols.datasets.tree import datasets_of_config
@@ -24,9 +26,10 @@ def fill_in_classes(cfg: Config) -> None:
     """Fill in the classes of a config that has `classes_from_annotations = True`.
 
     They are those of the XML annotations that the lists of its data sets name; where a list is not
-    there, of all annotations. Names are cleaned of blanks around them. Each data set gets them as
-    `metainfo.classes`, each head and loss of the model their number as `num_classes`; the marker
-    goes, so that the config says from then on what it was trained with.
+    there, of all annotations. Where data sets name their classes themselves, those count instead.
+    Names are cleaned of blanks around them. Each data set gets them as `metainfo.classes`, each
+    head and loss of the model their number as `num_classes`; the marker goes, so that the config
+    says from then on what it was trained with.
 
     Args:
         cfg: The config, which is changed.
@@ -43,13 +46,7 @@ def fill_in_classes(cfg: Config) -> None:
         raise ValueError(f'{MARKER} needs a data set whose annotations name the classes.')
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
         files = {path for split, dataset in datasets for path in _annotation_files(dataset, split)}
-    counts = count_classes(sorted(files))
-    if not counts:
-        raise ValueError(
-            f'{MARKER} needs objects, but none of the {len(files)} annotation files holds one.'
-        )
-    classes = tuple(sorted(counts))
-    _say(counts)
+    classes = _named_classes(datasets) or _classes_of(sorted(files))
     for _, dataset in datasets:
         dataset.metainfo = dict(dataset.get('metainfo') or {}, classes=classes)
     if not _fill_in(cfg.get('model') or {}, len(classes), inside_head=False):
@@ -57,6 +54,46 @@ def fill_in_classes(cfg: Config) -> None:
             f'{MARKER} needs `num_classes` in the head of the model, but there is none: write it '
             'there, with any number.'
         )
+
+
+def _named_classes(datasets: Sequence[tuple[str, ConfigDict]]) -> tuple[str, ...]:
+    """The classes that the data sets name themselves, which then count; empty where none does.
+
+    Raises:
+        ValueError: They are no tuple of names, or the data sets name different ones.
+    """
+    named: dict[tuple[str, ...], str] = {}
+    for split, dataset in datasets:
+        where = f'{split}_dataloader, {type_name(dataset)}'
+        check_class_lists(dataset, where)
+        classes = (dataset.get('metainfo') or {}).get('classes')
+        if isinstance(classes, (list, tuple)):
+            named.setdefault(tuple(classes), where)
+    if len(named) > 1:
+        (one, place), (other, elsewhere) = list(named.items())[:2]
+        raise ValueError(
+            f'`metainfo.classes` must be the same in all data sets, but is {one} in {place} and '
+            f'{other} in {elsewhere}: write the same there, or leave both out to take the classes '
+            'from the annotations.'
+        )
+    if named and is_first_process():
+        print_log(
+            'The config names the classes itself, so that no others are taken from the '
+            f'annotations: {", ".join(next(iter(named)))}.',
+            logger='current',
+        )
+    return next(iter(named), ())
+
+
+def _classes_of(files: Sequence[str]) -> tuple[str, ...]:
+    """All classes of these annotation files, sorted."""
+    counts = count_classes(files)
+    if not counts:
+        raise ValueError(
+            f'{MARKER} needs objects, but none of the {len(files)} annotation files holds one.'
+        )
+    _say(counts)
+    return tuple(sorted(counts))
 
 
 def _annotation_files(dataset: ConfigDict, split: str) -> list[str]:

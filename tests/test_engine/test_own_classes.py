@@ -137,3 +137,21 @@ def test_the_shipped_configs_hold_the_classes_once_they_are_read(name, tmp_path)
         for loader in (whole.train_dataloader, whole.val_dataloader, whole.test_dataloader):
             assert loader.dataset.metainfo.classes == ('cat', 'dog', 'fox')
             assert loader.dataset.data_root == str(root)
+
+
+def test_classes_that_the_config_names_count(tmp_path):
+    root = make_voc(tmp_path / 'own')
+    named = dataset(root, metainfo=dict(classes=['fox', 'cat']))
+    cfg = config(named, dataset(root), yolo())
+    fill_in_classes(cfg)
+    for loaded in (cfg.train_dataloader.dataset.dataset, cfg.val_dataloader.dataset):
+        assert loaded.metainfo.classes == ('fox', 'cat')
+    assert cfg.model.bbox_head.num_classes == 2
+    other = dataset(root, metainfo=dict(classes=['cat', 'fox']))
+    with pytest.raises(
+        ValueError, match=r"is \('fox', 'cat'\) in train_.* and \('cat', 'fox'\) in val"
+    ):
+        fill_in_classes(config(named, other, yolo()))
+    letters = dataset(root, metainfo=dict(classes='cat'))
+    with pytest.raises(ValueError, match=r"write \('cat',\) with a comma"):
+        fill_in_classes(config(letters, dataset(root), yolo()))
