@@ -85,7 +85,7 @@ class CalibrationError(BaseMetric):
         scores = torch.stack([sample['pred_score'] for sample in data_samples])
         label = torch.cat([sample['gt_label'] for sample in data_samples]).to(scores.device)
         confidence, predicted = scores.max(dim=1)
-        if not bool(((confidence >= 0) & (confidence <= 1 + 1e-6)).all()):
+        if bool(((confidence < 0) | (confidence > 1 + 1e-6)).any()):
             raise ValueError(
                 'CalibrationError needs scores between 0 and 1, but the highest scores of a batch '
                 f'are {confidence.min():.3g} to {confidence.max():.3g}: the head must predict '
@@ -102,6 +102,8 @@ class CalibrationError(BaseMetric):
         from torchmetrics.functional.classification import binary_calibration_error
 
         confidence, right = zip(*results)
+        if any(map(math.isnan, confidence)):  # the network has diverged, which ends no training
+            return {NAMES[self.norm]: math.nan}
         below_one = math.nextafter(1.0, 0.0)  # the last bin is [low, 1)
         error = binary_calibration_error(
             torch.tensor(confidence, dtype=torch.double).clamp(max=below_one),

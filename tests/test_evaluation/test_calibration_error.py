@@ -1,5 +1,6 @@
 """The calibration error, against a loop over bins and samples."""
 
+import math
 import sys
 
 import numpy as np
@@ -102,3 +103,7 @@ def test_without_torchmetrics_it_says_so_before_the_training(monkeypatch):
     monkeypatch.setitem(sys.modules, 'torchmetrics', None)
     with pytest.raises(ImportError, match='pip install torchmetrics'):
         CalibrationError()
+
+
+def test_a_network_that_has_diverged_has_no_error_and_ends_no_training():
+    assert math.isnan(evaluate([[math.nan, math.nan], [0.5, 0.5]], [0, 1])['calibration/ece'])
