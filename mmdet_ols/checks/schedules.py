@@ -1,0 +1,150 @@
+"""Whether learning rates follow the config: over the whole training, and after it was resumed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.logging import print_log
+from mmengine.runner import Runner
+
+from mmdet_ols.config_tree import type_name
+
+#: Schedules that come to their lowest learning rate at their end.
+FALLING = ('CosineAnnealingLR', 'PolyLR')
+#: What MMEngine takes for an end that is left out.
+NO_END = 1_000_000_000
+#: What changes in a schedule as it goes on.
+PROGRESS = ('last_step', 'verbose', 'base_values', '_global_step', '_last_value')
+#: Settings of an optimizer that no schedule changes.
+SETTINGS = ('initial_lr', 'weight_decay', 'nesterov')
+
+
+def check_schedules(cfg: Config) -> None:
+    """Warn of schedules that are made for another length than that of the training.
+
+    `train_cfg.max_epochs` alone is easily changed. The learning rate then stays at 0 for the rest,
+    rises again, or is still high when the training ends.
+    """
+    for warning in schedule_warnings(cfg):
+        print_log(warning, logger='current', level=logging.WARNING)
+
+
+def schedule_warnings(cfg: Config) -> list[str]:
+    """What `check_schedules` warns of, in whole sentences."""
+    train_cfg = cfg.get('train_cfg') or {}
+    by_epoch = train_cfg.get('max_epochs') is not None
+    length = train_cfg.get('max_epochs') if by_epoch else train_cfg.get('max_iters')
+    if not length:
+        return []
+    schedules = [
+        (place, schedule)
+        for place, schedule in _schedules(cfg.get('param_scheduler'), 'param_scheduler')
+        if schedule.get('by_epoch', True) == by_epoch
+    ]
+    warnings = []
+    for place, schedule in schedules:
+        if type_name(schedule) not in FALLING:
+            continue
+        stop, begin = _stop(schedule), schedule.get('begin', 0)
+        goes_on = any(
+            other.get('begin', 0) >= stop and other.get('end', NO_END) >= length
+            for _, other in schedules
+        )
+        if stop == length or begin >= length or (stop < length and goes_on):
+            continue
+        warnings.append(_about(place, schedule, stop, length, 'epoch' if by_epoch else 'iteration'))
+    return warnings
+
+
+def _schedules(node: Any, place: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Every schedule of a config, which may be one, a list, or a dict of lists."""
+    if isinstance(node, Mapping) and 'type' in node:
+        yield place, node
+    elif isinstance(node, (Mapping, list, tuple)):
+        pairs: Any = node.items() if isinstance(node, Mapping) else enumerate(node)
+        for name, child in pairs:
+            yield from _schedules(child, f'{place}.{name}')
+
+
+def _stop(schedule: Mapping[str, Any]) -> int:
+    """When a schedule has come to its lowest learning rate."""
+    duration = schedule.get('T_max') if type_name(schedule) == 'CosineAnnealingLR' else None
+    if duration:
+        return schedule.get('begin', 0) + duration
+    return schedule.get('end', NO_END)
+
+
+def _about(place: str, schedule: Mapping[str, Any], stop: int, length: int, unit: str) -> str:
+    until = f'until {unit} {stop}' if stop < NO_END else 'without an end'
+    if stop > length:
+        consequence = 'when it is still high'
+    elif schedule.get('end', NO_END) > stop:
+        consequence = 'and it rises again before that'
+    else:
+        consequence = 'and it stays at its lowest before that'
+    remedy = f'{place}.end={length}'
+    if schedule.get('T_max'):
+        remedy += f' and {place}.T_max={length - schedule.get("begin", 0)}'
+    return (
+        f'{place} ({type_name(schedule)}) lowers the learning rate {until}, but the training ends '
+        f'after {unit} {length}, {consequence}: set {remedy}, unless this is meant.'
+    )
+
+
+def warn_of_resumed_settings(runner: Runner, content: Mapping[str, Any], path: str) -> None:
+    """Warn where a run that goes on keeps settings of its checkpoint that the config has changed.
+
+    MMEngine takes the optimizer and the schedules from the checkpoint, with their settings.
+
+    Args:
+        runner: Whose optimizer and schedules are built.
+        content: Of the checkpoint.
+        path: Of the checkpoint, for messages.
+    """
+    differing = []
+    schedules = getattr(runner, 'param_schedulers', None)
+    saved = content.get('param_schedulers')
+    if isinstance(schedules, list) and isinstance(saved, list):
+        for built, state in zip(schedules, saved):
+            if hasattr(built, 'state_dict') and isinstance(state, Mapping):
+                names = [name for name in state if name not in PROGRESS]
+                differing += _differing(type(built).__name__, built.state_dict(), state, names)
+    wrapper = getattr(runner, 'optim_wrapper', None)
+    groups = getattr(getattr(wrapper, 'optimizer', None), 'param_groups', None)
+    optimizer = content.get('optimizer')
+    states = optimizer.get('param_groups') if isinstance(optimizer, Mapping) else None
+    if groups and states:  # those of the first group tell
+        names = [*SETTINGS, *(() if schedules else ('lr',))]
+        if not any('Momentum' in type(schedule).__name__ for schedule in schedules or ()):
+            names += ['momentum', 'betas']
+        differing += _differing('the optimizer', groups[0], states[0], names)
+    if differing:
+        print_log(
+            f'MMEngine goes on with the optimizer and the schedules of {path}, not with those of '
+            f'the config: {"; ".join(differing)}. To train with the settings of the config, start '
+            f'a new run from the weights (--cfg-options load_from={path}, without --resume).',
+            logger='current',
+            level=logging.WARNING,
+        )
+
+
+def _differing(
+    owner: str, ours: Mapping[str, Any], saved: Mapping[str, Any], names: list[str]
+) -> list[str]:
+    """What differs between two states, each as a clause."""
+    both = [name for name in names if name in ours and name in saved]
+    return [
+        f'{name} of {owner} is {_shown(saved[name])} there and {_shown(ours[name])} in the config'
+        for name in both
+        if _shown(saved[name]) != _shown(ours[name])
+    ]
+
+
+def _shown(value: Any) -> str:
+    """A setting as text, in which a tuple and a list are alike."""
+    if isinstance(value, Mapping):  # milestones, with how often each comes
+        return str(sorted(value))
+    return str(list(value) if isinstance(value, (list, tuple)) else value)
