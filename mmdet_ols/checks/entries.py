@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
+import logging
 import os
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.hooks import CheckpointHook
+from mmengine.logging import print_log
+from mmengine.runner import Runner
+
+from mmdet_ols.checks.suggestions import did_you_mean
+from mmdet_ols.config_tree import all_hooks, type_name
 
 _DICT: tuple[type, ...] = (dict,)
 _LIST: tuple[type, ...] = (list, tuple)
@@ -21,11 +30,37 @@ KINDS: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(('val_evaluator', 'test_evaluator'), (*_DICT, *_LIST)),
     **dict.fromkeys(('work_dir', 'load_from', 'default_scope'), _TEXT),
 }
+#: Entries that must be whole numbers, and the least of each; they may be None as well.
+LEAST = {
+    'train_cfg.max_epochs': 0,
+    'train_cfg.max_iters': 0,
+    'train_cfg.val_interval': 1,
+    'randomness.seed': 0,
+    **{f'{split}_dataloader.batch_size': 1 for split in ('train', 'val', 'test')},
+    **{f'{split}_dataloader.num_workers': 0 for split in ('train', 'val', 'test')},
+}
+#: Other entries at the top of a config that MMEngine, the hosts' tools or ours read.
+OTHERS = (
+    *('resume', 'launcher', 'log_processor', 'log_level', 'experiment_name', 'compile'),
+    *('runner_type', 'strategy', 'find_unused_parameters', 'sync_bn', 'model_wrapper_cfg'),
+    *('activation_checkpointing', 'efficient_conv_bn_eval', 'tta_model', 'tta_pipeline'),
+    *('channels_last', 'classes_from_annotations', 'classes_renamed', 'applied_method'),
+    *('paper_result', 'paper_cell'),
+)
+#: What a training and a test need.
+PARTS = {
+    'train': ('train_dataloader', 'train_cfg', 'optim_wrapper'),
+    'test': ('test_dataloader', 'test_cfg', 'test_evaluator'),
+}
+#: What configs of the hosts' earlier generation have in place of it.
+OLD_PARTS = ('data', 'runner', 'total_epochs', 'optimizer', 'optimizer_config', 'lr_config')
 WORDS = {_DICT: 'a dict', _LIST: 'a list of dicts', _TEXT: 'a string'}
 
 
 def check_entries(cfg: Config) -> None:
-    """Check that the entries of a config are dicts, lists or strings where they have to be.
+    """Check that the entries of a config are of the kinds that they have to be.
+
+    Of numbers, those are looked at that a run would stumble over late, or with a traceback.
 
     Raises:
         ValueError: One is not; the message names it.
@@ -39,6 +74,38 @@ def check_entries(cfg: Config) -> None:
     for split in ('train', 'val', 'test'):
         loader = cfg.get(f'{split}_dataloader') or {}
         _check(f'{split}_dataloader.dataset', loader.get('dataset'), (*_DICT, *_LIST))
+    for name, least in LEAST.items():
+        part, _, key = name.partition('.')
+        _check_number(name, (cfg.get(part) or {}).get(key), least)
+    for hook in all_hooks(cfg):
+        if isinstance(hook, dict) and type_name(hook) == 'CheckpointHook':
+            _check_checkpoint_hook(hook)
+
+
+def check_parts(cfg: Config, use: str) -> None:
+    """Make sure that a config describes what it is used for at all.
+
+    Args:
+        cfg: The config.
+        use: 'train' or 'test'.
+
+    Raises:
+        ValueError: It describes a model only, or it was written for MMDetection 2.
+    """
+    if any(cfg.get(name) is not None for name in PARTS[use]):
+        return  # MMEngine says which of them is missing
+    needs = ', '.join(PARTS[use])
+    old = [name for name in OLD_PARTS if name in cfg]
+    if len(old) > 1:
+        raise ValueError(
+            f'The config has {", ".join(old)}, as MMDetection 2 and MMClassification 0 wanted it, '
+            f'but must have {needs}: start from a config of MMDetection 3 or MMPretrain 1, and '
+            'bring over what is your own.'
+        )
+    remedy = 'add them'
+    if use == 'test' and cfg.get('val_dataloader') is not None:
+        remedy = 'write test_dataloader = val_dataloader and so on to test on the validation data'
+    raise ValueError(f'To {use}, the config must have {needs}, but has none of them: {remedy}.')
 
 
 def _check(name: str, value: Any, kinds: tuple[type, ...]) -> None:
@@ -47,3 +114,74 @@ def _check(name: str, value: Any, kinds: tuple[type, ...]) -> None:
         raise ValueError(
             f'`{name}` of the config must be {expected}, but got {type(value).__name__} {value!r}.'
         )
+
+
+def _check_number(name: str, value: Any, least: int) -> None:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if value is not None and not (is_number and value == value // 1 and value >= least):
+        raise ValueError(
+            f'`{name}` of the config must be a whole number of at least {least}, but got {value!r}.'
+        )
+
+
+def _check_checkpoint_hook(hook: dict[str, Any]) -> None:
+    """Refuse what the hook hands on to the saving of a checkpoint, which would fail only then."""
+    known = [
+        name
+        for function in (CheckpointHook.__init__, Runner.save_checkpoint)
+        for name, parameter in inspect.signature(function).parameters.items()
+        if name != 'self' and parameter.kind is not parameter.VAR_KEYWORD
+    ]
+    for name in hook:
+        if name not in (*known, 'type', 'priority', '_scope_'):
+            raise ValueError(
+                f'CheckpointHook has no argument `{name}`{did_you_mean(name, known)}: correct or '
+                'remove it. It would end the run when the first checkpoint is saved.'
+            )
+
+
+def warn_of_variables(cfg: Config, options: Collection[str], before: Collection[str]) -> None:
+    """Warn of options that change what nothing reads: variables of a file, and misspelt keys.
+
+    By the time an option is merged, the file has made its entries of its variables: `max_epochs=9`
+    leaves `train_cfg.max_epochs` as it is.
+
+    Args:
+        cfg: The config, with the options merged.
+        options: Their keys.
+        before: The entries at the top of the config before.
+    """
+    if str(cfg.get('runner_type', 'Runner')) not in ('Runner', 'FlexibleRunner'):
+        return  # a runner of the user's own may read anything
+    known = (*KINDS, *OTHERS)
+    for key in options:
+        if '.' in key or key in known:
+            continue
+        places = [path for path in _paths(cfg.to_dict(), key) if path != key][:3]
+        if key == 'data_root':
+            remedy = 'name the folder with --data-root'
+        elif places:
+            remedy = f'set {" or ".join(places)}'
+        else:
+            remedy = 'name an entry by its whole path, as in optim_wrapper.optimizer.lr'
+        if key in before:
+            problem = 'a variable of the config file, of which the entries have been made already'
+        else:
+            problem = f'no entry that something reads{did_you_mean(key, known)}'
+        print_log(
+            f'--cfg-options {key}=... has no effect, since it is {problem}: {remedy}.',
+            logger='current',
+            level=logging.WARNING,
+        )
+
+
+def _paths(node: Any, key: str, above: str = '') -> Iterator[str]:
+    """Where entries of this name stand."""
+    pairs: Any = node.items() if isinstance(node, dict) else ()
+    if isinstance(node, (list, tuple)):
+        pairs = enumerate(node)
+    for name, child in pairs:
+        path = f'{above}.{name}' if above else str(name)
+        if name == key:
+            yield path
+        yield from _paths(child, key, path)

@@ -10,6 +10,7 @@ from mmengine.config import Config
 from mmdet_ols.checks.classification_data import check_num_classes
 from mmdet_ols.checks.survey.problems import Problems
 from mmdet_ols.checks.survey.records import DatasetSurvey, SplitSurvey
+from mmdet_ols.config_tree import type_name
 
 
 class Head(NamedTuple):
@@ -48,6 +49,11 @@ def _box_heads(model: Mapping[str, Any], place: str) -> Iterator[tuple[str, int]
 def check_head_classes(surveys: Sequence[SplitSurvey], cfg: Config) -> Problems:
     """Compare the number of classes of the data with that of the head, and the labels with both."""
     head, problems = head_of(cfg), Problems()
+    if head.of_classifier == 1 and _has_softmax(cfg):
+        problems.warnings.append(
+            'model.head has num_classes=1, of which a softmax is always sure: the loss is 0 from '
+            'the first step, and nothing is learned. Add a class for everything else.'
+        )
     for survey in surveys:
         for dataset in survey.datasets:
             if dataset.loaded is None:
@@ -58,6 +64,14 @@ def check_head_classes(surveys: Sequence[SplitSurvey], cfg: Config) -> Problems:
             else:
                 problems += _of_detector(dataset, head.of_detector, where)
     return problems
+
+
+def _has_softmax(cfg: Config) -> bool:
+    """Whether a classifier's scores go through a softmax, as far as its config says."""
+    head = cfg.model.get('module', cfg.model)['head']
+    loss = head.get('loss')
+    is_sigmoid = isinstance(loss, Mapping) and loss.get('use_sigmoid')
+    return not is_sigmoid and not type_name(head).startswith('MultiLabel')
 
 
 def _of_classifier(dataset: DatasetSurvey, num_classes: int, where: str) -> list[str]:

@@ -10,7 +10,13 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.registry import MODELS, DefaultScope
 
-from mmdet_ols.config_tree import nested_pairs, ols_hooks, registered_class, type_name
+from mmdet_ols.config_tree import (
+    constructor_default,
+    nested_pairs,
+    ols_hooks,
+    registered_class,
+    type_name,
+)
 from mmdet_ols.losses.classification_loss import ClassificationLoss
 from mmdet_ols.methods.classification_losses import inspect_heads
 
@@ -21,11 +27,11 @@ def check_losses(cfg: Config) -> None:
     Logs which there are, and warns if nothing will roll the soft labels over.
 
     Raises:
-        ValueError: A loss and its head disagree about the number of classes, or the hook counts
-            epochs in an iteration-based loop.
+        ValueError: A loss and its head disagree about the number of classes or the background, or
+            the hook counts epochs in an iteration-based loop.
     """
     has_soft_labels = False
-    for head, loss, cls, num_classes in _our_losses(cfg):
+    for head, loss, cls, num_classes, background in _our_losses(cfg):
         has_soft_labels |= cls.has_rolling_state
         name = head.get('type') and type_name(head)
         if num_classes is not None and num_classes != loss.get('num_classes'):
@@ -33,6 +39,14 @@ def check_losses(cfg: Config) -> None:
                 f'`num_classes` of {cls.__name__} must be that of its head '
                 f'({name or "the head"}), but got {loss.get("num_classes")!r} for '
                 f'{num_classes}: set num_classes={num_classes} in the loss.'
+            )
+        told = bool(loss.get('background', constructor_default(cls, 'background')))
+        if background is not None and background != told:
+            column = 'a' if background else 'no'
+            raise ValueError(
+                f'`background` of {cls.__name__} must be {background}, since the scores of '
+                f'{name or "its head"} have {column} column for the background, but is {told}: set '
+                f'background={background} in the loss.'
             )
         # Seen at a glance: what was meant as FocalLoss's alpha, or kept without `_delete_`.
         settings = ', '.join(f'{key}={value}' for key, value in loss.items() if key != 'type')
@@ -43,20 +57,23 @@ def check_losses(cfg: Config) -> None:
 
 def _our_losses(
     cfg: Config,
-) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any], Any, int | None]]:
-    """Every loss of this package in a model: its head, itself, its class, and the head's classes.
+) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any], Any, int | None, bool | None]]:
+    """Every loss of this package in a model: its head, itself, its class, and the head's columns.
 
-    Losses in heads that the methods do not know are among them; of those, only an entry
-    `num_classes` next to them says how many classes there are.
+    Those are the number of classes, and whether there is one for the background. Losses in heads
+    that the methods do not know are among them; of those, only an entry `num_classes` next to them
+    says how many classes there are.
     """
-    counts = {
-        id(loss.config): loss.settings.num_classes for loss in inspect_heads(cfg)[0] if loss.is_ours
-    }
+    known = {id(loss.config): loss.settings for loss in inspect_heads(cfg)[0] if loss.is_ours}
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
         for head, loss in nested_pairs(cfg.get('model') or {}):
             cls = registered_class(MODELS, loss)
             if isinstance(cls, type) and issubclass(cls, ClassificationLoss):
-                yield head, loss, cls, counts.get(id(loss), head.get('num_classes'))
+                settings = known.get(id(loss))
+                if settings is None:
+                    yield head, loss, cls, head.get('num_classes'), None
+                else:
+                    yield head, loss, cls, settings.num_classes, settings.background
 
 
 def _check_hooks(cfg: Config) -> None:

@@ -207,7 +207,8 @@ def check_match(
     """
     match = match_weights(model, state_dict_of(checkpoint))
     if use != 'start' and (match.mismatched or not match.loaded):
-        classes = checkpoint.get('meta', {}).get('dataset_meta', {}).get('classes')
+        meta = checkpoint.get('meta') or {}
+        classes = (meta.get('dataset_meta') or {}).get('classes')
         trained = f' It was trained on {len(classes)} classes: {_few(classes)}.' if classes else ''
         raise ValueError(
             f'To {use} with {path} the model must be the one it was trained with.{trained}\n'
@@ -221,6 +222,11 @@ def check_match(
 def state_dict_of(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
     """The tensors of a checkpoint by the keys that MMEngine looks them up by."""
     state_dict = checkpoint.get('state_dict', checkpoint)
+    if not isinstance(state_dict, Mapping):
+        raise ValueError(
+            "The entry 'state_dict' of a checkpoint must hold tensors by their names, but holds a "
+            f'{type(state_dict).__name__}: save model.state_dict() there.'
+        )
     return {key.removeprefix('module.'): value for key, value in state_dict.items()}
 
 

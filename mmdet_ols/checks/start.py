@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from mmdet_ols.checks.initial_weights import (
 )
 from mmdet_ols.checks.matching import WeightMatch, check_match
 from mmdet_ols.checks.processes import is_first_process
+from mmdet_ols.checks.schedules import warn_of_resumed_settings
 from mmdet_ols.checks.weight_report import WeightReport
 from mmdet_ols.results.run_folder import training_folders
 
@@ -33,7 +35,82 @@ def check_checkpoint_exists(cfg: Config) -> None:
     """
     path = cfg.get('load_from')
     if path and '://' not in str(path) and not Path(path).exists():
-        raise FileNotFoundError(f'There is no checkpoint file {path}.')
+        raise FileNotFoundError(f'There is no checkpoint file {path}.{_others(Path(path).parent)}')
+
+
+def checkpoint_to_resume(work_dir: str) -> str | None:
+    """Find the checkpoint from which a run goes on, if MMEngine does not find it by itself.
+
+    The file `last_checkpoint` holds a whole path, which is wrong once the folder has moved.
+
+    Returns:
+        The path; None where MMEngine finds the right one, or where there is none yet.
+
+    Raises:
+        FileNotFoundError: The checkpoint that `last_checkpoint` names is gone.
+    """
+    folder = Path(work_dir)
+    if not (folder / 'last_checkpoint').is_file():
+        return None
+    named = Path((folder / 'last_checkpoint').read_text('utf-8').strip())
+    if named.exists() or '://' in str(named):
+        return None
+    moved = folder / named.name
+    if moved.exists():
+        return str(moved)
+    raise FileNotFoundError(
+        f'{folder / "last_checkpoint"} names {named} as the checkpoint to go on from, which is not '
+        f'there.{_others(folder)} Name one with --resume CHECKPOINT, or remove the folder to start '
+        'again.'
+    )
+
+
+def _others(folder: Path) -> str:
+    """Which checkpoints a folder holds, as a sentence."""
+    names = [path.name for path in sorted(folder.glob('*.pth'))]
+    more = f' and {len(names) - 8} more' if len(names) > 8 else ''
+    return f' {folder} holds {", ".join(names[-8:])}{more}.' if names else ''
+
+
+def check_work_dir(cfg: Config, is_training: bool = False) -> None:
+    """Make sure that a run can write into its folder, before anything else takes time.
+
+    A new training in the folder of another one is a warning.
+
+    Args:
+        cfg: The config.
+        is_training: Whether checkpoints will be saved there.
+
+    Raises:
+        ValueError: A file is in its place, or nothing may be written there.
+    """
+    folder = Path(cfg.work_dir).absolute()
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    if not folder.is_dir():
+        problem = f'{folder} is a file'
+    elif not os.access(folder, os.W_OK | os.X_OK):
+        problem = f'nothing may be written in {folder}'
+    else:
+        if is_training and not cfg.get('resume'):
+            _warn_of_earlier_run(Path(cfg.work_dir))
+        return
+    raise ValueError(
+        f'The work directory of a run must be a folder that can be written to, but got '
+        f'{cfg.work_dir}, and {problem}: name another one with --work-dir.'
+    )
+
+
+def _warn_of_earlier_run(folder: Path) -> None:
+    names = [path.name for path in folder.glob('*.pth')]
+    if names and is_first_process():
+        print_log(
+            f'{folder} holds checkpoints of an earlier training, such as {min(names)}, '
+            'and this one starts from the beginning and writes over them: pass --resume to go on '
+            'from them, or name another --work-dir to keep them.',
+            logger='current',
+            level=logging.WARNING,
+        )
 
 
 def check_same_method(cfg: Config) -> None:
@@ -100,7 +177,10 @@ def check_start(runner: Runner, trained: bool = False, strict: bool = False) -> 
     if path and match is not None and str(match):
         print_log(f'{path} and the model differ:\n{match}', logger='current')
     if use == 'resume' and path:
+        _check_progress(content, path)
         _warn_if_finished(runner, content, path)
+        if is_first_process():
+            warn_of_resumed_settings(runner, content, path)
 
 
 def weights_at_start(model: nn.Module, load_from: str | None) -> WeightReport:
@@ -160,13 +240,38 @@ def unwrapped(model: Any) -> Any:
     return model
 
 
+def _check_progress(content: dict[str, Any], path: str) -> None:
+    """Make sure that a checkpoint says how far its training had come.
+
+    Raises:
+        ValueError: It does not, or not as MMEngine needs it.
+    """
+    meta = content.get('meta')
+    has_progress = isinstance(meta, dict) and {'epoch', 'iter'} <= meta.keys()
+    if not has_progress or 'message_hub' not in content:
+        raise ValueError(
+            f'--resume needs a checkpoint that a training with MMEngine has saved, with all of its '
+            f'progress, but {path} has none (as published weights and checkpoints of MMDetection 2 '
+            'have none): to start a new training from these weights, leave --resume out and pass '
+            f'--cfg-options load_from={path}'
+        )
+    if 'optimizer' not in content:
+        print_log(
+            f'{path} holds no state of the optimizer (save_optimizer=False, or a published file), '
+            'which starts anew, so that the training does not go on exactly as it was.',
+            logger='current',
+            level=logging.WARNING,
+        )
+
+
 def _warn_if_finished(runner: Runner, content: dict[str, Any], path: str) -> None:
     """Warn if a checkpoint that is resumed has all epochs behind it."""
     max_epochs = (runner.cfg.get('train_cfg') or {}).get('max_epochs')
-    if max_epochs and content.get('meta', {}).get('epoch', 0) >= max_epochs:
+    if max_epochs and (content.get('meta') or {}).get('epoch', 0) >= max_epochs:
         print_log(
             f'{path} has all {max_epochs} epochs behind it: nothing is left to train. To '
-            f'start again, remove {runner.work_dir}; to go on, raise train_cfg.max_epochs.',
+            f'start again, remove {runner.work_dir}; to go on, raise train_cfg.max_epochs (the '
+            'learning rate then stays where the schedules of the checkpoint end).',
             logger='current',
             level=logging.WARNING,
         )

@@ -17,6 +17,7 @@ from mmdet_ols.cli.options import (
     add_config_options,
     add_strict_option,
     add_trust_option,
+    escape_unprintable,
     user_errors,
 )
 from mmdet_ols.experiments.comparison import Comparison
@@ -123,6 +124,7 @@ def _check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
 
 
 def main() -> None:
+    escape_unprintable()
     args = parse_args()
     try:
         with terminating_is_interrupting():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -123,6 +124,16 @@ def pickle_file(path: str) -> str:
     if not path.endswith(('.pkl', '.pickle')):
         raise argparse.ArgumentTypeError(f'the file must end in .pkl or .pickle, but got {path}')
     return path
+
+
+def escape_unprintable() -> None:
+    """Let a tool print what its terminal has no characters for, as escapes, instead of ending.
+
+    Class names and paths may be in any script, and a terminal or a pipe in ASCII or Latin-1.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors='backslashreplace')
 
 
 @contextmanager

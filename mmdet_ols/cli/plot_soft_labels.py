@@ -21,7 +21,7 @@ from mmdet_ols.analysis import (
     table_of_pairs,
 )
 from mmdet_ols.checks.checkpoints import load_checkpoint, loading_rules
-from mmdet_ols.cli.options import add_trust_option, user_errors
+from mmdet_ols.cli.options import add_trust_option, escape_unprintable, user_errors
 from mmdet_ols.visualization import matching_names, save_soft_labels, save_target
 
 
@@ -62,6 +62,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
+    escape_unprintable()
     args = parse_args()
     with user_errors(), loading_rules(args.trust_checkpoint):
         matrices, classes = _read(args.checkpoint)

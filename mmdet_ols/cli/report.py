@@ -9,7 +9,12 @@ from mmengine.config import Config
 from mmdet_ols.analysis.report import PAGE, TABLE, write_report
 from mmdet_ols.checks.checkpoints import loading_rules
 from mmdet_ols.checks.data import describe_datasets
-from mmdet_ols.cli.options import add_config_options, add_trust_option, user_errors
+from mmdet_ols.cli.options import (
+    add_config_options,
+    add_trust_option,
+    escape_unprintable,
+    user_errors,
+)
 from mmdet_ols.engine.data_root import replace_data_root
 
 
@@ -40,6 +45,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
+    escape_unprintable()
     args = parse_args()
 
     def move_data(cfg: Config) -> None:

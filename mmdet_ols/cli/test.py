@@ -9,12 +9,14 @@ from mmengine.config import Config
 from mmdet_ols.checks.checkpoints import loading_rules
 from mmdet_ols.checks.data import check_datasets
 from mmdet_ols.checks.downloads import fetch_datasets
+from mmdet_ols.checks.entries import check_parts
 from mmdet_ols.checks.evaluation import check_evaluation
-from mmdet_ols.checks.start import check_checkpoint_exists, check_start
+from mmdet_ols.checks.start import check_checkpoint_exists, check_start, check_work_dir
 from mmdet_ols.cli.options import (
     add_run_options,
     config_of,
     errors_before_first_step,
+    escape_unprintable,
     pickle_file,
     user_errors,
 )
@@ -60,8 +62,10 @@ def test(args: argparse.Namespace) -> None:
 def checked_config(args: argparse.Namespace) -> Config:
     """Read the config of a command line and look at everything that could stop the test later."""
     cfg = config_of(args)
+    check_parts(cfg, 'test')
     cfg.load_from, cfg.resume = args.checkpoint, False
     check_checkpoint_exists(cfg)
+    check_work_dir(cfg)
     if args.show or args.show_dir:
         use_visualization(cfg, args.show, args.show_dir, args.wait_time)
     if args.tta:
@@ -73,6 +77,7 @@ def checked_config(args: argparse.Namespace) -> Config:
 
 
 def main() -> None:
+    escape_unprintable()
     test(parse_args())
     leave_processes()
 

@@ -9,14 +9,23 @@ from mmengine.config import Config
 from mmdet_ols.checks.checkpoints import loading_rules
 from mmdet_ols.checks.data import check_datasets
 from mmdet_ols.checks.downloads import fetch_datasets
+from mmdet_ols.checks.entries import check_parts
 from mmdet_ols.checks.evaluation import check_evaluation
 from mmdet_ols.checks.losses import check_losses
 from mmdet_ols.checks.pretrained import check_pretrained
-from mmdet_ols.checks.start import check_checkpoint_exists, check_same_method, check_start
+from mmdet_ols.checks.schedules import check_schedules
+from mmdet_ols.checks.start import (
+    check_checkpoint_exists,
+    check_same_method,
+    check_start,
+    check_work_dir,
+    checkpoint_to_resume,
+)
 from mmdet_ols.cli.options import (
     add_run_options,
     config_of,
     errors_before_first_step,
+    escape_unprintable,
     user_errors,
 )
 from mmdet_ols.engine.launch import (
@@ -69,6 +78,7 @@ def train(args: argparse.Namespace) -> None:
 def checked_config(args: argparse.Namespace) -> Config:
     """Read the config of a command line and look at everything that could stop the run later."""
     cfg = config_of(args)
+    check_parts(cfg, 'train')
     if args.amp:
         use_amp(cfg)
     if args.auto_amp:
@@ -77,10 +87,13 @@ def checked_config(args: argparse.Namespace) -> Config:
         use_auto_scale_lr(cfg)
     if args.resume:
         cfg.resume = True
-        cfg.load_from = None if args.resume == 'auto' else args.resume
+        is_auto = args.resume == 'auto'
+        cfg.load_from = checkpoint_to_resume(cfg.work_dir) if is_auto else args.resume
     check_checkpoint_exists(cfg)
+    check_work_dir(cfg, is_training=True)
     check_same_method(cfg)
     check_losses(cfg)
+    check_schedules(cfg)
     check_datasets(cfg, ('train', 'val'), strict=args.strict)
     fetch_datasets(cfg, ('train', 'val'))
     check_evaluation(cfg, ('val',))
@@ -89,6 +102,7 @@ def checked_config(args: argparse.Namespace) -> Config:
 
 
 def main() -> None:
+    escape_unprintable()
     train(parse_args())
     leave_processes()
 

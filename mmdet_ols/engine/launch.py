@@ -21,6 +21,13 @@ from mmdet_ols.config_tree import type_name
 from mmdet_ols.datasets.tree import datasets_of_config
 from mmdet_ols.visualization import hosts_texts
 
+#: What each launcher sets in every process, and how it is called.
+STARTED_BY = {
+    'pytorch': ('RANK', 'torchrun --nproc_per_node N'),
+    'slurm': ('SLURM_PROCID', 'srun'),
+    'mpi': ('OMPI_COMM_WORLD_LOCAL_RANK', 'mpirun'),
+}
+
 
 def set_local_rank(rank: int) -> None:
     """Tell MMEngine which process of this machine this one is, unless a launcher has.
@@ -40,8 +47,26 @@ def build_runner(cfg: Config) -> Runner | FlexibleRunner:
         ValueError: Something that the config asks for cannot be built; or its strategy needs a GPU,
             and there is none.
     """
+    _check_launcher(cfg)
     with building_errors(cfg):
         return _build_runner(cfg)
+
+
+def _check_launcher(cfg: Config) -> None:
+    """Make sure that a launcher has started this process, if the config says so.
+
+    Raises:
+        ValueError: The variables that it sets are not there.
+    """
+    launcher = cfg.get('launcher', 'none')
+    variable, command = STARTED_BY.get(launcher, ('', ''))
+    is_started = dist.is_available() and dist.is_initialized()
+    if variable and variable not in os.environ and not is_started:
+        raise ValueError(
+            f'--launcher {launcher} is for processes that {command} starts, but {variable}, which '
+            f'it sets, is not set: start them with `{command}`, or leave --launcher out to train '
+            'in this process.'
+        )
 
 
 def _build_runner(cfg: Config) -> Runner | FlexibleRunner:

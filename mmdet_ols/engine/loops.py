@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from mmengine.runner import FlexibleRunner, Runner
+import logging
+from typing import Any
+
+from mmengine.dataset import InfiniteSampler
+from mmengine.logging import print_log
+from mmengine.runner import EpochBasedTrainLoop, FlexibleRunner, IterBasedTrainLoop, Runner
 
 from mmdet_ols.checks.building import building_errors
 
@@ -14,7 +19,8 @@ def build_for_training(runner: Runner | FlexibleRunner) -> None:
     the same random numbers are drawn for the same purposes.
 
     Raises:
-        ValueError: Something cannot be built; says where in the config.
+        ValueError: Something cannot be built, or gives no batch or no end of an epoch; says where
+            in the config.
     """
     if type(runner).train is not Runner.train or runner._train_loop is None:
         return  # with a strategy, or in an order of its own
@@ -27,6 +33,8 @@ def build_for_training(runner: Runner | FlexibleRunner) -> None:
             runner.param_schedulers = runner.build_param_scheduler(runner.param_schedulers)
         if runner._val_loop is not None:
             runner._val_loop = runner.build_val_loop(runner._val_loop)
+    _check_length('train_dataloader', runner._train_loop)
+    _check_length('val_dataloader', runner._val_loop)
 
 
 def build_for_testing(runner: Runner | FlexibleRunner) -> None:
@@ -38,3 +46,44 @@ def build_for_testing(runner: Runner | FlexibleRunner) -> None:
     if runner._test_loop is not None:
         with building_errors(runner.cfg):
             runner._test_loop = runner.build_test_loop(runner._test_loop)
+        _check_length('test_dataloader', runner._test_loop)
+
+
+def _check_length(name: str, loop: Any) -> None:
+    """Refuse a data loader that gives nothing, or never ends where an epoch has to end.
+
+    Raises:
+        ValueError: It would train nothing, or for ever.
+    """
+    loader = getattr(loop, 'dataloader', None)
+    batch_sampler = getattr(loader, 'batch_sampler', None)
+    # A loader that was given a batch sampler makes a sampler of its own, too, and never uses it.
+    sampler = getattr(batch_sampler, 'sampler', getattr(loader, 'sampler', None))
+    if isinstance(sampler, InfiniteSampler):
+        if not isinstance(loop, EpochBasedTrainLoop):
+            return
+        raise ValueError(
+            f'`{name}.sampler` must end with each epoch, but InfiniteSampler never does, so that '
+            "no epoch would be over: write sampler=dict(type='DefaultSampler', shuffle=True), "
+            'or train by iterations, with train_cfg=dict(by_epoch=False, max_iters=N).'
+        )
+    try:
+        batches, samples = len(loader), len(loader.dataset)  # type: ignore[arg-type, union-attr]
+    except (TypeError, AttributeError):  # of unknown length, or of a user's own kind
+        return
+    size = getattr(batch_sampler, 'batch_size', None) or 1
+    if batches == 0:
+        raise ValueError(
+            f'`{name}` gives no batch: its data set has {samples} samples, which is less than a '
+            f'batch of {size}, and drop_last=True leaves such a rest out. Set a smaller '
+            f'{name}.batch_size, or {name}.drop_last=False.'
+        )
+    is_short = getattr(batch_sampler, 'drop_last', False) and samples % size
+    if is_short and not isinstance(loop, (EpochBasedTrainLoop, IterBasedTrainLoop)):
+        print_log(
+            f'`{name}` leaves out the last {samples % size} of its {samples} samples, for which '
+            f'drop_last=True has no batch, so that they are never tested: set {name}.drop_last='
+            'False.',
+            logger='current',
+            level=logging.WARNING,
+        )

@@ -16,7 +16,7 @@ from mmengine.registry import METRICS, MODELS
 from mmengine.runner import Runner
 
 from mmdet_ols.checks.config_errors import config_errors
-from mmdet_ols.checks.entries import check_entries
+from mmdet_ols.checks.entries import check_entries, warn_of_variables
 from mmdet_ols.config_tree import import_package, imported_modules, registered_class
 from mmdet_ols.engine.cpu_amp import CPUAmpOptimWrapper, has_bfloat16_instructions
 from mmdet_ols.engine.data_root import replace_data_root
@@ -64,8 +64,10 @@ def read_config(
         _check_path(name, given)
     cfg = _read_plain(path)
     _warn_of_old_variables(cfg)
+    variables = set(cfg)
     options = options if isinstance(options, Mapping) else parse_options(options or ())
     _merge(cfg, options)
+    warn_of_variables(cfg, options, variables)
     check_entries(cfg)
     _name_the_host(cfg)
     if data_root is not None:
@@ -150,6 +152,11 @@ def parse_options(words: Sequence[str]) -> dict[str, Any]:
         return parser.parse_args(['--options', *words] if words else []).options
     except AssertionError as error:  # MMEngine's, such as about brackets
         raise ValueError(f'An entry of the config cannot be read: {error}.') from error
+    except RecursionError as error:  # which MMEngine's parser of lists makes of dicts
+        raise ValueError(
+            'A value must be a number, a word, a list or a tuple of these, but got '
+            f'{" ".join(words)}: set the entries of a dict one by one, as in KEY.ENTRY=VALUE.'
+        ) from error
 
 
 def _merge(cfg: Config, options: Mapping[str, Any]) -> None:

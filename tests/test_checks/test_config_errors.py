@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from mmdet_ols.checks import entries
 from mmdet_ols.engine.run_config import read_config
 
 OTHERS = {
@@ -97,8 +98,77 @@ def test_what_is_no_config(config, tmp_path):
         ("train_dataloader = dict(dataset='VOC')", r'`train_dataloader\.dataset` .* or a list of'),
         ("val_evaluator = 'VOCMetric'", '`val_evaluator` .* must be a dict or a list of dicts'),
         ('load_from = 5', '`load_from` of the config must be a string, but got int 5'),
+        ("train_cfg = dict(max_epochs='ten')", r"`train_cfg\.max_epochs` .* at least 0, .*'ten'"),
+        ('train_cfg = dict(max_epochs=1.5)', r'`train_cfg\.max_epochs` .* whole number .*1\.5'),
+        ('train_cfg = dict(val_interval=0)', r'`train_cfg\.val_interval` .* at least 1, but got 0'),
+        ('val_dataloader = dict(batch_size=0)', r'`val_dataloader\.batch_size` .* at least 1'),
+        ("test_dataloader = dict(num_workers='two')", r"`test_dataloader\.num_workers` .*'two'"),
+        ('randomness = dict(seed="abc")', r"`randomness\.seed` .* whole number .*'abc'"),
+        (
+            "default_hooks = dict(checkpoint=dict(type='CheckpointHook', intervall=2))",
+            r'CheckpointHook has no argument `intervall` \(did you mean `interval`\?\)',
+        ),
     ],
 )
 def test_entries_of_the_wrong_kind(text, message, config):
     with pytest.raises(ValueError, match=message):
         read_config(config(text))
+
+
+def test_what_a_checkpoint_hook_hands_on_may_stay(config):
+    hook = dict(type='CheckpointHook', save_optimizer=False, priority='LOW', meta=None)
+    read_config(config(f'default_hooks = dict(checkpoint={hook!r})'))
+
+
+VARIABLES = """
+max_epochs = 9
+data_root = 'data'
+train_cfg = dict(max_epochs=max_epochs)
+"""
+
+
+@pytest.mark.parametrize(
+    ('option', 'message'),
+    [
+        (
+            'max_epochs=2',
+            r'max_epochs=\.\.\. has no effect.* variable .*train_cfg\.max_epochs\.',
+        ),
+        ('data_root=elsewhere', r'variable .*name the folder with --data-root'),
+        ('load_form=x.pth', r'no entry that something reads \(did you mean `load_from`\?\)'),
+    ],
+)
+def test_options_without_an_effect_are_said(option, message, config, monkeypatch):
+    said = []
+    monkeypatch.setattr(entries, 'print_log', lambda text, **kwargs: said.append(text))
+    read_config(config(VARIABLES), options=[option, 'train_cfg.val_interval=1', 'resume=True'])
+    assert len(said) == 1 and re.search(message, said[0])
+
+
+def test_a_runner_of_ones_own_may_read_any_option(config, monkeypatch):
+    said = []
+    monkeypatch.setattr(entries, 'print_log', lambda text, **kwargs: said.append(text))
+    read_config(config(f"{VARIABLES}runner_type = 'MyRunner'\n"), options=['max_epochs=2'])
+    assert said == []
+
+
+@pytest.mark.parametrize(
+    ('text', 'use', 'message'),
+    [
+        ('', 'train', 'To train, the config must have train_dataloader, .* none of them: add them'),
+        ('val_dataloader = dict()', 'test', 'test_dataloader = val_dataloader and so on'),
+        (
+            'data = dict(train=dict())\nrunner = dict(max_epochs=12)\noptimizer = dict(lr=0.1)',
+            'train',
+            'has data, runner, optimizer, as MMDetection 2 .* start from a config of MMDetection 3',
+        ),
+    ],
+)
+def test_a_config_that_does_not_say_what_to_do(text, use, message, config):
+    cfg = read_config(config(f"model = dict(type='A')\n{text}\n"))
+    with pytest.raises(ValueError, match=message):
+        entries.check_parts(cfg, use)
+
+
+def test_what_is_there_in_part_is_left_to_the_host(config):
+    entries.check_parts(read_config(config('train_cfg = dict(max_epochs=1)')), 'train')

@@ -37,3 +37,23 @@ def test_a_hook_that_counts_epochs_in_an_iteration_based_loop(said):
     for hook in (dict(type='OLSHook'), dict(type='OLSHook', by_epoch=False)):
         cfg.default_hooks.ols = hook  # the hook asks the loop by itself
         check_losses(cfg)
+
+
+@pytest.mark.parametrize(
+    ('head', 'background', 'message'),
+    [
+        ('Shared2FCBBoxHead', False, 'must be True, .* have a column for the background, but is F'),
+        ('YOLOV3Head', True, 'must be False, since .* have no column for the background'),
+        ('Shared2FCBBoxHead', True, None),
+        ('YOLOV3Head', False, None),
+    ],
+)
+def test_loss_and_head_must_agree_about_the_background(head, background, message):
+    loss = dict(type='OLSLoss', num_classes=3, background=background)
+    model = dict(bbox_head=dict(type=head, num_classes=3, loss_cls=loss))
+    cfg = Config(dict(model=model, default_scope='mmdet'))
+    if message is None:
+        check_losses(cfg)
+    else:
+        with pytest.raises(ValueError, match=f'`background` of OLSLoss {message}'):
+            check_losses(cfg)

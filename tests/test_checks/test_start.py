@@ -10,7 +10,14 @@ from mmengine.config import Config
 from mmengine.runner import BaseLoop
 from torch import nn
 
-from mmdet_ols.checks.start import check_checkpoint_exists, check_same_method, check_start
+from mmdet_ols.checks import start
+from mmdet_ols.checks.start import (
+    check_checkpoint_exists,
+    check_same_method,
+    check_start,
+    check_work_dir,
+    checkpoint_to_resume,
+)
 
 
 def config(method, **more):
@@ -96,6 +103,48 @@ def test_a_checkpoint_that_is_not_there_is_said_before_the_data_are_looked_at(tm
         check_checkpoint_exists(Config(dict(load_from=there)))
 
 
+def test_a_checkpoint_that_is_not_there_is_told_with_those_that_are(tmp_path):
+    (tmp_path / 'epoch_2.pth').touch()
+    with pytest.raises(FileNotFoundError, match=r'epoch_3\.pth\. .* holds epoch_2\.pth\.'):
+        check_checkpoint_exists(Config(dict(load_from=str(tmp_path / 'epoch_3.pth'))))
+
+
+def test_a_run_whose_folder_has_moved_goes_on(tmp_path):
+    assert checkpoint_to_resume(str(tmp_path)) is None
+    (tmp_path / 'last_checkpoint').write_text('/an/old/place/epoch_3.pth')
+    (tmp_path / 'epoch_2.pth').touch()
+    with pytest.raises(FileNotFoundError, match=r'/an/old/place/epoch_3\.pth .*holds epoch_2\.pth'):
+        checkpoint_to_resume(str(tmp_path))
+    (tmp_path / 'epoch_3.pth').touch()
+    assert checkpoint_to_resume(str(tmp_path)) == str(tmp_path / 'epoch_3.pth')
+    (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'epoch_2.pth'))
+    assert checkpoint_to_resume(str(tmp_path)) is None  # which MMEngine finds
+
+
+def test_a_work_directory_must_be_a_folder(tmp_path, monkeypatch):
+    (tmp_path / 'file').touch()
+    for name in ('file', 'file/deeper'):
+        with pytest.raises(ValueError, match=r'/file is a file: name another one with --work-dir'):
+            check_work_dir(Config(dict(work_dir=str(tmp_path / name))))
+    check_work_dir(Config(dict(work_dir=str(tmp_path / 'new/run'))))
+    monkeypatch.setattr('os.access', lambda *args: False)
+    with pytest.raises(ValueError, match='nothing may be written in'):
+        check_work_dir(Config(dict(work_dir=str(tmp_path / 'new/run'))))
+
+
+def test_a_new_training_over_an_earlier_one_is_a_warning(tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(start, 'print_log', lambda text, **kwargs: said.append(text))
+    cfg = Config(dict(work_dir=str(tmp_path)))
+    check_work_dir(cfg, is_training=True)
+    (tmp_path / 'epoch_2.pth').touch()
+    check_work_dir(cfg)  # a test
+    check_work_dir(Config(dict(work_dir=str(tmp_path), resume=True)), is_training=True)
+    assert said == []
+    check_work_dir(cfg, is_training=True)
+    assert len(said) == 1 and 'epoch_2.pth' in said[0] and '--resume' in said[0]
+
+
 class Loop(BaseLoop):
     """A loop over data of these classes."""
 
@@ -122,8 +171,9 @@ def runner_of(path, classes, use, **cfg):
 @pytest.mark.parametrize('use', ['test', 'resume', 'start'])
 def test_the_classes_of_a_checkpoint_are_compared_with_those_of_the_data(use, tmp_path):
     path = tmp_path / 'a.pth'
-    meta = dict(dataset_meta=dict(classes=('cat', 'dog')))
-    torch.save(dict(state_dict=nn.Linear(2, 2).state_dict(), meta=meta), path)
+    meta = dict(epoch=1, iter=2, dataset_meta=dict(classes=('cat', 'dog')))
+    weights = nn.Linear(2, 2).state_dict()
+    torch.save(dict(state_dict=weights, meta=meta, message_hub={}), path)
     check_start(runner_of(path, ('cat', 'dog'), use), trained=use == 'test')
     swapped = runner_of(path, ('dog', 'cat'), use)
     if use == 'start':
@@ -135,3 +185,22 @@ def test_the_classes_of_a_checkpoint_are_compared_with_those_of_the_data(use, tm
             check_start(swapped, trained=use == 'test')
     renamed = runner_of(path, ('kitty', 'puppy'), use, classes_renamed=True)
     check_start(renamed, trained=use == 'test')
+
+
+PROGRESS = dict(meta=dict(epoch=3, iter=9))  # of MMDetection 2
+
+
+@pytest.mark.parametrize('meta', [{}, dict(meta=None), dict(meta=dict(epoch=3)), PROGRESS])
+def test_weights_alone_cannot_be_resumed(meta, tmp_path):
+    path = tmp_path / 'a.pth'
+    torch.save(dict(state_dict=nn.Linear(2, 2).state_dict(), **meta), path)
+    with pytest.raises(ValueError, match=r'a\.pth has none .* --cfg-options load_from='):
+        check_start(runner_of(path, (), 'resume'))
+    for use in ('start', 'test'):
+        check_start(runner_of(path, (), use), trained=use == 'test')
+
+
+def test_a_checkpoint_without_tensors_is_said(tmp_path):
+    torch.save(dict(state_dict=None), tmp_path / 'a.pth')
+    with pytest.raises(ValueError, match="'state_dict' of a checkpoint must hold .* a NoneType"):
+        check_start(runner_of(tmp_path / 'a.pth', (), 'test'), trained=True)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import sys
 
 import pytest
 
 from mmdet_ols.cli import main as module
+from mmdet_ols.cli.options import escape_unprintable
 
 
 @pytest.mark.parametrize('words', [[], ['--help'], ['plot', '--help']])
@@ -53,3 +55,11 @@ def test_an_unknown_command_is_named_with_what_it_looks_like(words, message, mon
     monkeypatch.setattr(sys, 'argv', ['mmdet-ols', *words])
     with pytest.raises(SystemExit, match=message):
         module.main()
+
+
+def test_a_terminal_without_the_characters_gets_escapes(monkeypatch):
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, 'stdout', io.TextIOWrapper(written, encoding='ascii'))
+    escape_unprintable()
+    print('M\u00f6we', flush=True)
+    assert written.getvalue() == b'M\\xf6we\n'

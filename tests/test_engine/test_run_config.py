@@ -164,6 +164,7 @@ OURS = 'custom_imports = dict(imports=["mmdet_ols"])'
     ('options', 'message'),
     [
         (['model.head=[1,2'], 'Imbalanced brackets'),
+        (["model.head={'CLASSES': ('a', 'b')}"], r'one by one, as in KEY\.ENTRY=VALUE'),
         (['train_dataloader.batch_size.x=1'], r'batch_size\.x=1.* is of type .*int'),
         (['a=1', 'a.b=2'], 'a=1 a.b=2'),
     ],

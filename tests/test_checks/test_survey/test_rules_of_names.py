@@ -8,6 +8,7 @@ from toy_voc import write_xml
 
 from mmdet_ols.checks.class_lists import check_class_lists
 from mmdet_ols.checks.data import check_datasets
+from mmdet_ols.checks.head_classes import check_head_classes
 from mmdet_ols.checks.survey.names import skeleton
 
 CLASSES = ('cat', 'dog', 'fox')
@@ -16,6 +17,7 @@ CLASSES = ('cat', 'dog', 'fox')
 @pytest.mark.parametrize(
     ('dataset', 'message'),
     [
+        (dict(metainfo=dict(classes=('a', '{{b}}'))), r"must not contain '\{\{'.*\{\{b\}\}"),
         (dict(metainfo=dict(classes='cat')), r"the string 'cat'.*letter by letter.*\('cat',\)"),
         (dict(classes='cat'), r"`classes` of here .*the string 'cat'"),
         (dict(metainfo=dict(classes=('cat', 'dog', 'cat'))), "names 'cat' more than once"),
@@ -90,6 +92,22 @@ def test_a_detectors_head_needs_at_least_as_many_classes(root, said):
     assert said == []
     check_datasets(run_config(80, train=train))
     assert len(said) == 1 and 'The other outputs learn nothing' in said[0]
+
+
+@pytest.mark.parametrize(
+    ('head', 'is_warned'),
+    [
+        (dict(type='LinearClsHead', num_classes=1), True),
+        (dict(type='LinearClsHead', num_classes=2), False),
+        (dict(type='LinearClsHead', num_classes=1, loss=dict(use_sigmoid=True)), False),
+        (dict(type='MultiLabelLinearClsHead', num_classes=1), False),
+    ],
+)
+def test_a_softmax_of_one_class_is_always_sure(head, is_warned):
+    cfg = run_config()
+    cfg.model = dict(type='ImageClassifier', head=head)
+    warnings = check_head_classes([], cfg).warnings
+    assert any('the loss is 0 from the first step' in text for text in warnings) == is_warned
 
 
 def test_strict_makes_warnings_errors(root):
