@@ -13,6 +13,28 @@ def _fraction(key: str, title: str, main: bool = False) -> MetricDescription:
     return MetricDescription(key, title, '%', lower_is_better=False, scale=100, main=main)
 
 
+def _with_ranks(detections: Sequence[list]) -> list[list]:
+    """Replace the scores of each class by their ranks, so that no two are equal.
+
+    `eval_map` sorts the detections of an image once, to match them, and those of all images again,
+    for the curve; equal scores may come out in two orders, and a copy before its original.
+
+    Args:
+        detections: For each image, an array (n, 5) for each class; they stay as they are.
+    """
+    import numpy as np
+
+    ranked = [list(image) for image in detections]
+    for label, per_image in enumerate(zip(*detections)):
+        scores = np.concatenate([boxes[:, 4] for boxes in per_image])
+        ranks = np.empty(len(scores))
+        ranks[np.argsort(-scores, kind='stable')] = np.arange(len(scores), 0, -1)
+        ends = np.cumsum([len(boxes) for boxes in per_image])[:-1]
+        for image, boxes, own in zip(ranked, per_image, np.split(ranks, ends)):
+            image[label] = np.hstack([boxes[:, :4], own[:, None]])
+    return ranked
+
+
 @register_metric
 class VOCAPMetric(BaseMetric):
     """PASCAL VOC's AP as area under the curve (VOC2010 and later) and at 11 points (VOC2007).
@@ -21,7 +43,8 @@ class VOCAPMetric(BaseMetric):
     at a time, prints the AP of each class without logging it, and prints VOC's class names for
     any data in a folder called VOC2007 or VOC2012. As VOC defines it, objects marked as difficult
     count neither for nor against a detector, only the best of several detections of one object
-    is correct, and sizes count whole pixels (x2 - x1 + 1).
+    is correct, and sizes count whole pixels (x2 - x1 + 1). Detections of equal score are taken in
+    the order in which they come, which `eval_map` leaves to chance.
 
     Logs, between 0 and 1: `pascal_voc/mAP` (area), `pascal_voc/mAP_11points`, and per class
     `pascal_voc/AP/CLASS` and `pascal_voc/AP_11points/CLASS`. A class without objects to be found
@@ -90,6 +113,7 @@ class VOCAPMetric(BaseMetric):
         logger = MMLogger.get_current_instance()
         classes = self.dataset_meta['classes']
         annotations, detections = zip(*results)
+        detections = _with_ranks(detections)
         logger.info('AP as area under the precision-recall curve:')
         _, per_class = eval_map(
             detections,
