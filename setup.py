@@ -65,6 +65,8 @@ setup(
         'openmmlab': ['mmengine>=0.10', 'mmcv>=2.0.0', 'mmdet>=3.3', 'mmpretrain>=1.2'],
         'plot': ['Jinja2', 'matplotlib', 'Pillow', 'scipy'],
         'measure': ['scikit-learn', 'torchmetrics'],
+        # benchmarks/label_mistakes.py compares with it.
+        'mistakes': ['cleanlab>=2.7; python_version >= "3.10"', 'scikit-learn'],
         'demo': ['numpy', 'Pillow', 'rich'],
         # `make docs` installs these at the versions of requirements/docs.txt.
         'docs': ['latex2mathml', 'mkdocs', 'mkdocs-material', 'mkdocstrings[python]', 'ruff'],

@@ -74,17 +74,15 @@ def _predict(
     num_classes: int,
     split: str,
 ) -> np.ndarray:
-    model = load_model(cfg, checkpoint)
     by_image: dict[int, list[int]] = {}
     for index, annotation in enumerate(annotations):
         by_image.setdefault(annotation.sample, []).append(index)
     images = sorted(by_image)
     rows: dict[int, np.ndarray] = {}
-    with torch.inference_mode():
-        for sample, image in zip(_data_samples(cfg, model, split, images), images):
-            indices = by_image[image]
-            boxes = [annotations[index].box for index in indices]
-            rows.update(zip(indices, _scores_of_boxes(sample, boxes, num_classes)))
+    for sample, image in zip(predict_samples(cfg, checkpoint, images, split), images):
+        indices = by_image[image]
+        boxes = [annotations[index].box for index in indices]
+        rows.update(zip(indices, _scores_of_boxes(sample, boxes, num_classes)))
     return np.stack([rows[index] for index in range(len(annotations))]).astype(np.float32)
 
 
@@ -168,18 +166,33 @@ def _lower_thresholds(test_cfg: Any) -> None:
         test_cfg[key] = max(test_cfg[key], at_least[key])
 
 
-def _data_samples(cfg: Config, model: nn.Module, split: str, samples: list[int]) -> Iterator[Any]:
-    """Data samples with predictions, one for each of these images of the split, in order."""
+def predict_samples(
+    cfg: Config, checkpoint: str | Path, samples: Sequence[int], split: str = 'train'
+) -> Iterator[Any]:
+    """Run a trained network over images of a split, in eval mode and without augmentation.
+
+    Args:
+        cfg: Config that the network was trained with.
+        checkpoint: Its checkpoint.
+        samples: The images, by their numbers in the split (`Annotation.sample`).
+        split: 'train', 'val' or 'test'.
+
+    Yields:
+        The host's data sample with its predictions, for each of the images in this order.
+    """
     from rich.progress import track
     from torch.utils.data import ConcatDataset
 
+    model = load_model(cfg, checkpoint)
     loader_cfg = cfg.get('test_dataloader') or cfg.get('val_dataloader') or {}
     images: ConcatDataset = ConcatDataset(split_datasets(cfg, split, inference_pipeline(cfg)))
     loader = loader_in_order(
         images, samples, loader_cfg.get('batch_size', 1), loader_cfg.get('num_workers', 0)
     )
     for batch in track(loader, f'Looking at the {split} images'):
-        yield from model.test_step(batch)  # type: ignore[operator]
+        with torch.inference_mode():
+            predictions = model.test_step(batch)  # type: ignore[operator]
+        yield from predictions
 
 
 # --- matching ------------------------------------------------------------------------------------

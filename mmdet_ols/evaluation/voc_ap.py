@@ -112,8 +112,8 @@ class VOCAPMetric(BaseMetric):
 
         logger = MMLogger.get_current_instance()
         classes = self.dataset_meta['classes']
-        annotations, detections = zip(*results)
-        detections = _with_ranks(detections)
+        annotations, scored = zip(*results)
+        detections = _with_ranks(scored)
         logger.info('AP as area under the precision-recall curve:')
         _, per_class = eval_map(
             detections,

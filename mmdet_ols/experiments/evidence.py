@@ -13,6 +13,9 @@ from typing import IO
 
 from mmdet_ols.results.run_folder import Run
 
+#: The kinds of test in the rows of `benchmarks/label_mistakes.py` and `.../plain_comparison.py`,
+#: which share no table with those of `tools/compare.py`.
+MISTAKES, PLAIN_LOOP = 'mistakes', 'plain loop'
 #: Before the name of a metric: its value at the best epoch.
 BEST = 'best '
 
@@ -29,7 +32,7 @@ class EvidenceRow:
         method: As for `--method`; empty where the config was trained as it is.
         config: Path of the config.
         options: What overrode entries of the config, each `KEY=VALUE`.
-        test: 'plain', or 'tta' for test-time augmentation.
+        test: 'plain', 'tta' for test-time augmentation, or the kind of another benchmark.
         seed: Random seed.
         length: How long it trained, as in '20 epochs'.
         seconds: Wall time of all its starts.

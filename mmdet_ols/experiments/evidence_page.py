@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mmdet_ols.experiments.comparison import Comparison
-from mmdet_ols.experiments.evidence import EvidenceRow, read_rows
+from mmdet_ols.experiments.evidence import MISTAKES, PLAIN_LOOP, EvidenceRow, read_rows
 from mmdet_ols.experiments.tables import class_table, main_table, notes, recorded
 from mmdet_ols.experiments.writing import markdown_table
 from mmdet_ols.results.run_folder import Run
@@ -149,13 +149,19 @@ def _facts(row: EvidenceRow) -> dict[str, str]:
 
 def _commands(rows: Sequence[EvidenceRow]) -> list[str]:
     """The commands that make these runs; paths of data and weights are the reader's."""
+    mistakes = [row for row in rows if row.test == MISTAKES]
+    if mistakes:
+        others = [row for row in rows if row.test != MISTAKES]
+        return [*_commands_of_mistakes(mistakes), *(_commands(others) if others else [])]
     groups: dict[tuple[str, str, str, tuple[int, ...]], list[EvidenceRow]] = {}
     for row in {row.settings: row for row in rows}.values():
         seeds = tuple(sorted({r.seed for r in rows if r.settings == row.settings}))
         groups.setdefault((row.config, row.options, row.test, seeds), []).append(row)
     commands = []
     for (config, options, test, seeds), group in groups.items():
-        words = ['python', 'tools/compare.py', config]
+        plain_loop = test == PLAIN_LOOP
+        tool = 'benchmarks/plain_comparison.py' if plain_loop else 'tools/compare.py'
+        words = ['python', tool, config]
         methods = [row.method for row in group if row.method]
         if methods:
             words += ['--methods', *methods]
@@ -164,6 +170,38 @@ def _commands(rows: Sequence[EvidenceRow]) -> list[str]:
         words += ['--seeds', *map(str, seeds)]
         words += ['--amp'] if 'amp' in given else []
         words += ['--tta'] if test == 'tta' else []
+        if plain_loop:
+            words += given
+        elif values:
+            words += ['--cfg-options', *values]
+        commands.append(shlex.join(words))
+    return commands
+
+
+def _commands_of_mistakes(rows: Sequence[EvidenceRow]) -> list[str]:
+    """The same for `benchmarks/label_mistakes.py`, whose folds are a word of the options."""
+    groups: dict[tuple[str, str], list[EvidenceRow]] = {}
+    for row in rows:
+        words = [word for word in shlex.split(row.options) if not word.endswith('-fold')]
+        groups.setdefault((row.config, shlex.join(words)), []).append(row)
+    commands = []
+    for (config, options), group in groups.items():
+        given = shlex.split(options)
+        once = dict.fromkeys(row.method for row in group if not _folds(row))
+        folded = dict.fromkeys(row.method for row in group if _folds(row))
+        words = ['python', 'benchmarks/label_mistakes.py', config]
+        words += ['--methods', *once] if once else []
+        words += ['--cross-validate', *folded]
+        words += [f'--folds={n}' for n in dict.fromkeys(map(_folds, group)) if n]
+        words += ['--seeds', *map(str, sorted({row.seed for row in group}))]
+        words += ['--amp'] if 'amp' in given else []
+        values = [word for word in given if '=' in word]
         words += ['--cfg-options', *values] if values else []
         commands.append(shlex.join(words))
     return commands
+
+
+def _folds(row: EvidenceRow) -> int:
+    """In how many parts the data were for a row; 0 where they were not divided."""
+    match = re.search(r'(?:^|\s)(\d+)-fold$', row.options)
+    return int(match[1]) if match else 0

@@ -43,6 +43,15 @@ HOST_METRICS = (
     _per_cent(r'(?P<name>aAcc|m(IoU|Acc|Dice|Fscore|Precision|Recall))', '{name}', main=True),
 )
 
+#: What `benchmarks/label_mistakes.py` measures; no class logs it.
+MISTAKE_METRICS = (
+    _detection(r'mistakes/average_precision', 'average precision', main=True),
+    _detection(r'mistakes/images/average_precision', 'average precision of images', main=True),
+    _detection(r'mistakes/(?P<name>precision_at_number)', 'precision at the number of mistakes'),
+    _detection(r'mistakes/precision_at_(?P<number>\d+)', 'precision at {number}'),
+    _detection(r'mistakes/list_(?P<name>precision|recall)', '{name} of the list'),
+)
+
 
 class Metric(NamedTuple):
     """A logged metric as it is shown: `offset` + `scale` * value, in `unit`."""
@@ -102,7 +111,7 @@ def metric_of(key: str) -> Metric:
 
 @lru_cache(maxsize=4096)  # asked for every key of every line of a log
 def _described(key: str, declared: tuple[MetricDescription, ...]) -> Metric:
-    for description in (*declared, *HOST_METRICS):
+    for description in (*declared, *HOST_METRICS, *MISTAKE_METRICS):
         match = re.fullmatch(description.key, key)
         if match:
             groups = {name: value or '' for name, value in match.groupdict().items()}
