@@ -210,7 +210,10 @@ def _version(name: str) -> str:
 
 def _commit() -> str:
     def git(*arguments: str) -> str:
-        done = subprocess.run(['git', *arguments], cwd=ROOT, capture_output=True, text=True)
+        try:
+            done = subprocess.run(['git', *arguments], cwd=ROOT, capture_output=True, text=True)
+        except OSError:  # there is no git
+            return ''
         return done.stdout.strip() if done.returncode == 0 else ''
 
     # Only files that a timing depends on make it dirty, not the tables that are written from it.
