@@ -19,12 +19,14 @@ from mmdet_ols.datasets import (
     InMemoryDataset,
     LabelFileDataset,
     NoisyLabelDataset,
+    NumberedDataset,
 )
 from mmdet_ols.datasets.voc_files import voc_classes
 from mmdet_ols.engine.hooks import (
     AdversarialErrorHook,
     EnsembleHook,
     OLSHook,
+    SampleStateHook,
     TrainErrorHook,
 )
 from mmdet_ols.evaluation import CalibrationError, CIFAR10HDivergence, VOCAPMetric
@@ -67,6 +69,7 @@ __all__ = [
     'LSLoss',
     'LabelFileDataset',
     'NoisyLabelDataset',
+    'NumberedDataset',
     'OLSHook',
     'OLSLoss',
     'OLSSingleLoss',
@@ -74,6 +77,7 @@ __all__ = [
     'PairwiseConfusionLoss',
     'SAN',
     'SCELoss',
+    'SampleStateHook',
     'TfKDRegLoss',
     'TrainErrorHook',
     'VOCAPMetric',

@@ -25,6 +25,7 @@ from mmdet_ols.core.rolling_state import (
     state_name,
     state_paths,
 )
+from mmdet_ols.core.sample_state import SampleState, sample_numbers
 from mmdet_ols.core.samples import Samples
 from mmdet_ols.core.score_columns import count_columns
 from mmdet_ols.core.soft_labels import SUMS, RollOver, SoftLabels, SoftLabelState, may_select
@@ -38,6 +39,7 @@ __all__ = [
     'PredictionBank',
     'RollOver',
     'RollingState',
+    'SampleState',
     'Samples',
     'SoftLabelState',
     'SoftLabels',
@@ -62,6 +64,7 @@ __all__ = [
     'no_teaching',
     'reduce_loss',
     'rename_old_keys',
+    'sample_numbers',
     'smooth_targets',
     'spread_targets',
     'state_name',

@@ -16,6 +16,7 @@ from mmdet_ols.datasets.cut_out_square import CutOutSquare
 from mmdet_ols.datasets.in_memory import InMemoryDataset, whole_batch_collate
 from mmdet_ols.datasets.label_file import LabelFileDataset
 from mmdet_ols.datasets.noisy_labels import NoisyLabelDataset
+from mmdet_ols.datasets.numbered import NumberedDataset
 
 __all__ = [
     'BalancedSubset',
@@ -28,5 +29,6 @@ __all__ = [
     'InMemoryDataset',
     'LabelFileDataset',
     'NoisyLabelDataset',
+    'NumberedDataset',
     'whole_batch_collate',
 ]

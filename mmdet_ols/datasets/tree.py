@@ -1,10 +1,10 @@
 """Walking through data sets that wrap other data sets.
 
 A wrapper (ConcatDataset, RepeatDataset, ClassBalancedDataset, MultiImageMixDataset, KFoldDataset,
-InMemoryDataset, NoisyLabelDataset, LabelFileDataset, BalancedSubset and any other of their kind)
-keeps what it wraps under `dataset` or `datasets`: as entries of its config and, once it is built,
-as attributes. The functions below take configs as well as built data sets, so that no other module
-has to know wrappers.
+InMemoryDataset, NoisyLabelDataset, LabelFileDataset, NumberedDataset, BalancedSubset and any other
+of their kind) keeps what it wraps under `dataset` or `datasets`: as entries of its config and, once
+it is built, as attributes. The functions below take configs as well as built data sets, so that no
+other module has to know wrappers.
 """
 
 from __future__ import annotations
@@ -23,8 +23,10 @@ IN_MEMORY = 'InMemoryDataset'
 NOISY = 'NoisyLabelDataset'
 #: Mixes several images into one, by transforms of its own.
 MIXING = 'MultiImageMixDataset'
+#: Gives each sample a number of its own.
+NUMBERED = 'NumberedDataset'
 #: Wrappers that give every sample of what they wrap, with its label: once, several times or mixed.
-GIVING_ALL = ('ConcatDataset', 'RepeatDataset', 'ClassBalancedDataset', MIXING, IN_MEMORY)
+GIVING_ALL = ('ConcatDataset', 'RepeatDataset', 'ClassBalancedDataset', MIXING, IN_MEMORY, NUMBERED)
 #: Wrappers that give the samples other labels.
 RELABELLING = (NOISY, 'LabelFileDataset')
 

@@ -3,11 +3,13 @@
 from mmdet_ols.engine.hooks.adversarial_error_hook import AdversarialErrorHook
 from mmdet_ols.engine.hooks.ensemble_hook import EnsembleHook
 from mmdet_ols.engine.hooks.ols_hook import OLSHook
+from mmdet_ols.engine.hooks.sample_state_hook import SampleStateHook
 from mmdet_ols.engine.hooks.train_error_hook import TrainErrorHook
 
 __all__ = [
     'AdversarialErrorHook',
     'EnsembleHook',
     'OLSHook',
+    'SampleStateHook',
     'TrainErrorHook',
 ]

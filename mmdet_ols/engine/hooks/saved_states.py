@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from mmdet_ols.core import RollingState, rename_old_keys, state_name
 
 #: States of a model by path, as in the keys of a state dict.
-Paths = dict[str, RollingState]
+Paths = Mapping[str, RollingState]
 
 
 class CheckpointWriter:

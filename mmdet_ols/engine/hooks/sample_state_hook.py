@@ -1,0 +1,177 @@
+"""Keeps what methods know about each training sample: its size, its checkpoints, its record."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from mmdet_ols.core import SampleState, state_name, state_paths
+from mmdet_ols.datasets import NumberedDataset
+from mmdet_ols.datasets.tree import walk_datasets
+from mmdet_ols.engine.hooks.ema_copies import copy_changed_losses
+from mmdet_ols.engine.hooks.saved_states import CheckpointWriter
+from mmdet_ols.registry import Hook, register_hook
+
+#: What the report reads; see `SampleStateHook`.
+OPINIONS = 'label_opinions.npz'
+
+
+@register_hook
+class SampleStateHook(Hook):
+    """Serves every `SampleState` of a model: what a method knows about each training sample.
+
+    In a config: `default_hooks = dict(samples=dict(type='SampleStateHook'))`; the training data
+    have to be wrapped in `NumberedDataset`. The hook makes room for the samples before the run,
+    rolls the states over at the end of each epoch, and puts what they hold into checkpoints, of all
+    ranks and also with `EMAHook`. A training that starts from a checkpoint (`load_from`) starts
+    without what that one knew; one that is resumed goes on with it.
+
+    After each epoch it writes the method's opinion of every label to `label_opinions.npz` in the
+    work directory, which the report reads: `given` (the labels of the training, by the numbers of
+    the samples), `label` and `weight` (see `SampleState.opinion`), `true` where the data set knows
+    it, and `epoch`.
+
+    Raises:
+        ValueError: At the start of a training: the loop counts no epochs, the samples have no
+            numbers, or the checkpoint to resume from knows another number of samples.
+    """
+
+    # As OLSHook: after EMAHook (NORMAL), which swaps the states in a checkpoint, and before
+    # CheckpointHook (VERY_LOW), which is to save what the epoch has taught.
+    priority = 'BELOW_NORMAL'
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._writer = CheckpointWriter()
+        self._states: dict[str, SampleState] = {}
+        self._dataset: NumberedDataset | None = None
+
+    def before_run(self, runner: Any) -> None:
+        """Make room for the values of all training samples, before a checkpoint is loaded."""
+        self._states = _sample_states(runner.model)
+        self._dataset = _numbered_dataset(runner)
+        if self._dataset is None:
+            return  # a test: the states have as many rows as the checkpoint
+        for state in dict.fromkeys(self._states.values()):
+            if state.num_samples != self._dataset.num_samples:
+                state.allocate(self._dataset.num_samples)
+        names = {state_name(path) for path in self._states}
+        copy_changed_losses(runner.hooks, _unwrapped(runner.model), names)
+
+    def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
+        """Compare the checkpoint with the data, or leave out what belongs to another training."""
+        saved = checkpoint.get('state_dict', checkpoint)
+        dataset = self._dataset or _numbered_dataset(runner)
+        if dataset is None:
+            return
+        for path, state in _sample_states(runner.model).items():
+            for name in (*state.in_use, *state.collected):
+                for key in (f'{path}.{name}', f'module.{path}.{name}'):
+                    if key not in saved:
+                        continue
+                    if not runner._resume:
+                        del saved[key]
+                    elif len(saved[key]) != dataset.num_samples:
+                        raise ValueError(
+                            f'A training that is resumed must have the samples that it had, but '
+                            f'the checkpoint knows {len(saved[key])} samples ({key}) and '
+                            f'`train_dataloader` has {dataset.num_samples}: restore the data, or '
+                            'start a new training.'
+                        )
+
+    def before_train(self, runner: Any) -> None:
+        """Check that there are epochs and numbers.
+
+        Raises:
+            ValueError: See the class.
+        """
+        from mmengine.runner import IterBasedTrainLoop
+
+        if isinstance(runner.train_loop, IterBasedTrainLoop):
+            raise ValueError(
+                'SampleStateHook needs an epoch-based loop, in which every sample has its turn: '
+                'train_cfg=dict(by_epoch=True, ...).'
+            )
+        if self._dataset is None:
+            raise ValueError(
+                'The training samples must have numbers: set train_dataloader.dataset='
+                "dict(type='NumberedDataset', dataset=...), around all other wrappers."
+            )
+
+    def before_train_epoch(self, runner: Any) -> None:
+        self._writer.start_epoch(runner.epoch, self._states)
+
+    def after_train_iter(
+        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        self._writer.count_step()
+
+    def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
+        self._writer.merge_sums(self._states)  # CheckpointHook may save the best model next
+
+    def after_train_epoch(self, runner: Any) -> None:
+        """Put into use what the epoch has taught, and write down what is thought of the labels."""
+        for state in dict.fromkeys(self._states.values()):
+            state.roll_over()
+        self._writer.start_period()
+        self._write_opinions(runner)
+
+    def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
+        self._writer.write(runner, checkpoint, self._states)
+
+    def _write_opinions(self, runner: Any) -> None:
+        import numpy as np
+        from mmengine.dist import is_main_process
+
+        if not is_main_process():
+            return
+        opinion = opinion_of(_unwrapped(runner.model))
+        if not opinion:
+            return
+        assert self._dataset is not None
+        given, true = self._dataset.given_labels, self._dataset.true_labels
+        values = {key: value.detach().cpu().numpy() for key, value in opinion.items()}
+        arrays: dict[str, Any] = dict(values, given=given.numpy(), epoch=runner.epoch + 1)
+        if true is not None:
+            arrays['true'] = true.numpy()
+        np.savez_compressed(Path(runner.work_dir, OPINIONS), **arrays)
+        if 'label' in values:
+            knows = values['label'] >= 0
+            changed = (values['label'] != given.numpy()) & knows
+            runner.logger.info(
+                f'After epoch {runner.epoch + 1} the method would give {changed.sum()} of '
+                f'{knows.sum()} training samples another label.'
+            )
+
+
+def opinion_of(model: nn.Module) -> dict[str, Any]:
+    """What the first part of a model that has an opinion of the labels thinks of them."""
+    for module in model.modules():
+        if isinstance(module, SampleState) and (opinion := module.opinion()):
+            return opinion
+    return {}
+
+
+def _sample_states(model: Any) -> dict[str, SampleState]:
+    paths = state_paths(_unwrapped(model))
+    return {path: state for path, state in paths.items() if isinstance(state, SampleState)}
+
+
+def _numbered_dataset(runner: Any) -> NumberedDataset | None:
+    """The data set that numbers the training samples; None without a training, or numbers."""
+    from mmengine.runner import BaseLoop
+
+    if not isinstance(runner._train_loop, BaseLoop):
+        return None
+    for dataset in walk_datasets(runner.train_dataloader.dataset):
+        if isinstance(dataset, NumberedDataset):
+            return dataset
+    return None
+
+
+def _unwrapped(model: Any) -> nn.Module:
+    from mmengine.model import is_model_wrapper
+
+    return model.module if is_model_wrapper(model) else model
