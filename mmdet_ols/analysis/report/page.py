@@ -13,6 +13,13 @@ from mmdet_ols.analysis.report.accuracy import accuracy
 from mmdet_ols.analysis.report.charts import training_charts
 from mmdet_ols.analysis.report.facts import facts, figures
 from mmdet_ols.analysis.report.history import soft_label_views
+from mmdet_ols.analysis.report.opinions import (
+    OPINION_TABLE,
+    LabelOpinions,
+    opinion_section,
+    read_opinions,
+    write_opinions,
+)
 from mmdet_ols.analysis.report.record import TrainingRecord, read_training
 from mmdet_ols.analysis.report.suspects import AnnotationAudit, audit_annotations, audit_sections
 from mmdet_ols.analysis.report.table import TABLE, write_table
@@ -59,6 +66,7 @@ def write_report(
             raise ValueError(f'`{name}` must not be negative, but got {value!r}.')
     record = read_training(work_dir, checkpoint, options, change_config)
     audit = _audit(record, split, max_images)
+    opinions = _opinions(record)
     for note in record.notes:
         print_log(note, logger='current')
     out = Path(out or record.folder / PAGE)
@@ -67,6 +75,11 @@ def write_report(
     if audit is not None:
         sections.update(audit_sections(audit, top))
         write_table(audit, out.with_name(TABLE))
+    if opinions is not None:
+        read = audit.annotations if audit is not None and split == 'train' else []
+        images = {item.sample: item for item in read if item.box is None}
+        sections['opinions'] = opinion_section(opinions, record.classes, images, top)
+        write_opinions(opinions, record.classes, images, out.with_name(OPINION_TABLE))
     out.write_text(render(dict(sections, split=SPLIT_NAMES[split], table=TABLE)), encoding='utf-8')
     return out
 
@@ -79,6 +92,15 @@ def _audit(record: TrainingRecord, split: str, max_images: int) -> AnnotationAud
         return audit_annotations(record, split, max_images)
     except (FileNotFoundError, ValueError) as error:
         record.notes.append(f'The images of the {split} data were not examined: {error}')
+        return None
+
+
+def _opinions(record: TrainingRecord) -> LabelOpinions | None:
+    """What the method thinks of the labels; where that is damaged, add it to the notes."""
+    try:
+        return read_opinions(record.folder)
+    except ValueError as error:
+        record.notes.append(f'The opinions of the labels are left out: {error}')
         return None
 
 
@@ -114,5 +136,7 @@ def render(sections: dict[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    absent = dict.fromkeys(('pairs', 'suspects', 'nearest', 'missed', 'counts', 'source'))
+    absent = dict.fromkeys(
+        ('pairs', 'suspects', 'nearest', 'missed', 'counts', 'source', 'opinions')
+    )
     return environment.get_template('report.html').render({**absent, **sections})

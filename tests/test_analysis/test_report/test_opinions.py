@@ -1,0 +1,103 @@
+"""What the page says about a method's opinion of the labels, counted one sample at a time."""
+
+from __future__ import annotations
+
+import csv
+
+import numpy as np
+import pytest
+from toy_work_dir import CONFIG, assert_self_contained, epoch_end, start, step
+
+from mmdet_ols.analysis.annotations import Annotation
+from mmdet_ols.analysis.report import write_report
+from mmdet_ols.analysis.report.opinions import LabelOpinions, opinion_section, read_opinions
+from mmdet_ols.engine.hooks.sample_state_hook import OPINIONS
+
+GIVEN = np.array([0, 0, 1, 1, 2, 2, -1])
+TRUE = np.array([0, 1, 1, 0, 2, 1, -1])
+LABEL = np.array([0, 1, 2, 1, 2, 0, -1])
+WEIGHT = np.array([0.9, 0.1, 0.3, 0.8, np.nan, 0.2, np.nan])
+CLASSES = ['ant', 'bee', '<cat>']
+
+
+def facts(**values):
+    opinions = LabelOpinions(3, GIVEN, *(values.get(key) for key in ('label', 'weight', 'true')))
+    return dict(opinion_section(opinions, CLASSES, {}, 5)['facts'])
+
+
+def test_corrections_are_counted():
+    assert facts(label=LABEL, weight=WEIGHT, true=TRUE) == {
+        'Training samples': '6',
+        'Samples that are given another label': '3 of 6 (50.0%)',
+        'Mean weight of a given label': '0.460',
+        'Labels that are wrong in truth': '3 of 6 (50.0%)',
+        'Of the samples that are given another label, wrong in truth': '2 of 3 (66.7%)',
+        'Of the wrong labels, given another label': '2 of 3 (66.7%)',
+        'Of the right labels, given another label': '1 of 3 (33.3%)',
+        'Of the wrong labels, corrected to the true class': '1 of 3 (33.3%)',
+        'Labels that are wrong after the correction': '3 of 6 (50.0%)',
+        'Mean weight of the wrong labels': '0.367',
+        'Mean weight of the right labels': '0.600',
+    }
+
+
+def test_weights_are_counted():
+    assert facts(weight=WEIGHT) == {
+        'Training samples': '6',
+        'Samples that are weighed down': '3 of 6 (50.0%)',
+        'Mean weight of a given label': '0.460',
+    }
+    with_truth = facts(weight=WEIGHT, true=TRUE)
+    assert with_truth['Of the samples that are weighed down, wrong in truth'] == '2 of 3 (66.7%)'
+    assert with_truth['Of the wrong labels, weighed down'] == '2 of 3 (66.7%)'
+    assert 'Labels that are wrong after the correction' not in with_truth
+
+
+@pytest.fixture
+def work_dir(tmp_path):
+    start(tmp_path / 'run', '20260101_000000', [step(1, 9, loss=1.0), *epoch_end(1, 0.5)], CONFIG)
+    return tmp_path / 'run'
+
+
+def write(work_dir, **values):
+    np.savez(work_dir / OPINIONS, given=GIVEN, epoch=3, **values)
+
+
+def test_the_page_and_the_table_show_them(work_dir):
+    write(work_dir, label=LABEL, weight=WEIGHT, true=TRUE)
+    html = write_report(work_dir).read_text()
+    text = '\n'.join(assert_self_contained(html).text)
+    assert 'What the method thinks of the labels' in text and 'After epoch 3.' in text
+    assert '2 of 3 (66.7%)' in text and 'label_opinions.csv' in text
+    with (work_dir / 'label_opinions.csv').open(newline='') as file:
+        rows = list(csv.DictReader(file))
+    assert [(row['sample'], row['written'], row['suggested'], row['true']) for row in rows] == [
+        ('1', '0', '1', '1'),
+        ('5', '2', '0', '1'),
+        ('2', '1', '2', '1'),
+    ]
+    assert [row['weight'] for row in rows] == ['0.1000', '0.2000', '0.3000']
+
+
+def test_images_are_shown_where_they_were_read():
+    pixels = np.zeros((8, 8, 3), np.uint8)
+    images = {n: Annotation(f'{n}.png', 0, None, 0, n, pixels) for n in (2, 5)}
+    opinions = LabelOpinions(3, GIVEN, LABEL, WEIGHT, None)
+    cards = opinion_section(opinions, CLASSES, images, 5)['cards']
+    assert [(card['file'], card['written'], card['suggestion']) for card in cards] == [
+        ('5.png', '<cat>', 'ant'),
+        ('2.png', 'bee', '<cat>'),
+    ]
+    assert all(card['crop'].startswith('data:image/') for card in cards)
+
+
+def test_without_opinions_the_page_says_nothing(work_dir):
+    assert read_opinions(work_dir) is None
+    assert 'thinks of the labels' not in write_report(work_dir).read_text()
+
+
+def test_a_damaged_file_is_noted(work_dir):
+    write(work_dir, label=LABEL)
+    whole = (work_dir / OPINIONS).read_bytes()
+    (work_dir / OPINIONS).write_bytes(whole[: len(whole) // 2])
+    assert 'The opinions of the labels are left out' in write_report(work_dir).read_text()
