@@ -29,6 +29,8 @@ class SampleState(RollingState):
       changes of the earlier ones of its own rank (`now`). A roll-over joins the changes of all
       ranks.
 
+    Values of the data **as a whole**, such as the parameters of a distribution, are set by `put`.
+
     A state that is made without a number of samples has no rows until `allocate` is called, or
     until it loads a checkpoint.
 
@@ -37,6 +39,7 @@ class SampleState(RollingState):
         measured: The values of the first kind.
         recorded: Those of the second kind.
         adjusted: Those of the third kind.
+        whole: Those of the data as a whole, each with its shape.
 
     Raises:
         ValueError: The number of samples is negative, or a name occurs twice.
@@ -58,10 +61,11 @@ class SampleState(RollingState):
         measured: Shapes | None = None,
         recorded: Shapes | None = None,
         adjusted: Shapes | None = None,
+        whole: Shapes | None = None,
     ) -> None:
         super().__init__()
-        kinds = [dict(kind or {}) for kind in (measured, recorded, adjusted)]
-        self.measured, self.recorded, self.adjusted = kinds
+        kinds = [dict(kind or {}) for kind in (measured, recorded, adjusted, whole)]
+        self.measured, self.recorded, self.adjusted, self.whole = kinds
         names = [name for kind in kinds for name in kind]
         if len(set(names)) < len(names) or {PERIODS, COUNT} & set(names):
             raise ValueError(
@@ -74,11 +78,13 @@ class SampleState(RollingState):
         if self.recorded:
             self._shapes[PERIODS] = ()
             collected[COUNT] = ()
-        self.in_use = tuple(self._shapes)
+        self.in_use = (*self._shapes, *self.whole)
         self.collected = self.added = tuple(collected)
         self._shapes.update(collected)
         for name, shape in self._shapes.items():
             self.register_buffer(name, torch.zeros(0, *shape, dtype=torch.float32))
+        for name, shape in self.whole.items():
+            self.register_buffer(name, torch.zeros(shape, dtype=torch.float32))
         if num_samples is not None:
             self.allocate(num_samples)
 
@@ -102,6 +108,8 @@ class SampleState(RollingState):
             self._buffers[name] = torch.zeros(
                 num_samples, *shape, dtype=torch.float32, device=old.device
             )
+        for name in self.whole:
+            self._buffers[name].zero_()  # type: ignore[union-attr]
 
     def opinion(self) -> dict[str, Tensor]:
         """What the method thinks of each label: for the report, and to be overridden.
@@ -123,12 +131,11 @@ class SampleState(RollingState):
 
     @torch.no_grad()
     def put(self, **values: Tensor) -> None:
-        """Set measured values of all samples; every rank has to set the same."""
+        """Set measured values of all samples, or of the whole; every rank has to set the same."""
         for name, value in values.items():
-            if name not in self.measured:
-                raise ValueError(
-                    f'`put` sets the measured values {list(self.measured)}, but got {name!r}.'
-                )
+            if name not in self.measured and name not in self.whole:
+                known = [*self.measured, *self.whole]
+                raise ValueError(f'`put` sets the measured values {known}, but got {name!r}.')
             self._buffers[name].copy_(value)  # type: ignore[union-attr]
 
     @torch.no_grad()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 import torch
 from torch.utils.data import Dataset
+
+from mmdet_ols.core.random_streams import generator
+
+__all__ = ['DatasetWrapper', 'class_labels', 'generator']
 
 #: These would change the inner data set without the wrapper's knowledge.
 _NOT_PASSED_ON = ('get_subset', 'get_subset_')
@@ -58,13 +61,3 @@ def class_labels(dataset: Any) -> torch.Tensor:
                 f'{index} has {label!r}: multi-label and unlabelled sets are not supported.'
             )
     return torch.tensor([int(label) for label in labels])
-
-
-def generator(*entropy: int, device: torch.device | str = 'cpu') -> torch.Generator:
-    """Make a generator with a stream of its own for these integers.
-
-    They are hashed, since a generator seeded with the run's seed itself would repeat the numbers of
-    others: MMEngine's sampler shuffles the first epoch with a generator of just that seed.
-    """
-    digest = hashlib.blake2b(repr(entropy).encode(), digest_size=7).digest()
-    return torch.Generator(device).manual_seed(int.from_bytes(digest, 'big'))

@@ -18,13 +18,16 @@ from mmdet_ols.methods import (
     boothard,
     bootsoft,
     cutout,
+    deep_self_learning,
     disturblabel,
     hard,
     ls,
+    m_correction,
     ols,
     ols_single,
     ols_sparse,
     pairwise_confusion,
+    pencil,
     sce,
     tfkd_reg,
 )
@@ -50,6 +53,9 @@ _MODULES = (
     sce,
     pairwise_confusion,
     tfkd_reg,
+    m_correction,
+    pencil,
+    deep_self_learning,
 )
 
 

@@ -12,6 +12,7 @@ from mmdet_ols.methods.changes import remove_hooks, say, take_ols_arguments
 from mmdet_ols.methods.classification_losses import HeadLoss, find_losses, inspect_heads
 from mmdet_ols.methods.cutout import remove_cutout
 from mmdet_ols.methods.method import KeptSettings, Method, options_of, summary_of
+from mmdet_ols.methods.sample_parts import remove_sample_parts
 from mmdet_ols.methods.spec import split_methods
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ def make_hard(
         remove_hooks(cfg, ols_hooks(cfg))
     if 'cutout' in applied:
         remove_cutout(cfg)
+    remove_sample_parts(cfg)
     cfg.pop('applied_method', None)
 
 

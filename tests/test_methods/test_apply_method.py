@@ -27,6 +27,10 @@ LOSSES = dict(
 )
 
 
+#: Those that know each sample by its number: for softmax classifiers whose images are not mixed.
+SAMPLE_METHODS = ('m_correction', 'pencil', 'deep_self_learning')
+
+
 def read(name):
     return Config.fromfile(mmdet_ols.config_path(name))
 
@@ -59,6 +63,8 @@ def methods_for(name):
     for method in METHODS:
         if method in ('cutout', 'pairwise_confusion') and name not in ('resnet', 'deit'):
             continue  # for softmax classifiers, and classifiers
+        if method in SAMPLE_METHODS and name != 'resnet':
+            continue
         if method == 'tfkd_reg' and name in ('yolo', 'retinanet', 'resnet_rsb'):
             continue  # not for sigmoid scores
         yield method

@@ -8,10 +8,14 @@ from typing import Any
 from torch import nn
 
 from mmdet_ols.core import SampleState, state_name, state_paths
+from mmdet_ols.core.random_streams import stream_seed
 from mmdet_ols.datasets import NumberedDataset
 from mmdet_ols.datasets.tree import walk_datasets
 from mmdet_ols.engine.hooks.ema_copies import copy_changed_losses
 from mmdet_ols.engine.hooks.saved_states import CheckpointWriter
+from mmdet_ols.engine.hooks.train_error_hook import plain_training_data
+from mmdet_ols.evaluation.sample_passes import measure_samples
+from mmdet_ols.losses.sample_loss import SampleLoss
 from mmdet_ols.registry import Hook, register_hook
 
 #: What the report reads; see `SampleStateHook`.
@@ -26,7 +30,8 @@ class SampleStateHook(Hook):
     have to be wrapped in `NumberedDataset`. The hook makes room for the samples before the run,
     rolls the states over at the end of each epoch, and puts what they hold into checkpoints, of all
     ranks and also with `EMAHook`. A training that starts from a checkpoint (`load_from`) starts
-    without what that one knew; one that is resumed goes on with it.
+    without what that one knew; one that is resumed goes on with it. It tells the losses which
+    epoch begins, and does the pass over all training images that some of them need at its end.
 
     After each epoch it writes the method's opinion of every label to `label_opinions.npz` in the
     work directory, which the report reads: `given` (the labels of the training, by the numbers of
@@ -35,7 +40,8 @@ class SampleStateHook(Hook):
 
     Raises:
         ValueError: At the start of a training: the loop counts no epochs, the samples have no
-            numbers, or the checkpoint to resume from knows another number of samples.
+            numbers, the checkpoint to resume from knows other samples or labels, or a pass needs
+            images without augmentation and there is no validation set to take the pipeline from.
     """
 
     # As OLSHook: after EMAHook (NORMAL), which swaps the states in a checkpoint, and before
@@ -47,6 +53,8 @@ class SampleStateHook(Hook):
         self._writer = CheckpointWriter()
         self._states: dict[str, SampleState] = {}
         self._dataset: NumberedDataset | None = None
+        self._losses: list[SampleLoss] = []
+        self._plain: Any = None  # the training data without augmentation, where a pass needs them
 
     def before_run(self, runner: Any) -> None:
         """Make room for the values of all training samples, before a checkpoint is loaded."""
@@ -57,6 +65,8 @@ class SampleStateHook(Hook):
         for state in dict.fromkeys(self._states.values()):
             if state.num_samples != self._dataset.num_samples:
                 state.allocate(self._dataset.num_samples)
+            if 'given' in state.measured:
+                state.put(given=self._dataset.given_labels)
         names = {state_name(path) for path in self._states}
         copy_changed_losses(runner.hooks, _unwrapped(runner.model), names)
 
@@ -80,6 +90,13 @@ class SampleStateHook(Hook):
                             f'`train_dataloader` has {dataset.num_samples}: restore the data, or '
                             'start a new training.'
                         )
+                    elif name == 'given' and not saved[key].cpu().equal(state.given.cpu()):
+                        raise ValueError(
+                            'A training that is resumed must have the labels that it had, but '
+                            f'those of the checkpoint ({key}) differ from those of '
+                            '`train_dataloader`: set the seed and the data to what they were, or '
+                            'start a new training.'
+                        )
 
     def before_train(self, runner: Any) -> None:
         """Check that there are epochs and numbers.
@@ -100,7 +117,22 @@ class SampleStateHook(Hook):
                 "dict(type='NumberedDataset', dataset=...), around all other wrappers."
             )
 
+        self._losses = [
+            module
+            for module in _unwrapped(runner.model).modules()
+            if isinstance(module, SampleLoss)
+        ]
+        if not all(loss.augmented for loss in self._losses):
+            self._plain = plain_training_data(
+                runner,
+                'The pass over the training images needs a pipeline without augmentation, but '
+                'there is no validation set from which to take one: name a `val_dataloader`, or '
+                'set augmented=True in the loss.',
+            )
+
     def before_train_epoch(self, runner: Any) -> None:
+        for loss in self._losses:
+            loss.begin_epoch(runner.epoch, runner.seed)
         self._writer.start_epoch(runner.epoch, self._states)
 
     def after_train_iter(
@@ -113,10 +145,25 @@ class SampleStateHook(Hook):
 
     def after_train_epoch(self, runner: Any) -> None:
         """Put into use what the epoch has taught, and write down what is thought of the labels."""
+        for loss in self._losses:
+            if loss.wants_pass():
+                self._measure(runner, loss)
         for state in dict.fromkeys(self._states.values()):
             state.roll_over()
         self._writer.start_period()
         self._write_opinions(runner)
+
+    def _measure(self, runner: Any, loss: SampleLoss) -> None:
+        epoch = runner.epoch + 1
+        measured = measure_samples(
+            runner.model,
+            runner.train_dataloader.dataset if loss.augmented else self._plain,
+            runner.train_dataloader,
+            loss.measure,
+            'Measuring the training samples',
+            seed=stream_seed(runner.seed or 0, epoch) % 2**32,
+        )
+        runner.logger.info(f'After epoch {epoch}: {loss.take(measured)}')
 
     def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         self._writer.write(runner, checkpoint, self._states)

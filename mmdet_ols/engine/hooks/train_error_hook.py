@@ -83,15 +83,13 @@ class TrainErrorHook(Hook):
             )
         training = runner.train_dataloader
         if self.pipeline is not None:
-            pipeline = Compose(self.pipeline)
+            plain = unaugmented_dataset(training.dataset, Compose(self.pipeline))
         else:
-            pipeline = None if runner.val_loop is None else _pipeline(runner.val_dataloader.dataset)
-        if pipeline is None and _loads_images(training.dataset):
-            raise ValueError(
+            plain = plain_training_data(
+                runner,
                 'TrainErrorHook needs a `pipeline` that loads a training image and packs it '
-                'without augmentation, since there is no validation set from which to take one.'
+                'without augmentation, since there is no validation set from which to take one.',
             )
-        plain = unaugmented_dataset(training.dataset, pipeline)
         self._loader = DataLoader(
             plain,
             batch_size=self.batch_size or training.batch_size or 128,
@@ -138,6 +136,23 @@ class TrainErrorHook(Hook):
         return {
             key: 100 * int(wrong) / int(count) for key, (wrong, count) in zip(keys, counts) if count
         }
+
+
+def plain_training_data(runner: Any, error: str) -> Any:
+    """The training data without augmentation, with the pipeline of the validation set.
+
+    Args:
+        runner: The runner.
+        error: What to say where images have to be loaded and there is no validation set.
+
+    Raises:
+        ValueError: See `error`.
+    """
+    dataset = runner.train_dataloader.dataset
+    pipeline = None if runner.val_loop is None else _pipeline(runner.val_dataloader.dataset)
+    if pipeline is None and _loads_images(dataset):
+        raise ValueError(error)
+    return unaugmented_dataset(dataset, pipeline)
 
 
 def _pipeline(dataset: Any) -> Any:

@@ -1,0 +1,84 @@
+"""PENCIL: labels that are learned together with the network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from mmdet_ols.methods.method import KeptSettings, Method, options_of, summary_of
+from mmdet_ols.methods.sample_parts import add_sample_parts, stage_epoch
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+
+def pencil(
+    cfg: Config,
+    *,
+    correct_from: float = 70 / 320,
+    correct_until: float = 200 / 320,
+    compatibility_weight: float = 0.4,
+    entropy_weight: float = 0.1,
+    label_lr: float = 600.0,
+    init_scale: float = 10.0,
+    compatibility: str = 'released',
+) -> None:
+    """Learn a label distribution for every training sample, together with the network.
+
+    The defaults are those of the authors' code for CIFAR-10, whose 320 epochs are stretched over
+    those of the config: `correct_from=70,correct_until=200` are theirs. The learning rate stays the
+    config's own; the authors keep it constant in the first two stages, and begin the third one with
+    another one, which falls by ten after each third.
+
+    Args:
+        cfg: The config; it is changed.
+        correct_from: When labels begin to be corrected: a share of the config's epochs below 1, or
+            a number of epochs.
+        correct_until: When the corrected labels are left as they are.
+        compatibility_weight: How strongly distributions are held at the given labels.
+        entropy_weight: How strongly predictions are made sure.
+        label_lr: Step size of the distributions, for batches of 128.
+        init_scale: The logit of the given label at the start.
+        compatibility: 'released' or 'paper'; see `PencilLoss`.
+
+    Raises:
+        ValueError: An option is out of range, a stage never starts, or the config is not that of a
+            classifier which can learn so.
+    """
+    start = stage_epoch(cfg, 'pencil', 'correct_from', correct_from)
+    end = stage_epoch(cfg, 'pencil', 'correct_until', correct_until)
+    if start >= end:
+        raise ValueError(
+            f"`correct_until` of pencil must come after `correct_from`, but of the config's epochs "
+            f'they are {end} and {start}: set them further apart, or train longer.'
+        )
+    add_sample_parts(
+        cfg,
+        'pencil',
+        dict(
+            type='PencilLoss',
+            correct_from=start,
+            correct_until=end,
+            compatibility_weight=compatibility_weight,
+            entropy_weight=entropy_weight,
+            label_lr=label_lr,
+            init_scale=init_scale,
+            compatibility=compatibility,
+        ),
+    )
+
+
+def _apply(cfg: Config, given: Mapping[str, Any], kept: KeptSettings) -> None:
+    pencil(cfg, **given)
+
+
+METHOD = Method(
+    name='pencil',
+    summary=summary_of(pencil),
+    source='Yi and Wu, Probabilistic End-to-end Noise Correction for Learning with Noisy Labels, '
+    'CVPR 2019, arXiv 1903.07788',
+    changes='the loss of a classifier, which learns the numbers of its samples, and a hook',
+    options=options_of(pencil),
+    apply=_apply,
+    combines_with=('cutout',),
+)

@@ -1,0 +1,171 @@
+"""What methods that know their samples add to a config, and what takes it out again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from mmdet_ols.config_tree import hook_configs, imported_modules, type_name
+from mmdet_ols.methods.changes import add_default_hook, remove_hooks
+from mmdet_ols.methods.classification_losses import HeadLoss, find_losses
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+NUMBERED, HOOK = 'NumberedDataset', 'SampleStateHook'
+#: Classifier -> the module that registers it.
+CLASSIFIERS = dict(
+    SampleClassifier='mmdet_ols.models.sample_classifier',
+    MCorrectionClassifier='mmdet_ols.models.m_correction_classifier',
+)
+#: Augmentations of whole batches that leave every image what it is.
+UNMIXED = ('BatchRandomScale',)
+
+
+def add_sample_parts(
+    cfg: Config, method: str, loss: Mapping[str, Any], classifier: str = 'SampleClassifier'
+) -> None:
+    """Let a classifier of MMPretrain learn with a loss that knows its samples.
+
+    Args:
+        cfg: The config; it is changed.
+        method: Name of the method, for errors.
+        loss: `type` of the loss, and what it is told besides what the old one was told.
+        classifier: Class name of the classifier, one of `CLASSIFIERS`.
+
+    Raises:
+        ValueError: The config has another model, several heads, no training data, images that are
+            mixed before the classifier sees them, or the loss refuses its arguments.
+    """
+    head_loss = _only_loss(cfg, method)
+    _refuse_mixing(cfg, method)
+    loader = cfg.get('train_dataloader') or {}
+    if not loader.get('dataset'):
+        raise ValueError(
+            f'{method} looks at each training sample, but the config has no `train_dataloader` '
+            'with a data set: name one.'
+        )
+    head_loss.replace(loss)
+    cfg.model['type'] = classifier
+    if type_name(loader['dataset']) != NUMBERED:
+        loader['dataset'] = dict(type=NUMBERED, dataset=loader['dataset'])
+    add_default_hook(cfg, 'samples', dict(type=HOOK))
+    imports = imported_modules(cfg)
+    if CLASSIFIERS[classifier] not in imports:
+        imports.append(CLASSIFIERS[classifier])
+    cfg.custom_imports = dict(cfg.get('custom_imports') or {}, imports=imports)
+    _import_now(CLASSIFIERS[classifier])
+
+
+def remove_sample_parts(cfg: Config) -> None:
+    """Take out what `add_sample_parts` has put into a config, except the loss."""
+    model = cfg.get('model') or {}
+    if model.get('type') and (type_name(model) in CLASSIFIERS or _is_plain(model['type'])):
+        # Always in the same form, so that the config is that of the other methods again.
+        scoped = cfg.get('default_scope') == 'mmpretrain'
+        model['type'] = 'ImageClassifier' if scoped else 'mmpretrain.ImageClassifier'
+    loader = cfg.get('train_dataloader') or {}
+    dataset = loader.get('dataset')
+    if isinstance(dataset, dict) and type_name(dataset) == NUMBERED:
+        loader['dataset'] = dataset['dataset']
+    hooks = hook_configs(cfg, HOOK)
+    if hooks:
+        remove_hooks(cfg, hooks)
+    imports = imported_modules(cfg)
+    if any(name in CLASSIFIERS.values() for name in imports):
+        kept = [name for name in imports if name not in CLASSIFIERS.values()]
+        cfg.custom_imports = dict(cfg.custom_imports, imports=kept)
+
+
+def stage_epoch(cfg: Config, method: str, option: str, value: float, first: int = 0) -> int:
+    """The epoch that a stage begins with, counted from 0.
+
+    Args:
+        cfg: The config.
+        method: Name of the method, for errors.
+        option: Name of the option, for errors.
+        value: A share of the config's epochs, below 1, or a number of epochs that pass before.
+        first: The earliest epoch that is possible.
+
+    Raises:
+        ValueError: The value is neither, or the stage would never start.
+    """
+    max_epochs = (cfg.get('train_cfg') or {}).get('max_epochs')
+    if max_epochs is None:
+        raise ValueError(
+            f"{method} has stages, which begin with epochs, but the config's training loop counts "
+            'none: set train_cfg=dict(by_epoch=True, max_epochs=N).'
+        )
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0:
+        raise ValueError(
+            f'`{option}` of {method} must be a share of the epochs, in [0, 1), or a number of '
+            f'epochs, but got {value!r}.'
+        )
+    # Rounded first, since 0.29 * 100 is a little less than 29.
+    epoch = int(round(max_epochs * value, 6)) if value < 1 else value
+    if epoch != int(epoch):
+        raise ValueError(
+            f'`{option}` of {method} must be a share below 1 or a whole number of epochs, but got '
+            f'{value!r}.'
+        )
+    epoch = max(int(epoch), first) if value < 1 else int(epoch)
+    if not first <= epoch < max_epochs:
+        raise ValueError(
+            f'`{option}` of {method} must lie within the {max_epochs} epochs of the config, from '
+            f'{first} to {max_epochs - 1}, or the stage never starts, but got {value!r}: lower it, '
+            'give a share below 1, or train longer.'
+        )
+    return epoch
+
+
+def _only_loss(cfg: Config, method: str) -> HeadLoss:
+    """The loss of a model that is MMPretrain's ImageClassifier with one softmax head."""
+    losses = find_losses(cfg)
+    if len(losses) > 1 or losses[0].host != 'mmpretrain':
+        raise ValueError(
+            f'{losses[0].head}: {method} knows whole images by their numbers, so it is defined for '
+            "MMPretrain's classifiers of one head only. Choose another method."
+        )
+    model = type_name(cfg.model)
+    if model not in ('ImageClassifier', *CLASSIFIERS):
+        raise ValueError(
+            f'The model of {method} must be an ImageClassifier, whose training step it extends, '
+            f'but got {model}: build the network from a backbone and a head of MMPretrain, or '
+            'choose another method.'
+        )
+    if losses[0].settings.use_sigmoid:
+        raise ValueError(
+            f'{losses[0].head}: {method} is defined for softmax scores, but the loss takes sigmoid '
+            "scores: give the head loss=dict(type='CrossEntropyLoss'), or choose another method."
+        )
+    return losses[0]
+
+
+def _is_plain(kind: Any) -> bool:
+    """Whether the type of a model is MMPretrain's own ImageClassifier, however it is written."""
+    if isinstance(kind, str):
+        return kind in ('ImageClassifier', 'mmpretrain.ImageClassifier')
+    name, module = (getattr(kind, key, '') for key in ('__name__', '__module__'))
+    return name == 'ImageClassifier' and str(module).startswith('mmpretrain.')
+
+
+def _refuse_mixing(cfg: Config, method: str) -> None:
+    """Refuse augmentations that mix the images of a batch, which then have no number."""
+    model = cfg.model
+    preprocessor = model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
+    for place in (model.get('train_cfg') or {}, preprocessor.get('batch_augments') or {}):
+        augments = place.get('augments') or []
+        for augment in augments if isinstance(augments, (list, tuple)) else [augments]:
+            if type_name(augment) not in UNMIXED:
+                raise ValueError(
+                    f'{method} looks at each training sample, but {type_name(augment)} mixes the '
+                    'images of a batch before it sees them: remove it from `train_cfg.augments` of '
+                    'the model (or `batch_augments` of its data preprocessor).'
+                )
+
+
+def _import_now(module: str) -> None:
+    """Register a classifier, which the next method applied to the config has to find."""
+    from importlib import import_module
+
+    import_module(module)
