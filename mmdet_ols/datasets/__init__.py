@@ -12,6 +12,7 @@ from mmdet_ols.datasets.batch_transforms import (
     BatchRandomFlip,
     BatchTransform,
 )
+from mmdet_ols.datasets.clean_part import CleanPartDataset
 from mmdet_ols.datasets.cut_out_square import CutOutSquare
 from mmdet_ols.datasets.in_memory import InMemoryDataset, whole_batch_collate
 from mmdet_ols.datasets.label_file import LabelFileDataset
@@ -24,6 +25,7 @@ __all__ = [
     'BatchRandomCrop',
     'BatchRandomFlip',
     'BatchTransform',
+    'CleanPartDataset',
     'CutOutSquare',
     'FGVCAircraft90',
     'InMemoryDataset',

@@ -1,10 +1,10 @@
 """Walking through data sets that wrap other data sets.
 
 A wrapper (ConcatDataset, RepeatDataset, ClassBalancedDataset, MultiImageMixDataset, KFoldDataset,
-InMemoryDataset, NoisyLabelDataset, LabelFileDataset, NumberedDataset, BalancedSubset and any other
-of their kind) keeps what it wraps under `dataset` or `datasets`: as entries of its config and, once
-it is built, as attributes. The functions below take configs as well as built data sets, so that no
-other module has to know wrappers.
+InMemoryDataset, NoisyLabelDataset, LabelFileDataset, CleanPartDataset, NumberedDataset,
+BalancedSubset and any other of their kind) keeps what it wraps under `dataset` or `datasets`: as
+entries of its config and, once it is built, as attributes. The functions below take configs as well
+as built data sets, so that no other module has to know wrappers.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ INNER_KEYS = ('datasets', 'dataset')
 #: Its images have passed their pipeline already; what it does to batches is its own business.
 IN_MEMORY = 'InMemoryDataset'
 NOISY = 'NoisyLabelDataset'
+CLEAN_PART = 'CleanPartDataset'
 #: Mixes several images into one, by transforms of its own.
 MIXING = 'MultiImageMixDataset'
 #: Gives each sample a number of its own.
@@ -126,8 +127,8 @@ def unaugmented_config(
     Args:
         dataset: The config.
         pipeline: Transforms, in place of those of every innermost data set.
-        seed: Seed of the run, by which `NoisyLabelDataset` drew the wrong labels if it has none of
-            its own.
+        seed: Seed of the run, by which `NoisyLabelDataset` drew the wrong labels, and
+            `CleanPartDataset` the clean samples, if they have none of their own.
 
     Raises:
         ValueError: The seed is needed and not known.
@@ -135,10 +136,12 @@ def unaugmented_config(
 
     def change(node: Any) -> Any:
         node.pop('batch_transforms', None)
-        if type_name(node) == NOISY and node.get('seed') is None:
-            if seed is None and node['rate']:
+        kind = type_name(node)
+        if kind in (NOISY, CLEAN_PART) and node.get('seed') is None:
+            if seed is None and (kind == CLEAN_PART or node['rate']):
+                drawn = f'labels {kind} made wrong' if kind == NOISY else f'samples {kind} held out'
                 raise ValueError(
-                    f'Which labels {NOISY} made wrong is not known, since the config names no '
+                    f'Which {drawn} is not known, since the config names no '
                     'randomness.seed: give that of the run, --cfg-options randomness.seed=N.'
                 )
             node['seed'] = seed

@@ -12,48 +12,18 @@ pytest.importorskip('mmpretrain')
 from mmengine.dataset import DefaultSampler
 from mmengine.registry import init_default_scope
 from mmengine.runner import set_random_seed
-from mmpretrain.datasets import BaseDataset, MultiLabelDataset  # noqa: F401
-from mmpretrain.registry import DATASETS, TRANSFORMS
 from mmpretrain.utils import register_all_modules
+from toy_numbers import CLASSES, Numbers, noisy  # noqa: F401
 
 from mmdet_ols import InMemoryDataset, NoisyLabelDataset
 
 RARE = 1e-4
-CLASSES = ('ant', 'bee', 'cat', 'dog', 'elk')
-
-
-@TRANSFORMS.register_module()
-class DrawIndex:
-    """An image that tells which sample it is."""
-
-    def __call__(self, results):
-        results['img'] = np.full((2, 2, 3), results['sample_idx'] % 256, np.uint8)
-        return results
-
-
-@DATASETS.register_module()
-class Numbers(BaseDataset):
-    """Sample i is of class i mod 5, or of what `label` says."""
-
-    def __init__(self, count=100, label=None, classes=CLASSES):
-        self.count, self.label = count, label
-        super().__init__(
-            '', classes=classes, pipeline=[dict(type='DrawIndex'), dict(type='PackInputs')]
-        )
-
-    def load_data_list(self):
-        labels = [index % 5 if self.label is None else self.label for index in range(self.count)]
-        return [dict(gt_label=label) for label in labels]
 
 
 @pytest.fixture(scope='module', autouse=True)
 def scope():
     register_all_modules(init_default_scope=False)
     init_default_scope('mmpretrain')
-
-
-def noisy(rate, count=100, **kwargs):
-    return NoisyLabelDataset(dict(type='Numbers', count=count), rate, **kwargs)
 
 
 @pytest.mark.parametrize(
@@ -169,3 +139,57 @@ def test_bad_data_sets(kwargs, message):
 def test_noise_goes_inside():
     with pytest.raises(TypeError, match='got InMemoryDataset: put it around NoisyLabelDataset'):
         NoisyLabelDataset(InMemoryDataset(dict(type='Numbers')), 0.4)
+
+
+# --- By a map of classes -------------------------------------------------------------------------
+
+
+def test_a_class_map_turns_a_share_of_the_mapped_classes_into_what_it_names():
+    dataset = noisy(0.3, seed=0, class_map=dict(cat='dog', dog='cat', elk='ant'))
+    clean, wrong = dataset.clean_labels, dataset.flipped
+    assert wrong.sum() == 18  # of the 60 samples of three classes
+    named = np.array([0, 1, 3, 2, 0])
+    np.testing.assert_array_equal(dataset.noisy_labels[wrong], named[clean[wrong]])
+    assert set(clean[wrong]) == {2, 3, 4}
+    # By numbers as well, which are texts in a config; and what is wrong at a low rate stays so.
+    by_number = noisy(0.3, seed=0, class_map={'2': 3, 3: '2', 'elk': 0})
+    np.testing.assert_array_equal(by_number.noisy_labels, dataset.noisy_labels)
+    more = noisy(0.6, seed=0, class_map=dict(cat='dog', dog='cat', elk='ant'))
+    assert more.flipped.sum() == 36 and more.flipped[wrong].all()
+
+
+def test_each_class_may_be_called_the_next_one():
+    dataset = noisy(0.25, seed=0, class_map='next')
+    clean, wrong = dataset.clean_labels, dataset.flipped
+    assert wrong.sum() == 25
+    np.testing.assert_array_equal(dataset.noisy_labels[wrong], (clean[wrong] + 1) % 5)
+    # The samples that symmetric noise of the seed makes wrong.
+    np.testing.assert_array_equal(wrong, noisy(0.25, seed=0).flipped)
+
+
+def test_symmetric_noise_is_what_it_was():
+    """As drawn before there were class maps: runs were recorded with these labels."""
+    dataset = noisy(0.1, 40, seed=0)
+    assert np.flatnonzero(dataset.flipped).tolist() == [4, 11, 12, 30]
+    assert dataset.noisy_labels[dataset.flipped].tolist() == [2, 4, 4, 2]
+
+
+@pytest.mark.parametrize(
+    ('class_map', 'message'),
+    [
+        ('previous', "or be 'next', but got 'previous'"),
+        ({}, r"or be 'next', but got \{\}"),
+        (dict(cow='dog'), "names or numbers below 5, but got 'cow': the classes are ant, bee"),
+        (dict(cat=5), 'names or numbers below 5, but got 5'),
+        (dict(cat='cat'), "maps 'cat' to itself: leave it out"),
+        ({'cat': 'dog', 2: 'ant'}, "must name 'cat' once"),
+    ],
+)
+def test_bad_class_maps(class_map, message):
+    with pytest.raises(ValueError, match=message):
+        noisy(0.4, class_map=class_map)
+
+
+def test_a_class_map_draws_no_true_class():
+    with pytest.raises(ValueError, match='`include_true_class` must be False with a `class_map`'):
+        noisy(0.4, class_map='next', include_true_class=True)

@@ -215,7 +215,10 @@ def _notes(config: Any, survey: SplitSurvey) -> list[str]:
     for node in walk_datasets(config):
         kind = type_name(node)
         if kind == NOISY and node.get('rate'):
-            notes.append(f'{kind} makes {node["rate"]:.0%} of these labels wrong on purpose')
+            mapped = ' of the classes in its map' if node.get('class_map') else ''
+            notes.append(
+                f'{kind} makes {node["rate"]:.0%} of these labels{mapped} wrong on purpose'
+            )
         elif kind in RELABELLING and kind != NOISY:
             notes.append(f'{kind} gives other labels than these')
         elif kind == 'RepeatDataset':
