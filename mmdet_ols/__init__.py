@@ -30,6 +30,7 @@ from mmdet_ols.engine.hooks import (
     SampleStateHook,
     TrainErrorHook,
 )
+from mmdet_ols.engine.meta_loops import L2RWTrainLoop, MetaWeightNetTrainLoop
 from mmdet_ols.evaluation import CalibrationError, CIFAR10HDivergence, VOCAPMetric
 from mmdet_ols.evaluation.attacks import small_pgd_attacks
 from mmdet_ols.losses import (
@@ -68,8 +69,10 @@ __all__ = [
     'EnsembleHook',
     'FGVCAircraft90',
     'InMemoryDataset',
+    'L2RWTrainLoop',
     'LSLoss',
     'LabelFileDataset',
+    'MetaWeightNetTrainLoop',
     'NoisyLabelDataset',
     'NumberedDataset',
     'OLSHook',

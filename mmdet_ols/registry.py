@@ -16,11 +16,13 @@ try:
         DATASETS,
         FUNCTIONS,
         HOOKS,
+        LOOPS,
         METRICS,
         MODELS,
         OPTIM_WRAPPERS,
         TRANSFORMS,
     )
+    from mmengine.runner import EpochBasedTrainLoop
 except ModuleNotFoundError as error:
     if error.name != 'mmengine':
         raise  # MMEngine is there but broken: hiding that would not help
@@ -44,6 +46,9 @@ except ModuleNotFoundError as error:
     class BaseMetric(_NeedsMMEngine):  # type: ignore[no-redef]
         pass
 
+    class EpochBasedTrainLoop(_NeedsMMEngine):  # type: ignore[no-redef]
+        pass
+
     class BaseModule(nn.Module):  # type: ignore[no-redef]
         def __init__(self, init_cfg: Any = None) -> None:
             super().__init__()
@@ -58,6 +63,7 @@ except ModuleNotFoundError as error:
 
     register_model: Callable[[type], type] = _no_registry
     register_hook: Callable[[type], type] = _no_registry
+    register_loop: Callable[[type], type] = _no_registry
     register_optim_wrapper: Callable[[type], type] = _no_registry
     register_metric: Callable[[type], type] = _no_registry
     register_dataset: Callable[[type], type] = _no_registry
@@ -66,6 +72,7 @@ except ModuleNotFoundError as error:
 else:
     register_model = MODELS.register_module()
     register_hook = HOOKS.register_module()
+    register_loop = LOOPS.register_module()
     register_optim_wrapper = OPTIM_WRAPPERS.register_module()
     register_metric = METRICS.register_module()
     register_dataset = DATASETS.register_module()
@@ -75,10 +82,12 @@ else:
 __all__ = [
     'BaseMetric',
     'BaseModule',
+    'EpochBasedTrainLoop',
     'Hook',
     'register_dataset',
     'register_function',
     'register_hook',
+    'register_loop',
     'register_metric',
     'register_model',
     'register_optim_wrapper',

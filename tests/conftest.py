@@ -24,6 +24,7 @@ SLOW = (
     'test_distributed_training.py',
     'test_engine/test_hooks/test_adversarial_error_hook.py',
     'test_engine/test_hooks/test_sample_state_hook.py',
+    'test_engine/test_meta_loops.py',
     'test_examples/test_accelerate_loop.py',
     'test_examples/test_lightning_loop.py',
     'test_examples/test_timm_loop.py',

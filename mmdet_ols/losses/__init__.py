@@ -10,6 +10,7 @@ from mmdet_ols.losses.ols_single_loss import OLSSingleLoss
 from mmdet_ols.losses.ols_sparse_loss import OLSSparseLoss
 from mmdet_ols.losses.pairwise_confusion_loss import PairwiseConfusionLoss
 from mmdet_ols.losses.pencil_loss import PencilLoss
+from mmdet_ols.losses.sample_weight_loss import SampleWeightLoss
 from mmdet_ols.losses.sce_loss import SCELoss
 from mmdet_ols.losses.tf_kd_reg_loss import TfKDRegLoss
 
@@ -25,5 +26,6 @@ __all__ = [
     'PairwiseConfusionLoss',
     'PencilLoss',
     'SCELoss',
+    'SampleWeightLoss',
     'TfKDRegLoss',
 ]

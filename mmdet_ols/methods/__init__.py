@@ -21,8 +21,10 @@ from mmdet_ols.methods import (
     deep_self_learning,
     disturblabel,
     hard,
+    l2rw,
     ls,
     m_correction,
+    meta_weight_net,
     ols,
     ols_single,
     ols_sparse,
@@ -56,6 +58,8 @@ _MODULES = (
     m_correction,
     pencil,
     deep_self_learning,
+    l2rw,
+    meta_weight_net,
 )
 
 

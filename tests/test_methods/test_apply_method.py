@@ -28,7 +28,13 @@ LOSSES = dict(
 
 
 #: Those that know each sample by its number: for softmax classifiers whose images are not mixed.
-SAMPLE_METHODS = ('m_correction', 'pencil', 'deep_self_learning')
+SAMPLE_METHODS = (
+    'm_correction',
+    'pencil',
+    'deep_self_learning',
+    'l2rw',
+    'meta_weight_net',
+)
 
 
 def read(name):

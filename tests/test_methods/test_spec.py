@@ -69,6 +69,7 @@ def test_every_method_says_what_it_is():
     assert list(METHODS) == [method.name for method in METHODS.values()]
     expected = {'hard', 'ls', 'ols', 'ols_sparse', 'ols_single', 'bootsoft', 'boothard', 'sce'}
     expected |= {'disturblabel', 'pairwise_confusion', 'tfkd_reg', 'cutout'}
+    expected |= {'l2rw', 'meta_weight_net'}
     expected |= {'m_correction', 'pencil', 'deep_self_learning'}
     assert set(METHODS) == expected
     for method in METHODS.values():

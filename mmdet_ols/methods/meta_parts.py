@@ -1,0 +1,119 @@
+"""What methods that learn the weights of samples add to a config, and what takes it out again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from mmdet_ols.config_tree import type_name
+from mmdet_ols.methods.sample_parts import add_sample_parts
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+METHODS = ('l2rw', 'meta_weight_net')
+#: MMEngine's loop, whose place the methods' loops take.
+EPOCH_LOOP = 'EpochBasedTrainLoop'
+#: What the methods' loops are told besides what MMEngine's is.
+LOOP_OPTIONS = ('clean_batch_size', 'hidden', 'normalize', 'optimizer')
+
+
+def add_meta_parts(
+    cfg: Config, method: str, loop: str, samples_per_class: int, **options: Any
+) -> None:
+    """Let a classifier of MMPretrain learn the weights of its samples from a few clean ones.
+
+    Args:
+        cfg: The config; it is changed.
+        method: Name of the method, for errors.
+        loop: Class name of the training loop.
+        samples_per_class: Size of the clean part.
+        **options: What else the loop is told.
+
+    Raises:
+        ValueError: The config's training counts no epochs, has a loop of its own or a clean part
+            already, the backbone computes its forward passes twice, an option is out of range, or
+            the classifier cannot learn so (see `add_sample_parts`).
+    """
+    from mmdet_ols.datasets.clean_part import check_samples_per_class
+    from mmdet_ols.datasets.tree import CLEAN_PART, GIVING_ALL, walk_datasets
+
+    check_samples_per_class(samples_per_class)
+    _check_loop(cfg, method)
+    _check_backbone(cfg, method)
+    add_sample_parts(cfg, method, dict(type='SampleWeightLoss'))
+    node: Any = cfg.train_dataloader
+    if any(type_name(dataset) == CLEAN_PART for dataset in walk_datasets(node['dataset'])):
+        raise ValueError(
+            f'{method} holds a clean part out of the training data, but they have a {CLEAN_PART} '
+            'already: remove that from `train_dataloader.dataset`.'
+        )
+    while type_name(node['dataset']) in GIVING_ALL and isinstance(
+        node['dataset'].get('dataset'), dict
+    ):
+        node = node['dataset']
+    node['dataset'] = dict(
+        type=CLEAN_PART, part='rest', samples_per_class=samples_per_class, dataset=node['dataset']
+    )
+    train_cfg = dict(cfg.train_cfg)
+    for key in ('type', 'by_epoch'):
+        train_cfg.pop(key, None)
+    cfg.train_cfg = dict(type=loop, **train_cfg, **options)
+
+
+def remove_meta_parts(cfg: Config, applied: Mapping[str, Any]) -> None:
+    """Take out what `add_meta_parts` has put into a config, except what tells samples apart.
+
+    Args:
+        cfg: The config; it is changed.
+        applied: The methods that were applied to it.
+    """
+    from mmdet_ols.datasets.tree import CLEAN_PART, map_datasets
+
+    train_cfg = cfg.get('train_cfg') or {}
+    loops = (EPOCH_LOOP, *(f'{name}TrainLoop' for name in ('L2RW', 'MetaWeightNet')))
+    if train_cfg.get('type') and type_name(train_cfg) in loops:
+        # MMEngine's own loop has two names, of which one is as good as the other.
+        others = {k: v for k, v in train_cfg.items() if k not in ('type', *LOOP_OPTIONS)}
+        cfg.train_cfg = dict(by_epoch=True, **others)
+    if any(name in applied for name in METHODS):
+        loader = cfg.train_dataloader
+        loader['dataset'] = map_datasets(
+            loader['dataset'],
+            lambda node: node['dataset'] if type_name(node) == CLEAN_PART else node,
+        )
+
+
+def check_positive(method: str, option: str, value: Any) -> None:
+    """Refuse an option that has to be above 0 and is not.
+
+    Raises:
+        ValueError: It is not.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+        raise ValueError(f'`{option}` of {method} must be a positive number, but got {value!r}.')
+
+
+def _check_loop(cfg: Config, method: str) -> None:
+    train_cfg = cfg.get('train_cfg') or {}
+    kind = type_name(train_cfg) if train_cfg.get('type') else None
+    if not train_cfg.get('max_epochs') or train_cfg.get('by_epoch') is False:
+        raise ValueError(
+            f'{method} has a training loop of its own, which counts epochs, but the config counts '
+            'iterations: set train_cfg=dict(by_epoch=True, max_epochs=N).'
+        )
+    if kind not in (None, EPOCH_LOOP):
+        raise ValueError(
+            f'{method} has a training loop of its own, but so has the config, {kind}: remove '
+            '`train_cfg.type`, or choose another method.'
+        )
+
+
+def _check_backbone(cfg: Config, method: str) -> None:
+    backbone = cfg.model.get('backbone') or {}
+    if backbone.get('with_cp'):
+        raise ValueError(
+            f'{method} differentiates the forward pass in other ways than a training step, but '
+            f'with_cp=True makes {type_name(backbone)} compute it again in the backward pass: '
+            'leave `with_cp` out.'
+        )

@@ -1,0 +1,91 @@
+"""Meta-Weight-Net: a small network says what a sample weighs by its loss."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from mmdet_ols.core.sample_weights import WeightingNetwork
+from mmdet_ols.methods.meta_parts import add_meta_parts, check_positive
+from mmdet_ols.methods.method import KeptSettings, Method, options_of, summary_of
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+#: Form -> optimizer of the weighting network, its weight decay, and whether weights sum to 1.
+FORMS = dict(stable=('Adam', 1e-4, False), early=('SGD', 0.0, True))
+
+
+def meta_weight_net(
+    cfg: Config,
+    *,
+    form: str = 'stable',
+    clean_per_class: int = 10,
+    clean_batch_size: int = 100,
+    hidden: int = 100,
+    weight_lr: float = 1e-3,
+    weight_decay: float | None = None,
+) -> None:
+    """Weigh each sample by a small network of its loss, which learns from a few clean samples.
+
+    A clean part is held out of the training data, with its true labels. In each step the weighting
+    network learns to make the clean loss small after a trial step of the classifier. Schedule and
+    batch size stay the config's own; the authors take batches of 100 and 120 epochs.
+
+    Args:
+        cfg: The config; it is changed.
+        form: 'stable', the authors' later script: weights divided by the batch size, as in the
+            paper, and Adam. 'early', their first script: weights divided by their sum, and SGD. The
+            default is the one that agrees with the paper.
+        clean_per_class: Clean samples of each class.
+        clean_batch_size: Clean samples that each process looks at in a step.
+        hidden: Width of the weighting network's hidden layer.
+        weight_lr: Learning rate of the weighting network.
+        weight_decay: Of the weighting network; None means the form's, 1e-4 or 0.
+
+    Raises:
+        ValueError: An option is out of range, or the config is not that of a classifier which can
+            learn so.
+    """
+    if form not in FORMS:
+        raise ValueError(
+            f'`form` of meta_weight_net must be one of {", ".join(FORMS)}, but got {form!r}.'
+        )
+    check_positive('meta_weight_net', 'clean_batch_size', clean_batch_size)
+    check_positive('meta_weight_net', 'weight_lr', weight_lr)
+    kind, decay, normalize = FORMS[form]
+    decay = decay if weight_decay is None else weight_decay
+    if isinstance(decay, bool) or not isinstance(decay, (int, float)) or not decay >= 0:
+        raise ValueError(
+            f'`weight_decay` of meta_weight_net must not be negative, but got {decay!r}.'
+        )
+    with torch.device('meta'):  # no random numbers are drawn
+        WeightingNetwork(hidden)  # which checks the width
+    add_meta_parts(
+        cfg,
+        'meta_weight_net',
+        'MetaWeightNetTrainLoop',
+        clean_per_class,
+        clean_batch_size=clean_batch_size,
+        hidden=hidden,
+        normalize=normalize,
+        optimizer=dict(type=kind, lr=weight_lr, weight_decay=decay),
+    )
+
+
+def _apply(cfg: Config, given: Mapping[str, Any], kept: KeptSettings) -> None:
+    meta_weight_net(cfg, **given)
+
+
+METHOD = Method(
+    name='meta_weight_net',
+    summary=summary_of(meta_weight_net),
+    source='Shu et al., Meta-Weight-Net: Learning an Explicit Mapping For Sample Weighting, '
+    'NeurIPS 2019, arXiv 1902.07379',
+    changes='the training loop of a classifier, its loss, a clean part of the data, and a hook',
+    options=options_of(meta_weight_net),
+    apply=_apply,
+    combines_with=('cutout',),
+)
