@@ -86,7 +86,7 @@ class WeightingNetwork(nn.Module):
         Args:
             losses: Of shape (n,).
         """
-        inputs = losses.detach()[:, None].to(self.layers[0].weight.dtype)
+        inputs = losses.detach()[:, None].to(next(self.parameters()).dtype)
         return self.layers(inputs)[:, 0]
 
     def shares(self, weights: Tensor) -> Tensor:
