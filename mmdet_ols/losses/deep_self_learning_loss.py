@@ -75,6 +75,7 @@ class DeepSelfLearningLoss(SampleLoss):
     """
 
     state: CorrectedLabels
+    has_pass = True
 
     def __init__(
         self,

@@ -100,6 +100,7 @@ class MCorrectionLoss(SampleLoss):
     """
 
     state: LossRecord
+    has_pass = True
 
     def __init__(
         self,

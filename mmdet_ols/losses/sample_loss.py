@@ -27,8 +27,9 @@ class SampleLoss(ClassificationLoss):
     on. Outside of training it is the plain cross entropy.
 
     A method derives from it and says what a sample costs (`sample_losses`). If it needs a pass over
-    all samples at the end of an epoch, it says when (`wants_pass`), what to compute of a batch
-    (`measure`) and what follows from it (`take`); `SampleStateHook` does the pass.
+    all samples at the end of an epoch, it says so (`has_pass`), when (`wants_pass`), what to
+    compute of a batch (`measure`) and what follows from it (`take`); `SampleStateHook` does the
+    pass.
 
     Args:
         num_classes: Number of classes.
@@ -45,7 +46,9 @@ class SampleLoss(ClassificationLoss):
 
     samples_are_independent = False
     state: SampleState
-    #: Whether the pass at the end of an epoch sees augmented images.
+    #: Whether there are passes over all samples (`wants_pass`).
+    has_pass = False
+    #: Whether they see augmented images.
     augmented = False
 
     def __init__(

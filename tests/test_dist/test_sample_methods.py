@@ -14,10 +14,10 @@ pytestmark = pytest.mark.dist
 
 def test_two_processes_are_one(two_ranks):
     """23 images: one of the two has to repeat one, which must not count."""
-    whole = []
-    for _ in range(3):
-        index = torch.randperm(COUNT)[:10]
-        whole.append((2 * torch.randn(10, CLASSES), index * 3 % CLASSES, index))
+    whole = [
+        (2 * torch.randn(10, CLASSES), index * 3 % CLASSES, index)
+        for index in torch.randperm(COUNT)[:20].split(10)  # in an epoch, each sample occurs once
+    ]
     parts = [
         [tuple(tensor[rank * 5 : rank * 5 + 5] for tensor in step) for step in whole]
         for rank in range(2)

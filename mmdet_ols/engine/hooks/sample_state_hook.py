@@ -83,6 +83,8 @@ class SampleStateHook(Hook):
                         continue
                     if not runner._resume:
                         del saved[key]
+                    elif name in state.whole:
+                        continue
                     elif len(saved[key]) != dataset.num_samples:
                         raise ValueError(
                             f'A training that is resumed must have the samples that it had, but '
@@ -122,7 +124,7 @@ class SampleStateHook(Hook):
             for module in _unwrapped(runner.model).modules()
             if isinstance(module, SampleLoss)
         ]
-        if not all(loss.augmented for loss in self._losses):
+        if any(loss.has_pass and not loss.augmented for loss in self._losses):
             self._plain = plain_training_data(
                 runner,
                 'The pass over the training images needs a pipeline without augmentation, but '
