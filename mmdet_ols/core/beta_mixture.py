@@ -135,6 +135,8 @@ def fit_losses(losses: Tensor, iterations: int = 10) -> LossMixture:
     low, high = (_percentile(losses, share) for share in PERCENTILES)
     scale = LossScale(low, high)
     inside = losses[(losses >= low) & (losses <= high)]
+    if len(inside) < 2:  # there are too few to leave any out
+        inside = losses
     mixture = fit_beta_mixture(scale.normalise(inside), iterations)
     points = torch.linspace(0, 1, BINS, dtype=torch.float64).clamp(1e-12, 1 - 1e-12)
     table = mixture.high_probability(points)

@@ -52,12 +52,12 @@ def test_steps_are_those_of_a_loop(iterations):
 
 
 def test_known_parameters_are_estimated():
-    values, wrong = drawn(40000)
-    mixture = fit_beta_mixture(torch.tensor(values), 50)
-    assert_close(mixture.means, torch.tensor([2 / 10, 6 / 9]).double(), rtol=0.03, atol=0)
+    values, wrong = drawn(20000, parameters=((2, 10), (10, 3)))
+    mixture = fit_beta_mixture(torch.tensor(values), 100)
+    assert_close(mixture.means, torch.tensor([2 / 12, 10 / 13]).double(), rtol=0.03, atol=0)
     assert_close(mixture.share, torch.tensor([0.6, 0.4]).double(), rtol=0.05, atol=0)
-    assert_close(mixture.alpha, torch.tensor([2.0, 6.0]).double(), rtol=0.15, atol=0)
-    assert_close(mixture.beta, torch.tensor([8.0, 3.0]).double(), rtol=0.15, atol=0)
+    assert_close(mixture.alpha, torch.tensor([2.0, 10.0]).double(), rtol=0.15, atol=0)
+    assert_close(mixture.beta, torch.tensor([10.0, 3.0]).double(), rtol=0.15, atol=0)
     told = mixture.high_probability(torch.tensor(values)) > 0.5
     assert (told.numpy() == wrong).mean() > 0.95
 

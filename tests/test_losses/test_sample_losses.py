@@ -149,13 +149,16 @@ def test_dsl_mixes_the_corrected_label_in_from_its_start():
 def test_dsl_corrects_planted_labels():
     """Three directions in the features are three classes; a quarter of the labels is wrong."""
     truth = torch.arange(240) % 3
-    features = torch.eye(8)[truth] + 0.1 * torch.randn(240, 8)
+    features = torch.eye(8)[truth] + 0.2 * torch.randn(240, 8)
     given = torch.where(torch.arange(240) % 4 == 1, (truth + 1) % 3, truth)
-    criterion = DeepSelfLearningLoss(3, 240, correct_from=1, samples_per_class=60, prototypes=4)
+    criterion = DeepSelfLearningLoss(
+        3, 240, correct_from=1, samples_per_class=60, prototypes=4, threshold=0.98
+    )
     criterion.state.put(given=given)
     said = criterion.take(dict(feature=features))
-    assert torch.equal(criterion.state.opinion()['label'], truth)
-    assert f'{int((given != truth).sum())} of 240 differ' in said
+    corrected = criterion.state.opinion()['label']
+    assert (corrected == truth).float().mean() >= 0.98 > (given == truth).float().mean()
+    assert f'{int((given != corrected).sum())} of 240 differ' in said
 
 
 def test_dsl_draws_the_samples_of_a_class_by_seed_and_epoch():
