@@ -21,6 +21,7 @@ from mmdet_ols.datasets import (
     LabelFileDataset,
     NoisyLabelDataset,
     NumberedDataset,
+    TwoViewDataset,
 )
 from mmdet_ols.datasets.voc_files import voc_classes
 from mmdet_ols.engine.hooks import (
@@ -85,6 +86,7 @@ __all__ = [
     'SampleStateHook',
     'TfKDRegLoss',
     'TrainErrorHook',
+    'TwoViewDataset',
     'VOCAPMetric',
     '__version__',
     'apply_method',

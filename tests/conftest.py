@@ -17,6 +17,7 @@ torch.set_num_threads(max(1, (os.cpu_count() or 1) // _WORKERS))
 SLOW = (
     'test_analysis/test_annotations.py',
     'test_benchmarks.py',
+    'test_benchmarks_of_methods.py',
     'test_classification_configs.py',
     'test_cli/',
     'test_configs.py',
@@ -34,6 +35,7 @@ SLOW = (
     'test_losses/test_digits.py',
     'test_models/',
     'test_packaging.py',
+    'test_self_distillation_training.py',
 )
 
 

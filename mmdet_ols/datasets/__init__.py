@@ -18,6 +18,7 @@ from mmdet_ols.datasets.in_memory import InMemoryDataset, whole_batch_collate
 from mmdet_ols.datasets.label_file import LabelFileDataset
 from mmdet_ols.datasets.noisy_labels import NoisyLabelDataset
 from mmdet_ols.datasets.numbered import NumberedDataset
+from mmdet_ols.datasets.two_views import TwoViewDataset
 
 __all__ = [
     'BalancedSubset',
@@ -32,5 +33,6 @@ __all__ = [
     'LabelFileDataset',
     'NoisyLabelDataset',
     'NumberedDataset',
+    'TwoViewDataset',
     'whole_batch_collate',
 ]

@@ -1,10 +1,10 @@
 """Walking through data sets that wrap other data sets.
 
 A wrapper (ConcatDataset, RepeatDataset, ClassBalancedDataset, MultiImageMixDataset, KFoldDataset,
-InMemoryDataset, NoisyLabelDataset, LabelFileDataset, CleanPartDataset, NumberedDataset,
-BalancedSubset and any other of their kind) keeps what it wraps under `dataset` or `datasets`: as
-entries of its config and, once it is built, as attributes. The functions below take configs as well
-as built data sets, so that no other module has to know wrappers.
+InMemoryDataset, TwoViewDataset, NoisyLabelDataset, LabelFileDataset, CleanPartDataset,
+NumberedDataset, BalancedSubset and any other of their kind) keeps what it wraps under `dataset` or
+`datasets`: as entries of its config and, once it is built, as attributes. The functions below take
+configs as well as built data sets, so that no other module has to know wrappers.
 """
 
 from __future__ import annotations
@@ -26,8 +26,13 @@ CLEAN_PART = 'CleanPartDataset'
 MIXING = 'MultiImageMixDataset'
 #: Gives each sample a number of its own.
 NUMBERED = 'NumberedDataset'
+#: Gives each image of a batch twice, each time augmented anew.
+TWO_VIEWS = 'TwoViewDataset'
 #: Wrappers that give every sample of what they wrap, with its label: once, several times or mixed.
-GIVING_ALL = ('ConcatDataset', 'RepeatDataset', 'ClassBalancedDataset', MIXING, IN_MEMORY, NUMBERED)
+GIVING_ALL = (
+    *('ConcatDataset', 'RepeatDataset', 'ClassBalancedDataset'),
+    *(MIXING, TWO_VIEWS, IN_MEMORY, NUMBERED),
+)
 #: Wrappers that give the samples other labels.
 RELABELLING = (NOISY, 'LabelFileDataset')
 
@@ -145,7 +150,7 @@ def unaugmented_config(
                     'randomness.seed: give that of the run, --cfg-options randomness.seed=N.'
                 )
             node['seed'] = seed
-        if type_name(node) == MIXING:
+        if type_name(node) in (MIXING, TWO_VIEWS):
             return node['dataset']
         if not inner_datasets(node):
             node['pipeline'] = pipeline
@@ -164,6 +169,8 @@ def unaugmented_dataset(dataset: Any, pipeline: Any) -> Any:
     """
 
     def change(node: Any) -> Any:
+        if is_a(type(node), TWO_VIEWS):
+            return node.dataset
         if is_a(type(node), IN_MEMORY):
             node.batch_transforms = []
         elif 'pipeline' in vars(node) and not inner_datasets(node):

@@ -17,7 +17,9 @@ from mmdet_ols.config_tree import import_package
 from mmdet_ols.methods import (
     boothard,
     bootsoft,
+    byot,
     cutout,
+    ddgsd,
     deep_self_learning,
     disturblabel,
     hard,
@@ -32,19 +34,29 @@ from mmdet_ols.methods import (
     pencil,
     sce,
     tfkd_reg,
+    tfkd_self,
 )
 from mmdet_ols.methods.classification_losses import settings_of_ours
-from mmdet_ols.methods.method import Method
+from mmdet_ols.methods.method import Method, NeededRun
 from mmdet_ols.methods.spec import MethodSpec, split_methods, unknown
 
 if TYPE_CHECKING:
     from mmengine.config import Config
 
-__all__ = ['METHODS', 'Method', 'MethodSpec', 'apply_method', 'hard_form', 'parse_method']
+__all__ = [
+    'METHODS',
+    'Method',
+    'MethodSpec',
+    'NeededRun',
+    'apply_method',
+    'hard_form',
+    'parse_method',
+]
 
 _MODULES = (
     hard,
     cutout,
+    byot,
     ls,
     ols,
     ols_sparse,
@@ -60,6 +72,8 @@ _MODULES = (
     deep_self_learning,
     l2rw,
     meta_weight_net,
+    ddgsd,
+    tfkd_self,
 )
 
 
@@ -133,10 +147,8 @@ def apply_method(cfg: Config, method: str, **options: Any) -> Config:
         parts = _with_options(parts, options)
     spec = _spec(parts)
     new = copy.deepcopy(cfg)
-    previous = new.get('applied_method')
-    if previous is not None:
-        earlier = dict(parse_method(previous).parts)
-        spec = _spec([(name, {**earlier.get(name, {}), **given}) for name, given in spec.parts])
+    earlier = _undo(new)
+    spec = _spec([(name, {**earlier.get(name, {}), **given}) for name, given in spec.parts])
     kept = settings_of_ours(new)
     is_hard = [name for name, _ in spec.parts] == ['hard']
     rolls_over = any(METHODS[name].rolls_over for name, _ in spec.parts)
@@ -158,10 +170,29 @@ def hard_form(cfg: Config) -> Config:
         ValueError: See `apply_method`.
     """
     new = copy.deepcopy(cfg)
+    _undo(new)
     hard.make_hard(new, quiet=True)
     new.applied_method = parse_method('hard').text
     import_package(new)
     return new
+
+
+def _undo(cfg: Config) -> dict[str, dict[str, Any]]:
+    """Take out of a config what its method put there; `hard` takes the losses out.
+
+    Returns:
+        The options of each method that was applied: those that were given, and those that were
+        changed in the config since.
+    """
+    text = cfg.get('applied_method')
+    options: dict[str, dict[str, Any]] = {}
+    for name, given in parse_method(text).parts if text else ():
+        method = METHODS[name]
+        told = method.undo(cfg) if method.undo is not None else {}
+        before = {**method.options, **given}
+        changed = {k: told[k] for k in method.options if k in told and told[k] != before[k]}
+        options[name] = {**given, **changed}
+    return options
 
 
 def _with_options(

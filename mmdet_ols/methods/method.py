@@ -30,6 +30,21 @@ class Apply(Protocol):
 
 
 @dataclass(frozen=True)
+class NeededRun:
+    """Another run whose last checkpoint a method needs when its training starts.
+
+    Attributes:
+        method: What that run trains with, for the same config and seed.
+        option: The option of the method that names the checkpoint.
+        entry: The entry of the config that it becomes.
+    """
+
+    method: str
+    option: str
+    entry: str
+
+
+@dataclass(frozen=True)
 class Method:
     """A method of training, as a change of a host's config.
 
@@ -42,6 +57,9 @@ class Method:
         combines_with: The names of the methods that may be applied together with it.
         rolls_over: Whether its loss keeps a state that OLSHook has to roll over.
         apply: Changes a config.
+        undo: Takes out of a config what `apply` put there, other than losses and OLSHook, and
+            returns what stood there about the method's options.
+        needs: The run that has to be finished before, unless the option that it fills is given.
     """
 
     name: str
@@ -52,6 +70,8 @@ class Method:
     apply: Apply = field(repr=False)
     combines_with: tuple[str, ...] = ()
     rolls_over: bool = False
+    undo: Callable[[Config], Mapping[str, Any]] | None = field(default=None, repr=False)
+    needs: NeededRun | None = None
 
 
 def options_of(function: Callable[..., Any]) -> dict[str, Any]:

@@ -73,9 +73,15 @@ def methods_for(name):
             continue
         if method == 'tfkd_reg' and name in ('yolo', 'retinanet', 'resnet_rsb'):
             continue  # not for sigmoid scores
+        if method in ('byot', 'ddgsd') and name != 'resnet':
+            continue  # for networks with stages, and where images are not mixed
+        if method == 'tfkd_self' and name not in ('resnet', 'deit'):
+            continue  # for softmax classifiers
         yield method
     if name in classifiers:
         yield 'cutout+ols'
+    if name == 'resnet':
+        yield from ('byot+ls', 'byot+ols', 'cutout+ddgsd')
 
 
 # --- The form of a config ------------------------------------------------------------------------

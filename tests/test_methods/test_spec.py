@@ -71,10 +71,12 @@ def test_every_method_says_what_it_is():
     expected |= {'disturblabel', 'pairwise_confusion', 'tfkd_reg', 'cutout'}
     expected |= {'l2rw', 'meta_weight_net'}
     expected |= {'m_correction', 'pencil', 'deep_self_learning'}
+    expected |= {'byot', 'ddgsd', 'tfkd_self'}
     assert set(METHODS) == expected
     for method in METHODS.values():
         assert method.summary.endswith('.') and method.source and method.changes
         assert all(other in METHODS for other in method.combines_with)
     assert METHODS['ols'].options['alpha'] == 0.5
-    assert METHODS['ols'].combines_with == ('cutout',) and METHODS['hard'].combines_with == ()
+    assert METHODS['hard'].combines_with == ()
+    assert set(METHODS['ols'].combines_with) == {'cutout', 'byot'}
     assert set(METHODS['cutout'].combines_with) == expected - {'cutout', 'hard'}
