@@ -24,6 +24,7 @@ from mmdet_ols.checks.matching import WeightMatch, check_match
 from mmdet_ols.checks.processes import is_first_process
 from mmdet_ols.checks.schedules import warn_of_resumed_settings
 from mmdet_ols.checks.weight_report import WeightReport
+from mmdet_ols.config_tree import type_name
 from mmdet_ols.results.run_folder import training_folders
 
 
@@ -111,6 +112,26 @@ def _warn_of_earlier_run(folder: Path) -> None:
             logger='current',
             level=logging.WARNING,
         )
+
+
+def check_teacher_exists(cfg: Config) -> None:
+    """Look for the checkpoint of a frozen teacher before anything else takes time.
+
+    Raises:
+        FileNotFoundError: It is not there.
+        ValueError: None is named.
+    """
+    model = cfg.get('model') or {}
+    if type_name(model) != 'SelfTaughtClassifier':
+        return
+    path = model.get('teacher')
+    if not path:
+        raise ValueError(
+            '`teacher` of tfkd_self must name the checkpoint of a network that was trained from '
+            f'the same config, but got {path!r}: --method tfkd_self:teacher=FILE.'
+        )
+    if '://' not in str(path) and not Path(path).is_file():
+        raise FileNotFoundError(f'There is no checkpoint file {path}.')
 
 
 def check_same_method(cfg: Config) -> None:

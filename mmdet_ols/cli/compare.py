@@ -26,7 +26,7 @@ from mmdet_ols.experiments.evidence import EvidenceFile
 from mmdet_ols.experiments.executor import LOG, run_all, terminating_is_interrupting
 from mmdet_ols.experiments.experiment import Experiment
 from mmdet_ols.experiments.provenance import facts
-from mmdet_ols.experiments.rows import requested_rows
+from mmdet_ols.experiments.rows import requested_rows, with_needed_rows
 from mmdet_ols.experiments.specification import Variant, read_variants
 from mmdet_ols.experiments.tables import class_table, main_table, notes, overview
 from mmdet_ols.experiments.writing import check_extras, write_comparison
@@ -189,7 +189,7 @@ def plan(args: argparse.Namespace) -> tuple[Experiment, Path]:
     rows, sweep = requested_rows(
         args.configs, args.methods, args.variant, args.cfg_options, args.sweep
     )
-    variants = read_variants(rows, args.data_root, args.amp)
+    variants = read_variants(with_needed_rows(rows), args.data_root, args.amp)
     work_dir = Path(args.work_dir or _default_work_dir(args, variants))
     experiment = Experiment(
         variants,

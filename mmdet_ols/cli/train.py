@@ -18,6 +18,7 @@ from mmdet_ols.checks.start import (
     check_checkpoint_exists,
     check_same_method,
     check_start,
+    check_teacher_exists,
     check_work_dir,
     checkpoint_to_resume,
 )
@@ -91,6 +92,7 @@ def checked_config(args: argparse.Namespace) -> Config:
         cfg.load_from = checkpoint_to_resume(cfg.work_dir) if is_auto else args.resume
     check_checkpoint_exists(cfg)
     check_work_dir(cfg, is_training=True)
+    check_teacher_exists(cfg)
     check_same_method(cfg)
     check_losses(cfg)
     check_schedules(cfg)

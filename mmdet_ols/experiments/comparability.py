@@ -86,12 +86,13 @@ def _check_allowed(forms: Mapping[str, Forms], allowed: Sequence[str]) -> None:
             )
 
 
-def check_same_config(folder: str | Path, settings: Settings) -> None:
+def check_same_config(folder: str | Path, settings: Settings, besides: Sequence[str] = ()) -> None:
     """Make sure that what lies in a work directory was made with these settings.
 
     Args:
         folder: A work directory; every start of its training counts.
         settings: As `flat_settings` gives them.
+        besides: Keys that may differ.
 
     Raises:
         ValueError: It was made with others; the message says what differs.
@@ -108,7 +109,7 @@ def check_same_config(folder: str | Path, settings: Settings) -> None:
             key: (old, new)
             for key, (old, new) in differences(before, settings).items()
             # An option of ours that was made, and left at its default, since then.
-            if not (old == ABSENT and is_default(key, new, settings))
+            if not (old == ABSENT and is_default(key, new, settings)) and key not in besides
         }
         if made_with.get('resume'):
             differing.pop('load_from', None)  # MMEngine forgets it when it resumes

@@ -19,6 +19,10 @@ from pathlib import Path
 LOG = 'compare.log'
 
 
+class WaitsForAnotherRun(Exception):  # noqa: N818  (no error: its turn comes later)
+    """Says that a run cannot start before another one has got further, and which that is."""
+
+
 @dataclass
 class _Process:
     folder: Path
@@ -41,8 +45,9 @@ def run_all(
     Args:
         folders: One for each run, in the order in which to start them; absent ones are made.
         next_command: Gives the command that a run needs next, or None once it is finished; a
-            ValueError says why there is none. The same command twice in a row means that it did
-            not do its work the first time.
+            ValueError says why there is none, and `WaitsForAnotherRun` that the folder's turn has
+            to come later. The same command twice in a row means that it did not do its work the
+            first time.
         jobs: How many processes run at once.
         report: Called with 'started', 'finished', 'failed' or 'running' (every `poll` seconds),
             the folder, and the command or what went wrong.
@@ -55,8 +60,18 @@ def run_all(
     waiting = list(folders)
     try:
         while waiting or execution.running:
+            blocked: dict[Path, str] = {}
             while waiting and execution.free:
-                execution.begin(waiting.pop(0), execution.free.pop(0))
+                folder = waiting.pop(0)
+                try:
+                    execution.begin(folder, execution.free.pop(0))
+                except WaitsForAnotherRun as reason:
+                    blocked[folder] = str(reason)
+            if execution.running:
+                waiting[:0] = blocked
+            else:  # nothing is left that they could wait for
+                for folder, why in blocked.items():
+                    execution.fail(folder, execution.free.pop(0), why)
             execution.check()
             if execution.running:
                 time.sleep(poll)
@@ -83,6 +98,9 @@ class _Execution:
         """Start a folder's next command in a slot; free the slot if there is none."""
         try:
             command = self.next_command(folder)
+        except WaitsForAnotherRun:
+            self.free.insert(0, slot)
+            raise
         except ValueError as error:
             return self.fail(folder, slot, str(error))
         if command is None:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from mmdet_ols.experiments.commands import command_to_test, command_to_train
 from mmdet_ols.experiments.comparability import check_comparable, check_same_config
 from mmdet_ols.experiments.comparison import Comparison, Sweep
 from mmdet_ols.experiments.evidence import EvidenceFile
+from mmdet_ols.experiments.executor import WaitsForAnotherRun
 from mmdet_ols.experiments.provenance import read_records, record_start
 from mmdet_ols.experiments.readiness import check_ready
 from mmdet_ols.experiments.recording import best_epoch_of, describe_run, differ, identity_of
-from mmdet_ols.experiments.specification import RunSpec, Variant
+from mmdet_ols.experiments.rows import provider
+from mmdet_ols.experiments.specification import RunSpec, Variant, with_checkpoint
 from mmdet_ols.results.metrics import headline_metrics
 from mmdet_ols.results.run_folder import Run, read_run, training_folders
 
@@ -59,6 +62,8 @@ class Experiment:
             for seed in seeds
             for variant in variants
         }
+        #: The run that another one learns from, with the folders of both.
+        self.teachers = dict(filter(None, map(self._teacher, self.runs)))
 
     @property
     def folders(self) -> list[Path]:
@@ -77,8 +82,9 @@ class Experiment:
         needed = set()  # rows that are all in the file need neither data nor weights
         for folder, (variant, spec) in self.runs.items():
             if training_folders(folder):
-                check_same_config(folder, variant.settings_as_dumped(spec.seed))
-            if self.evidence is None or not self.read(folder).recorded:
+                entries = [variant.needs.entry] if variant.needs else []
+                check_same_config(folder, variant.settings_as_dumped(spec.seed), entries)
+            if not self.read(folder).recorded:
                 needed.add(variant.name)
         wanted = [variant for variant in self.variants if variant.name in needed]
         check_ready(((variant.name, variant.cfg) for variant in wanted), strict)
@@ -89,9 +95,13 @@ class Experiment:
         return f'{variant.name} seed {spec.seed}'
 
     def read(self, folder: Path) -> Run:
-        """Read how far a run is: from its folder, or from its row where that says nothing."""
+        """Read how far a run is: from its folder, or from its row where that says nothing.
+
+        A row has no checkpoint, so that the run counts as it is in its folder for one that is to
+        learn from it.
+        """
         run = self._read_folder(folder)
-        if self.evidence is None or run.final:
+        if self.evidence is None or run.final or self._is_awaited(folder):
             return run
         row = self.evidence.row(identity_of(*self.runs[folder], self.tta))
         return run if row is None else row.as_run(folder)
@@ -122,6 +132,7 @@ class Experiment:
 
         Raises:
             ValueError: It has to be tested, but the checkpoint of its last epoch is not there.
+            WaitsForAnotherRun: It learns from a run that is not trained yet.
         """
         run, (_, spec) = self.read(folder), self.runs[folder]
         if run.final:
@@ -129,7 +140,7 @@ class Experiment:
         if not run.trained:
             # Only where there is something to resume: it makes MMEngine forget `load_from`.
             resume = run.last_checkpoint is not None
-            return command_to_train(spec, folder, resume, self.trust)
+            return command_to_train(self._taught(folder, spec), folder, resume, self.trust)
         if run.last_checkpoint is None or not run.saved_at_end:
             name = run.last_checkpoint.name if run.last_checkpoint else 'none'
             raise ValueError(
@@ -140,6 +151,45 @@ class Experiment:
             )
         test_folder = self._test_folder(folder)
         return command_to_test(spec, run.last_checkpoint, test_folder, self.tta, self.trust)
+
+    def _teacher(self, folder: Path) -> tuple[Path, Path] | None:
+        """The folder of a run, and that of the run whose checkpoint it needs, if it needs one."""
+        variant, spec = self.runs[folder]
+        if variant.needs is None:
+            return None
+        rows = [other.request for other in self.variants]
+        row = provider(variant.request, rows, variant.needs.method)
+        if row is None:
+            raise ValueError(
+                f'{variant.name} needs the run of the same config with --method '
+                f'{variant.needs.method}, but no row has it: add that row, or name its checkpoint '
+                f'({variant.needs.option}=FILE).'
+            )
+        return folder, folder.parents[1] / row.name / f'seed_{spec.seed}'
+
+    def _is_awaited(self, folder: Path) -> bool:
+        """Whether a run that is not finished is to learn from this one."""
+        pupils = [pupil for pupil, teacher in self.teachers.items() if teacher == folder]
+        return any(not self.read(pupil).final for pupil in pupils)
+
+    def _taught(self, folder: Path, spec: RunSpec) -> RunSpec:
+        """The specification of a run, which names the checkpoint that it learns from.
+
+        Raises:
+            WaitsForAnotherRun: That is not there yet.
+        """
+        needs = self.runs[folder][0].needs
+        if needs is None:
+            return spec
+        teacher = self._read_folder(self.teachers[folder])
+        if not teacher.saved_at_end or teacher.last_checkpoint is None:
+            raise WaitsForAnotherRun(
+                f'it learns from {self.label(self.teachers[folder])}, whose folder '
+                f'{teacher.folder} has no checkpoint of its last epoch or iteration '
+                f'({teacher.length}): train that run again.'
+            )
+        method = with_checkpoint(str(spec.method), needs, str(teacher.last_checkpoint))
+        return replace(spec, method=method)
 
     def record(self, folder: Path, facts: Mapping[str, str]) -> None:
         """Note down how a start of a run was made."""

@@ -30,7 +30,7 @@ BACKENDS = ('backend_args', 'file_client_args')
 #: Entries of data loaders and data sets that say how fast, and into which memory.
 READING = ('device', 'num_workers', 'persistent_workers', 'pin_memory', 'prefetch_factor')
 #: The last parts of keys that name a file of weights.
-WEIGHTS = ('checkpoint', 'load_from')
+WEIGHTS = ('checkpoint', 'load_from', 'teacher')
 
 
 def portable_key(settings: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmdet_ols.experiments.comparison import Sweep
-from mmdet_ols.experiments.specification import Request, method_slug
+from mmdet_ols.experiments.specification import Request, method_slug, needed_run
 
 
 def requested_rows(
@@ -58,6 +58,31 @@ def requested_rows(
         for name, value in names.items()
     ]
     return [*rows[:-1], *swept], Sweep(row.name, option, names)
+
+
+def with_needed_rows(rows: Sequence[Request]) -> list[Request]:
+    """Add the rows whose runs others need, such as that of a teacher, where they are missing.
+
+    Raises:
+        ValueError: A method cannot be used.
+    """
+    complete = list(rows)
+    for row in rows:
+        needs = needed_run(row.method)
+        if needs is None or provider(row, complete, needs.method) is not None:
+            continue
+        name, taken = method_slug(needs.method), {other.name for other in complete}
+        name = f'{_name_of(row.config)}_{name}' if name in taken else name
+        complete.append(Request(name, row.config, needs.method, row.options))
+    return complete
+
+
+def provider(row: Request, rows: Sequence[Request], method: str) -> Request | None:
+    """The row that trains the same config with another method; None if there is none."""
+    for other in rows:
+        if (other.config, other.options, other.method) == (row.config, row.options, method):
+            return other
+    return None
 
 
 def _name_of(config: str) -> str:

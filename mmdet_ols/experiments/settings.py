@@ -84,10 +84,15 @@ def is_default(key: str, value: Any, settings: Settings) -> bool:
 
     Methods write out every option of a loss: a run stays the same when the loss gets a new one.
     """
+    from mmengine.registry import MODELS
+
     import mmdet_ols
 
     parent, _, name = key.rpartition('.')
-    cls = getattr(mmdet_ols, str(settings.get(f'{parent}.type', '')).rpartition('.')[2], None)
+    kind = str(settings.get(f'{parent}.type', '')).rpartition('.')[2]
+    cls = getattr(mmdet_ols, kind, None) or MODELS.module_dict.get(kind)  # which ours alone are in
+    if getattr(cls, '__module__', '').partition('.')[0] != 'mmdet_ols':
+        return False
     if not isinstance(cls, type) or name == 'type':
         return False
     default = constructor_default(cls, name)

@@ -16,7 +16,7 @@ from mmdet_ols.experiments.comparability import Forms
 from mmdet_ols.experiments.identity import portable_key
 from mmdet_ols.experiments.readiness import hooks_of_tests
 from mmdet_ols.experiments.settings import flat_settings, settings_key
-from mmdet_ols.methods import hard_form, parse_method
+from mmdet_ols.methods import METHODS, MethodSpec, NeededRun, hard_form, parse_method
 
 #: Options that say where things lie or how fast they are read, and leave the results as they are.
 NEUTRAL_OPTIONS = ('data_root', 'num_workers', 'persistent_workers', 'pin_memory', 'work_dir')
@@ -115,6 +115,11 @@ class Variant:
         )
 
     @property
+    def needs(self) -> NeededRun | None:
+        """The run that has to be finished before, unless the method was told its checkpoint."""
+        return needed_run(self.request.method)
+
+    @property
     def by_epoch(self) -> bool:
         return 'max_epochs' in self.cfg.train_cfg
 
@@ -196,6 +201,28 @@ def method_slug(method: str) -> str:
         ValueError: There is no such method, or it has no such option.
     """
     return parse_method(method).slug
+
+
+def needed_run(method: str | None) -> NeededRun | None:
+    """The run that a method needs, unless it was told that run's checkpoint.
+
+    Raises:
+        ValueError: There is no such method, or it has no such option.
+    """
+    for name, given in parse_method(method).parts if method else ():
+        needs = METHODS[name].needs
+        if needs is not None and needs.option not in given:
+            return needs
+    return None
+
+
+def with_checkpoint(method: str, needs: NeededRun, checkpoint: str) -> str:
+    """A method that is told the checkpoint of the run that it needs."""
+    parts = [
+        (name, {**given, needs.option: checkpoint} if METHODS[name].needs == needs else given)
+        for name, given in parse_method(method).parts
+    ]
+    return MethodSpec(tuple(parts)).text
 
 
 def _check_request(request: Request) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from mmdet_ols.experiments.executor import (
     LOG,
+    WaitsForAnotherRun,
     _end,
     run_all,
     share_of_machine,
@@ -88,6 +89,37 @@ def test_as_many_as_asked_for_run_at_once(tmp_path):
     assert runs.run(jobs=2) == {}
     assert runs.events[:2] == [('started', 'a'), ('started', 'b')]
     assert runs.events[2][0] == 'finished'
+
+
+@pytest.mark.parametrize('jobs', [1, 3])
+def test_a_run_may_wait_for_another_one(tmp_path, jobs):
+    runs = Runs(tmp_path, pupil='touch done', other='touch done', teacher='sleep 0.1; touch done')
+    commands = runs.next_command
+
+    def next_command(folder):
+        if folder.name == 'pupil' and not (tmp_path / 'teacher' / 'done').exists():
+            raise WaitsForAnotherRun('its teacher is not there')
+        return commands(folder)
+
+    runs.next_command = next_command
+    assert runs.run(jobs) == {}
+    assert runs.events.index(('started', 'teacher')) < runs.events.index(('started', 'pupil'))
+    assert runs.events.count(('started', 'pupil')) == 1 and len(runs.events) == 6
+
+
+def test_a_run_that_waits_for_one_that_failed_has_failed(tmp_path):
+    runs = Runs(tmp_path, pupil='touch done', teacher='exit 3', other='touch done')
+    commands = runs.next_command
+
+    def next_command(folder):
+        if folder.name == 'pupil':
+            raise WaitsForAnotherRun('its teacher is not there')
+        return commands(folder)
+
+    runs.next_command = next_command
+    failed = runs.run()
+    assert failed['pupil'] == 'its teacher is not there' and 'exit status 3' in failed['teacher']
+    assert runs.events[-1] == ('failed', 'pupil') and ('finished', 'other') in runs.events
 
 
 def test_a_folder_is_not_run_twice_at_once(tmp_path):

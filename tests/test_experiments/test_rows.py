@@ -7,7 +7,7 @@ import re
 import pytest
 
 from mmdet_ols.experiments.comparison import Sweep
-from mmdet_ols.experiments.rows import requested_rows
+from mmdet_ols.experiments.rows import requested_rows, with_needed_rows
 from mmdet_ols.experiments.specification import Request
 
 
@@ -89,3 +89,16 @@ def test_a_config_of_any_name_makes_a_row():
     assert [row.name for row in rows] == ['my_config_1_100_', '\u6570\u636e_v2', '_']
     assert all(re.fullmatch(r'[\w+-][\w.+=-]*', row.name) for row in rows)
     assert rows[0].config == 'a/my config (1) 100%.py'
+
+
+def test_the_row_of_a_teacher_is_added_where_it_is_missing():
+    rows, _ = requested_rows(['a.py'], ['ols', 'tfkd_self'], options=['z=1'])
+    added = with_needed_rows(rows)
+    assert added[:2] == rows
+    assert added[2:] == [Request('hard', 'a.py', 'hard', ('z=1',))]
+    assert with_needed_rows(added) == added
+    rows, _ = requested_rows(['a.py', 'b.py'], ['tfkd_self', 'cutout+tfkd_self:alpha=0.5'])
+    assert [row.name for row in with_needed_rows(rows)[4:]] == ['hard', 'b_hard']
+    # A checkpoint that is named needs no run.
+    rows, _ = requested_rows(['a.py'], ['tfkd_self:teacher=t.pth', 'ols'])
+    assert with_needed_rows(rows) == rows
