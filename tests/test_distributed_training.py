@@ -281,7 +281,8 @@ def test_testing_gives_the_same_in_every_way(config, start, tmp_path):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason='needs a machine without a GPU')
 @pytest.mark.parametrize('strategy', ['FSDPStrategy', 'DeepSpeedStrategy'])
-def test_strategies_that_need_a_gpu_say_so(strategy):
+def test_strategies_that_need_a_gpu_say_so(monkeypatch, strategy):
+    monkeypatch.setenv('RANK', '0')  # as torchrun does
     cfg = Config(
         dict(launcher='pytorch', runner_type='FlexibleRunner', strategy=dict(type=strategy))
     )
@@ -293,6 +294,7 @@ def test_strategies_that_need_a_gpu_say_so(strategy):
 def test_flexible_runner_hears_of_unused_parameters(monkeypatch, unused):
     """MobileNetV2 has some, and DDP stops at its second step where it was not told."""
     built = []
+    monkeypatch.setenv('RANK', '0')  # as torchrun does
     monkeypatch.setattr(launch, 'get_device', lambda: 'cuda')
     monkeypatch.setattr(launch.RUNNERS, 'build', lambda cfg: built.append(cfg))
     cfg = dict(runner_type='FlexibleRunner', strategy=dict(type='DDPStrategy'))

@@ -77,7 +77,7 @@ def test_links_lead_somewhere(page):
 
 @pages
 def test_named_files_exist(page):
-    written = re.compile(r'--(?:out|work-dir) \S+')  # by the command that names it
+    written = re.compile(r'--(?:out|work-dir|record) \S+')  # by the command that names it
     for match in PATHS.findall(written.sub('', TEXTS[page])):
         for path in without_braces(match.rstrip('.,')):
             actual = list(ROOT.glob(path.rstrip('/'))) if '*' in path else [ROOT / path]

@@ -11,4 +11,5 @@ def test_two_processes_train_what_one_does(two_ranks, tmp_path, loop):
     alone = train_on_a_part(None, folder=tmp_path, loop=loop)
     both = two_ranks(train_on_a_part, [None, None], folder=tmp_path, loop=loop)
     for together in both:
-        assert_close(together, alone, rtol=1e-4, atol=1e-6, equal_nan=True)
+        # Weights are on a scale of 1, and normalised inner products whose float32 terms cancel.
+        assert_close(together, alone, rtol=1e-4, atol=1e-5, equal_nan=True)
