@@ -1,7 +1,7 @@
 """Reading the paper's tables.
 
-`results.csv` holds every figure of the paper's tables, those of methods that this project does not
-have included. `cells.csv` says how a figure is made: which config below `configs/`, with which
+`results.csv` holds every figure of the paper's tables, those that it quotes from other papers
+included. `cells.csv` says how a figure is made: which config below `configs/`, with which
 method and which further options of `tools/compare.py`.
 """
 
@@ -65,7 +65,7 @@ class Cell(NamedTuple):
 
 @lru_cache
 def all_figures() -> tuple[Figure, ...]:
-    """Every figure of the paper's tables, those of methods that this project lacks included."""
+    """Every figure of the paper's tables, those that it quotes from other papers included."""
     return tuple(
         Figure(
             row['table'],
