@@ -12,8 +12,8 @@ from mmdet_ols.methods.classification_losses import HeadLoss, find_losses
 if TYPE_CHECKING:
     from mmengine.config import Config
 
-#: Registers our classifiers; it needs MMPretrain.
-CLASSIFIERS = 'mmdet_ols.models.self_distillation'
+#: Registers the classifiers that learn from themselves; it needs MMPretrain, as all classifiers do.
+SELF_DISTILLATION = 'mmdet_ols.models.self_distillation'
 #: The entry of a config that says what its model was before.
 BEFORE = 'classifier_before'
 
@@ -63,25 +63,34 @@ def only_head(cfg: Config, method: str, softmax: bool = True) -> HeadLoss:
     return loss
 
 
-def replace_classifier(cfg: Config, kind: str, options: Mapping[str, Any], **others: Any) -> None:
+def replace_classifier(
+    cfg: Config,
+    kind: str,
+    options: Mapping[str, Any] | None = None,
+    module: str = SELF_DISTILLATION,
+    **others: Any,
+) -> None:
     """Give a model the type of one of our classifiers, and its arguments.
 
     Args:
         cfg: The config; it is changed.
         kind: Class name of the classifier.
-        options: The options of its method.
+        options: The options of its method, which it checks.
+        module: Where it is registered.
         **others: What else it is told besides what the model was told.
 
     Raises:
         ValueError: An option is outside its range.
     """
-    getattr(import_module(CLASSIFIERS), kind).check_options(**options)
-    entries = {**others, **options}
-    imports = [*imported_modules(cfg), CLASSIFIERS]
+    classifier = getattr(import_module(module), kind)
+    if options is not None:
+        classifier.check_options(**options)
+    entries = {**others, **(options or {})}
+    imports = [*dict.fromkeys([*imported_modules(cfg), module])]
     custom_imports = dict(cfg.get('custom_imports') or {}, imports=imports)
     custom_imports.setdefault('allow_failed_imports', False)
     cfg.custom_imports = custom_imports
-    cfg[BEFORE] = dict(type=cfg.model.type, added=sorted(entries))
+    cfg[BEFORE] = dict(type=cfg.model.type, module=module, added=sorted(entries))
     cfg.model.update(entries, type=kind)
 
 
@@ -92,6 +101,6 @@ def restore_classifier(cfg: Config) -> dict[str, Any]:
         return {}
     cfg.model.type = before['type']
     told = {name: cfg.model.pop(name) for name in before['added'] if name in cfg.model}
-    imports = [name for name in imported_modules(cfg) if name != CLASSIFIERS]
+    imports = [name for name in imported_modules(cfg) if name != before['module']]
     cfg.custom_imports = dict(cfg.custom_imports, imports=imports)
     return told

@@ -55,7 +55,7 @@ def cutout(cfg: Config, *, size: int | None = None, fill: Sequence[float] | None
         dataset[key] = _with_cutout(list(dataset.get(key) or []), key, size, colour)
 
 
-def remove_cutout(cfg: Config) -> None:
+def remove_cutout(cfg: Config) -> dict[str, Any]:
     """Take out what `cutout` has put into a config."""
     from mmdet_ols.datasets.tree import leaf_datasets
 
@@ -63,6 +63,7 @@ def remove_cutout(cfg: Config) -> None:
         for key in ('batch_transforms', 'pipeline'):
             if key in dataset:
                 dataset[key] = [step for step in dataset[key] if type_name(step) not in TRANSFORMS]
+    return {}
 
 
 def _with_cutout(
@@ -139,4 +140,5 @@ METHOD = Method(
     changes='the augmentation of the training images',
     options=options_of(cutout),
     apply=_apply,
+    undo=remove_cutout,
 )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from mmdet_ols.methods.method import KeptSettings, Method, options_of, summary_of
-from mmdet_ols.methods.sample_parts import add_sample_parts, stage_epoch
+from mmdet_ols.methods.sample_parts import add_sample_parts, remove_sample_parts, stage_epoch
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -76,5 +76,6 @@ METHOD = Method(
     'looks at all training images after each epoch',
     options=options_of(deep_self_learning),
     apply=_apply,
+    undo=remove_sample_parts,
     combines_with=('cutout',),
 )

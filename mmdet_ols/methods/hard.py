@@ -10,10 +10,7 @@ from mmdet_ols.config_tree import hook_configs, ols_hooks, registered_class, typ
 from mmdet_ols.losses.classification_loss import ClassificationLoss
 from mmdet_ols.methods.changes import remove_hooks, say, take_ols_arguments
 from mmdet_ols.methods.classification_losses import HeadLoss, find_losses, inspect_heads
-from mmdet_ols.methods.cutout import remove_cutout
-from mmdet_ols.methods.meta_parts import remove_meta_parts
 from mmdet_ols.methods.method import KeptSettings, Method, options_of, summary_of
-from mmdet_ols.methods.sample_parts import remove_sample_parts
 from mmdet_ols.methods.spec import split_methods
 
 if TYPE_CHECKING:
@@ -64,10 +61,6 @@ def make_hard(
     if not keep_ols_hooks:
         take_ols_arguments(cfg)
         remove_hooks(cfg, ols_hooks(cfg))
-    if 'cutout' in applied:
-        remove_cutout(cfg)
-    remove_sample_parts(cfg)
-    remove_meta_parts(cfg, applied)
     cfg.pop('applied_method', None)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from mmdet_ols.methods.meta_parts import add_meta_parts, check_positive
+from mmdet_ols.methods.meta_parts import add_meta_parts, check_positive, remove_meta_parts
 from mmdet_ols.methods.method import KeptSettings, Method, options_of, summary_of
 
 if TYPE_CHECKING:
@@ -46,5 +46,6 @@ METHOD = Method(
     changes='the training loop of a classifier, its loss, a clean part of the data, and a hook',
     options=options_of(l2rw),
     apply=_apply,
+    undo=remove_meta_parts,
     combines_with=('cutout',),
 )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from mmdet_ols.methods.method import KeptSettings, Method, options_of, summary_of
-from mmdet_ols.methods.sample_parts import add_sample_parts, stage_epoch
+from mmdet_ols.methods.sample_parts import add_sample_parts, remove_sample_parts, stage_epoch
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -83,5 +83,6 @@ METHOD = Method(
     'samples, and a hook that looks at all training images after each epoch',
     options=options_of(m_correction),
     apply=_apply,
+    undo=remove_sample_parts,
     combines_with=('cutout',),
 )

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from mmdet_ols.config_tree import type_name
-from mmdet_ols.methods.sample_parts import add_sample_parts
+from mmdet_ols.methods.sample_parts import add_sample_parts, remove_sample_parts
 
 if TYPE_CHECKING:
     from mmengine.config import Config
 
-METHODS = ('l2rw', 'meta_weight_net')
 #: MMEngine's loop, whose place the methods' loops take.
 EPOCH_LOOP = 'EpochBasedTrainLoop'
-#: What the methods' loops are told besides what MMEngine's is.
-LOOP_OPTIONS = ('clean_batch_size', 'hidden', 'normalize', 'optimizer')
+#: The entry of a config that says what its training loop was before.
+BEFORE = 'loop_before'
 
 
 def add_meta_parts(
@@ -56,32 +54,27 @@ def add_meta_parts(
         type=CLEAN_PART, part='rest', samples_per_class=samples_per_class, dataset=node['dataset']
     )
     train_cfg = dict(cfg.train_cfg)
-    for key in ('type', 'by_epoch'):
-        train_cfg.pop(key, None)
+    kind = {key: train_cfg.pop(key) for key in ('type', 'by_epoch') if key in train_cfg}
+    cfg[BEFORE] = dict(loop=kind, added=sorted(options))
     cfg.train_cfg = dict(type=loop, **train_cfg, **options)
 
 
-def remove_meta_parts(cfg: Config, applied: Mapping[str, Any]) -> None:
-    """Take out what `add_meta_parts` has put into a config, except what tells samples apart.
-
-    Args:
-        cfg: The config; it is changed.
-        applied: The methods that were applied to it.
-    """
+def remove_meta_parts(cfg: Config) -> dict[str, Any]:
+    """Take out what `add_meta_parts` has put into a config, except the loss."""
     from mmdet_ols.datasets.tree import CLEAN_PART, map_datasets
 
-    train_cfg = cfg.get('train_cfg') or {}
-    loops = (EPOCH_LOOP, *(f'{name}TrainLoop' for name in ('L2RW', 'MetaWeightNet')))
-    if train_cfg.get('type') and type_name(train_cfg) in loops:
-        # MMEngine's own loop has two names, of which one is as good as the other.
-        others = {k: v for k, v in train_cfg.items() if k not in ('type', *LOOP_OPTIONS)}
-        cfg.train_cfg = dict(by_epoch=True, **others)
-    if any(name in applied for name in METHODS):
-        loader = cfg.train_dataloader
+    remove_sample_parts(cfg)
+    before = cfg.pop(BEFORE, None)
+    if before is not None:
+        others = {k: v for k, v in cfg.train_cfg.items() if k not in ('type', *before['added'])}
+        cfg.train_cfg = {**before['loop'], **others}
+    loader = cfg.get('train_dataloader') or {}
+    if loader.get('dataset'):
         loader['dataset'] = map_datasets(
             loader['dataset'],
             lambda node: node['dataset'] if type_name(node) == CLEAN_PART else node,
         )
+    return {}
 
 
 def check_positive(method: str, option: str, value: Any) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from mmdet_ols.core.sample_weights import WeightingNetwork
-from mmdet_ols.methods.meta_parts import add_meta_parts, check_positive
+from mmdet_ols.methods.meta_parts import add_meta_parts, check_positive, remove_meta_parts
 from mmdet_ols.methods.method import KeptSettings, Method, options_of, summary_of
 
 if TYPE_CHECKING:
@@ -87,5 +87,6 @@ METHOD = Method(
     changes='the training loop of a classifier, its loss, a clean part of the data, and a hook',
     options=options_of(meta_weight_net),
     apply=_apply,
+    undo=remove_meta_parts,
     combines_with=('cutout',),
 )

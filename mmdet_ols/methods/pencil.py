@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from mmdet_ols.methods.method import KeptSettings, Method, options_of, summary_of
-from mmdet_ols.methods.sample_parts import add_sample_parts, stage_epoch
+from mmdet_ols.methods.sample_parts import add_sample_parts, remove_sample_parts, stage_epoch
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -80,5 +80,6 @@ METHOD = Method(
     changes='the loss of a classifier, which learns the numbers of its samples, and a hook',
     options=options_of(pencil),
     apply=_apply,
+    undo=remove_sample_parts,
     combines_with=('cutout',),
 )

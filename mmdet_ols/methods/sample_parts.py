@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from mmdet_ols.config_tree import hook_configs, imported_modules, type_name
+from mmdet_ols.config_tree import hook_configs, type_name
 from mmdet_ols.methods.changes import add_default_hook, remove_hooks
 from mmdet_ols.methods.classification_losses import HeadLoss, find_losses
+from mmdet_ols.methods.classifiers import replace_classifier, restore_classifier
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -46,24 +47,15 @@ def add_sample_parts(
             'with a data set: name one.'
         )
     head_loss.replace(loss)
-    cfg.model['type'] = classifier
+    replace_classifier(cfg, classifier, module=CLASSIFIERS[classifier])
     if type_name(loader['dataset']) != NUMBERED:
         loader['dataset'] = dict(type=NUMBERED, dataset=loader['dataset'])
     add_default_hook(cfg, 'samples', dict(type=HOOK))
-    imports = imported_modules(cfg)
-    if CLASSIFIERS[classifier] not in imports:
-        imports.append(CLASSIFIERS[classifier])
-    cfg.custom_imports = dict(cfg.get('custom_imports') or {}, imports=imports)
-    _import_now(CLASSIFIERS[classifier])
 
 
-def remove_sample_parts(cfg: Config) -> None:
+def remove_sample_parts(cfg: Config) -> dict[str, Any]:
     """Take out what `add_sample_parts` has put into a config, except the loss."""
-    model = cfg.get('model') or {}
-    if model.get('type') and (type_name(model) in CLASSIFIERS or _is_plain(model['type'])):
-        # Always in the same form, so that the config is that of the other methods again.
-        scoped = cfg.get('default_scope') == 'mmpretrain'
-        model['type'] = 'ImageClassifier' if scoped else 'mmpretrain.ImageClassifier'
+    restore_classifier(cfg)
     loader = cfg.get('train_dataloader') or {}
     dataset = loader.get('dataset')
     if isinstance(dataset, dict) and type_name(dataset) == NUMBERED:
@@ -71,10 +63,7 @@ def remove_sample_parts(cfg: Config) -> None:
     hooks = hook_configs(cfg, HOOK)
     if hooks:
         remove_hooks(cfg, hooks)
-    imports = imported_modules(cfg)
-    if any(name in CLASSIFIERS.values() for name in imports):
-        kept = [name for name in imports if name not in CLASSIFIERS.values()]
-        cfg.custom_imports = dict(cfg.custom_imports, imports=kept)
+    return {}
 
 
 def stage_epoch(cfg: Config, method: str, option: str, value: float, first: int = 0) -> int:
@@ -141,14 +130,6 @@ def _only_loss(cfg: Config, method: str) -> HeadLoss:
     return losses[0]
 
 
-def _is_plain(kind: Any) -> bool:
-    """Whether the type of a model is MMPretrain's own ImageClassifier, however it is written."""
-    if isinstance(kind, str):
-        return kind in ('ImageClassifier', 'mmpretrain.ImageClassifier')
-    name, module = (getattr(kind, key, '') for key in ('__name__', '__module__'))
-    return name == 'ImageClassifier' and str(module).startswith('mmpretrain.')
-
-
 def _refuse_mixing(cfg: Config, method: str) -> None:
     """Refuse augmentations that mix the images of a batch, which then have no number."""
     model = cfg.model
@@ -162,10 +143,3 @@ def _refuse_mixing(cfg: Config, method: str) -> None:
                     'images of a batch before it sees them: remove it from `train_cfg.augments` of '
                     'the model (or `batch_augments` of its data preprocessor).'
                 )
-
-
-def _import_now(module: str) -> None:
-    """Register a classifier, which the next method applied to the config has to find."""
-    from importlib import import_module
-
-    import_module(module)
