@@ -32,9 +32,11 @@ SLOW = (
     'test_examples/test_transformers_trainer.py',
     'test_experiments/test_executor.py',
     'test_heads.py',
+    'test_label_mistakes.py',
     'test_losses/test_digits.py',
     'test_models/',
     'test_packaging.py',
+    'test_plain_comparison.py',
     'test_self_distillation_training.py',
 )
 
