@@ -7,7 +7,7 @@
         --out data/packed/cifar10n.zip
 
 `plain_comparison.py` trains from such a file, on a machine that has PyTorch and Pillow only. The
-images keep their files' bytes, unless `--webp QUALITY` encodes them anew; either way the bytes of
+images keep their files' bytes, unless `--webp QUALITY` encodes them again; either way the bytes of
 all images are compressed together. Stanford Cars at 144 pixels take 22 MB, CIFAR-10 takes 19 MB.
 Labels are those of the training, and where the data set knows the true ones (CIFAR-10N), these too.
 """
@@ -83,7 +83,7 @@ def main(words: Sequence[str] | None = None) -> None:
     )
     parser.add_argument('config', metavar='CONFIG')
     parser.add_argument('--out', required=True, type=Path, metavar='FILE.zip')
-    parser.add_argument('--webp', type=int, metavar='QUALITY', help='encode anew, from 0 to 100')
+    parser.add_argument('--webp', type=int, metavar='QUALITY', help='re-encode images, 0 to 100')
     add_config_options(parser)
     args = parser.parse_args(words)
     with user_errors():

@@ -111,7 +111,7 @@ class Step:
             self.graph.replay()
 
     def forget(self) -> None:
-        """Capture the next step anew: a graph keeps the learning rate that it was made with."""
+        """Capture the next step again: a graph keeps the learning rate that it was made with."""
         self.graph = None
 
     def _capture(self, inputs: Tensor, labels: Tensor) -> None:

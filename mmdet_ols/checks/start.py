@@ -83,7 +83,7 @@ def check_work_dir(cfg: Config, is_training: bool = False) -> None:
         is_training: Whether checkpoints will be saved there.
 
     Raises:
-        ValueError: A file is in its place, or nothing may be written there.
+        ValueError: A file has that name, or nothing may be written there.
     """
     folder = Path(cfg.work_dir).absolute()
     while not folder.exists() and folder != folder.parent:
@@ -279,7 +279,7 @@ def _check_progress(content: dict[str, Any], path: str) -> None:
     if 'optimizer' not in content:
         print_log(
             f'{path} holds no state of the optimizer (save_optimizer=False, or a published file), '
-            'which starts anew, so that the training does not go on exactly as it was.',
+            'which starts again, so that the training does not go on exactly as it was.',
             logger='current',
             level=logging.WARNING,
         )

@@ -34,7 +34,7 @@ def total(value: Tensor) -> Tensor:
 
 
 def total_count(losses: Tensor) -> Tensor:
-    """The number of samples in the batches of all processes, as a tensor beside the losses."""
+    """The number of samples in the batches of all processes, as a tensor on their device."""
     return total(torch.tensor(float(len(losses)), dtype=losses.dtype, device=losses.device))
 
 

@@ -26,7 +26,7 @@ CLEAN_PART = 'CleanPartDataset'
 MIXING = 'MultiImageMixDataset'
 #: Gives each sample a number of its own.
 NUMBERED = 'NumberedDataset'
-#: Gives each image of a batch twice, each time augmented anew.
+#: Gives each image of a batch twice, each time with another augmentation.
 TWO_VIEWS = 'TwoViewDataset'
 #: Wrappers that give every sample of what they wrap, with its label: once, several times or mixed.
 GIVING_ALL = (

@@ -32,8 +32,8 @@ class MetaTrainLoop(EpochBasedTrainLoop):
     """An epoch-based loop that weighs the samples of each batch before it takes the step.
 
     Around a step it is MMEngine's loop, and all hooks see what they are used to. The clean part of
-    the training data (`CleanPartDataset`) is gone through again and again, beside the batches that
-    are trained on. Trial passes compute in float32, on copies of BatchNorm's statistics, and teach
+    the training data (`CleanPartDataset`) is repeated along with the batches that are trained
+    on. Trial passes compute in float32, on copies of BatchNorm's statistics, and teach
     nothing; the step itself computes as the `optim_wrapper` says.
 
     Args:

@@ -1,4 +1,4 @@
-"""Be your own teacher: classifiers on the early stages of a network learn beside the final one."""
+"""Be your own teacher: classifiers on early stages of a network learn along with the final one."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def byot(
     feature_exits: str = 'all',
     start_epoch: int = 1,
 ) -> None:
-    """Let classifiers on the early stages of the network learn beside the final one.
+    """Let classifiers on the early stages of the network learn along with the final one.
 
     The defaults are what the authors of OLS ran, which is deep supervision without distillation.
     The original is `final_weight=1,exit_weight=1,distillation=0.3,feature_weight=0.03,

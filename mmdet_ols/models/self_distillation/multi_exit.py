@@ -30,7 +30,7 @@ FEATURE_EXITS = ('all', 'deeper')
 
 @register_model
 class MultiExitClassifier(ImageClassifier):
-    r"""A classifier whose early stages have exits, which learn beside the final one.
+    r"""A classifier whose early stages have exits, which learn along with the final one.
 
     With the head as final exit f and an exit i after each earlier stage:
 
