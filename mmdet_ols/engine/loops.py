@@ -53,7 +53,7 @@ def _check_length(name: str, loop: Any) -> None:
     """Refuse a data loader that gives nothing, or never ends where an epoch has to end.
 
     Raises:
-        ValueError: It would train nothing, or for ever.
+        ValueError: It would train nothing, or never end.
     """
     loader = getattr(loop, 'dataloader', None)
     batch_sampler = getattr(loader, 'batch_sampler', None)

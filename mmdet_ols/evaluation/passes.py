@@ -11,6 +11,13 @@ import torch
 from torch import Tensor, nn
 
 
+def unwrapped(model: Any) -> nn.Module:
+    """The model inside of what distributed training wraps a runner's model in."""
+    from mmengine.model import is_model_wrapper
+
+    return model.module if is_model_wrapper(model) else model
+
+
 @contextmanager
 def evaluation_mode(model: nn.Module) -> Iterator[Any]:
     """Put a model into eval mode for a while; modes and random numbers are restored afterwards.
@@ -22,10 +29,9 @@ def evaluation_mode(model: nn.Module) -> Iterator[Any]:
         The model without the wrapper.
     """
     import numpy as np
-    from mmengine.model import is_model_wrapper
 
     modes = [(module, module.training) for module in model.modules()]
-    bare: Any = model.module if is_model_wrapper(model) else model
+    bare = unwrapped(model)
     python, numpy = random.getstate(), np.random.get_state()
     cuda = [torch.cuda.current_device()] if torch.cuda.is_available() else []
     try:

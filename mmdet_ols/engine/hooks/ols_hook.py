@@ -6,13 +6,12 @@ import itertools
 import math
 from typing import Any
 
-from torch import nn
-
 from mmdet_ols.core import RollingState, SoftLabelState, find_states, state_name, state_paths
 from mmdet_ols.engine.hooks.ema_copies import copy_changed_losses
 from mmdet_ols.engine.hooks.roll_over_period import Period, choose_period
 from mmdet_ols.engine.hooks.saved_states import CheckpointWriter, LoadedCheckpoint, saves_now
 from mmdet_ols.engine.hooks.soft_label_history import SoftLabelHistory
+from mmdet_ols.evaluation.passes import unwrapped
 from mmdet_ols.registry import Hook, register_hook
 
 
@@ -81,7 +80,7 @@ class OLSHook(Hook):
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         self._find(runner)  # FlexibleRunner loads first
-        self._loaded.keep(runner, checkpoint, _unwrapped(runner.model), self._paths)
+        self._loaded.keep(runner, checkpoint, unwrapped(runner.model), self._paths)
 
     def before_train(self, runner: Any) -> None:
         self._period = choose_period(runner, self.by_epoch, self.interval)
@@ -135,7 +134,7 @@ class OLSHook(Hook):
 
     def _find(self, runner: Any) -> None:
         """Find the states that the model has now, under their names in a checkpoint."""
-        model = _unwrapped(runner.model)
+        model = unwrapped(runner.model)
         self._paths = state_paths(model)
         self._losses = {
             name: state
@@ -155,7 +154,7 @@ class OLSHook(Hook):
         Returns:
             The names of new losses with soft labels that start as configured.
         """
-        model = _unwrapped(runner.model)
+        model = unwrapped(runner.model)
         before, losses_before = self._paths, self._losses
         if state_paths(model) == before:
             return []
@@ -220,9 +219,3 @@ class OLSHook(Hook):
             )
             self._history.add(runner, name, loss, self._period, step)
         self._writer.start_period()
-
-
-def _unwrapped(model: Any) -> nn.Module:
-    from mmengine.model import is_model_wrapper
-
-    return model.module if is_model_wrapper(model) else model

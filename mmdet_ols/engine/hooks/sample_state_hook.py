@@ -14,6 +14,7 @@ from mmdet_ols.datasets.tree import walk_datasets
 from mmdet_ols.engine.hooks.ema_copies import copy_changed_losses
 from mmdet_ols.engine.hooks.saved_states import CheckpointWriter
 from mmdet_ols.engine.hooks.train_error_hook import plain_training_data
+from mmdet_ols.evaluation.passes import unwrapped
 from mmdet_ols.evaluation.sample_passes import measure_samples
 from mmdet_ols.losses.sample_loss import SampleLoss
 from mmdet_ols.registry import Hook, register_hook
@@ -68,7 +69,7 @@ class SampleStateHook(Hook):
             if 'given' in state.measured:
                 state.put(given=self._dataset.given_labels)
         names = {state_name(path) for path in self._states}
-        copy_changed_losses(runner.hooks, _unwrapped(runner.model), names)
+        copy_changed_losses(runner.hooks, unwrapped(runner.model), names)
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """Compare the checkpoint with the data, or leave out what belongs to another training."""
@@ -120,9 +121,7 @@ class SampleStateHook(Hook):
             )
 
         self._losses = [
-            module
-            for module in _unwrapped(runner.model).modules()
-            if isinstance(module, SampleLoss)
+            module for module in unwrapped(runner.model).modules() if isinstance(module, SampleLoss)
         ]
         if any(loss.has_pass and not loss.augmented for loss in self._losses):
             self._plain = plain_training_data(
@@ -176,7 +175,7 @@ class SampleStateHook(Hook):
 
         if not is_main_process():
             return
-        opinion = opinion_of(_unwrapped(runner.model))
+        opinion = opinion_of(unwrapped(runner.model))
         if not opinion:
             return
         assert self._dataset is not None
@@ -204,7 +203,7 @@ def opinion_of(model: nn.Module) -> dict[str, Any]:
 
 
 def _sample_states(model: Any) -> dict[str, SampleState]:
-    paths = state_paths(_unwrapped(model))
+    paths = state_paths(unwrapped(model))
     return {path: state for path, state in paths.items() if isinstance(state, SampleState)}
 
 
@@ -218,9 +217,3 @@ def _numbered_dataset(runner: Any) -> NumberedDataset | None:
         if isinstance(dataset, NumberedDataset):
             return dataset
     return None
-
-
-def _unwrapped(model: Any) -> nn.Module:
-    from mmengine.model import is_model_wrapper
-
-    return model.module if is_model_wrapper(model) else model
