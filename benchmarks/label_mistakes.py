@@ -51,13 +51,14 @@ from mmdet_ols.datasets.tree import GIVING_ALL, NOISY, RELABELLING, inner_datase
 from mmdet_ols.engine.run_config import read_config
 from mmdet_ols.experiments.display import WIDTH_OF_LOGS, RunDisplay
 from mmdet_ols.experiments.evidence import MISTAKES, EvidenceFile, EvidenceRow
-from mmdet_ols.experiments.executor import LOG, run_all, terminating_is_interrupting
+from mmdet_ols.experiments.executors.local import LocalExecutor, terminating_is_interrupting
 from mmdet_ols.experiments.experiment import Experiment
 from mmdet_ols.experiments.identity import portable_config, portable_options
 from mmdet_ols.experiments.provenance import facts, read_records
 from mmdet_ols.experiments.recording import BestEpoch, describe_run
 from mmdet_ols.experiments.settings import settings_key
 from mmdet_ols.experiments.specification import Request, Variant, method_slug, read_variants
+from mmdet_ols.experiments.states import LOG
 
 #: The parts of the data are the same for all seeds and methods.
 SEED_OF_FOLDS = 0
@@ -217,7 +218,7 @@ def train(experiment: Experiment, jobs: int) -> None:
             experiment.record(folder, facts(['python', *sys.argv], jobs, {}))
 
     with display:
-        failed = run_all(display.open, experiment.next_command, jobs, say)
+        failed = LocalExecutor(jobs).run(experiment.open_tasks, say)
     if failed:
         raise ValueError(f'{len(failed)} runs failed: see {LOG} in {", ".join(map(str, failed))}.')
 

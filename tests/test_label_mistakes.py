@@ -20,6 +20,7 @@ from mmdet_ols.analysis.annotations import Annotation
 from mmdet_ols.engine.run_config import read_config
 from mmdet_ols.experiments.evidence import read_rows
 from mmdet_ols.experiments.evidence_page import Selection, evidence_tables
+from mmdet_ols.experiments.executors.local import LocalExecutor
 from mmdet_ols.experiments.experiment import Experiment
 
 sys.path.insert(0, str(Path(__file__).parents[1] / 'benchmarks'))
@@ -207,14 +208,16 @@ TINY = ['model.backbone.stem_channels=8', 'model.backbone.base_channels=8']
 TINY += ['model.head.in_channels=64', 'train_cfg.max_epochs=2', 'param_scheduler.end=2']
 
 
-def leave_untrained(folders, next_command, jobs, say):
+def leave_untrained(executor, tasks, say):
     """What takes the place of the trainings: networks as they start, with a first validation."""
-    experiment = next_command.__self__
-    for folder in folders:
-        assert 'mmdet_ols.cli.train' in next_command(folder)
-        variant, _ = experiment.runs[folder]
+    for task in tasks:
+        assert 'mmdet_ols.cli.train' in task.next_command()
+        folder, spec = task.folder, task.spec
+        cfg = read_config(
+            spec.config, options=spec.options, method=spec.method, data_root=spec.data_root
+        )
         with DefaultScope.overwrite_default_scope('mmpretrain'):
-            model = MODELS.build({**variant.cfg.model, 'data_preprocessor': None})
+            model = MODELS.build({**cfg.model, 'data_preprocessor': None})
         line = {'accuracy/top1': 10.0, 'data_time': 0.1, 'time': 0.2, 'step': 2}
         make_start(folder, '20260101_000000', [line], '2026/01/01 00:01:00')
         torch.save(dict(state_dict=model.state_dict()), folder / 'epoch_2.pth')
@@ -224,7 +227,7 @@ def leave_untrained(folders, next_command, jobs, say):
 
 
 def test_results_become_rows_and_rows_count_as_results(root, tmp_path, monkeypatch):
-    monkeypatch.setattr(label_mistakes, 'run_all', leave_untrained)
+    monkeypatch.setattr(LocalExecutor, 'run', leave_untrained)
     monkeypatch.setattr(Experiment, 'check', lambda self: None)
     path = tmp_path / 'rows.csv'
     words = [CONFIG, '--methods', 'hard', 'ols', '--folds', '2', '--seeds', '0', '1']
@@ -240,7 +243,7 @@ def test_results_become_rows_and_rows_count_as_results(root, tmp_path, monkeypat
     assert len({row.base for row in rows}) == 1 and len({row.settings for row in rows}) == 3
     assert all(0 < row.metrics['mistakes/average_precision'] < 1 for row in rows)
 
-    monkeypatch.setattr(label_mistakes, 'run_all', lambda *_: pytest.fail('trained again'))
+    monkeypatch.setattr(LocalExecutor, 'run', lambda *_: pytest.fail('trained again'))
     label_mistakes.main(words)
     assert read_rows(path) == rows
     text = evidence_tables(rows, Selection(reference='hard, in-sample, report'))

@@ -23,11 +23,13 @@ from mmdet_ols.cli.options import (
 from mmdet_ols.experiments.comparison import Comparison
 from mmdet_ols.experiments.display import RunDisplay
 from mmdet_ols.experiments.evidence import EvidenceFile
-from mmdet_ols.experiments.executor import LOG, run_all, terminating_is_interrupting
+from mmdet_ols.experiments.executors.local import LocalExecutor, terminating_is_interrupting
 from mmdet_ols.experiments.experiment import Experiment
 from mmdet_ols.experiments.provenance import facts
 from mmdet_ols.experiments.rows import requested_rows, with_needed_rows
 from mmdet_ols.experiments.specification import Variant, read_variants
+from mmdet_ols.experiments.starter import starting, watch
+from mmdet_ols.experiments.states import LOG
 from mmdet_ols.experiments.tables import class_table, main_table, notes, overview
 from mmdet_ols.experiments.writing import check_extras, write_comparison
 
@@ -165,8 +167,13 @@ def compare(args: argparse.Namespace) -> None:
     with user_errors():
         for folder in experiment.folders:  # those that were finished before
             warn(experiment.keep(folder))
-    with display:
-        failed = run_all(display.open, experiment.next_command, args.jobs, report)
+        work_dir.mkdir(parents=True, exist_ok=True)
+    with starting(work_dir, _command_line()) as other, display:
+        if other is None:
+            failed = LocalExecutor(args.jobs).run(experiment.open_tasks, report)
+        else:
+            display.say(f'Only watching: these runs were started by {other}')
+            failed = watch(experiment.open_tasks, experiment.is_finished, display.report, work_dir)
     comparison = experiment.comparison(failed)
     if comparison.keys:
         show(comparison, display.console)

@@ -5,16 +5,33 @@ from __future__ import annotations
 import time
 from pathlib import Path
 from types import TracebackType
+from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from mmdet_ols.experiments.experiment import Experiment
 from mmdet_ols.experiments.tables import duration
 from mmdet_ols.results.run_folder import Run
 
 #: Width of what is printed where no terminal limits it.
 WIDTH_OF_LOGS = 160
+
+
+class ShownRuns(Protocol):
+    """The runs of an experiment as a display needs them."""
+
+    @property
+    def folders(self) -> list[Path]:
+        """What each run is known by."""
+
+    def label(self, folder: Path) -> str:
+        """A run's name for people."""
+
+    def read(self, folder: Path) -> Run:
+        """How far it is."""
+
+    def newest(self, run: Run) -> str:
+        """The newest value of its main metric, as text."""
 
 
 class RunDisplay:
@@ -25,7 +42,7 @@ class RunDisplay:
         jobs: How many run at once.
     """
 
-    def __init__(self, experiment: Experiment, jobs: int) -> None:
+    def __init__(self, experiment: ShownRuns, jobs: int) -> None:
         self.experiment, self.jobs = experiment, jobs
         self.live = Console().is_terminal
         self.console = Console() if self.live else Console(width=WIDTH_OF_LOGS)
@@ -49,7 +66,7 @@ class RunDisplay:
     def __enter__(self) -> RunDisplay:
         kept = len(self.runs) - len(self.open)
         if kept:
-            self._print(f'{kept} of {len(self.runs)} runs are finished and kept')
+            self.say(f'{kept} of {len(self.runs)} runs are finished and kept')
         self._progress.start()
         self._update()
         return self
@@ -63,19 +80,20 @@ class RunDisplay:
         self._progress.stop()
 
     def report(self, event: str, folder: Path, text: str) -> None:
-        """Show an event of `run_all`."""
+        """Show an event that an executor reports."""
         before, run = self.runs[folder], self.experiment.read(folder)
         self.runs[folder] = run
         label, newest = self.experiment.label(folder), self.experiment.newest(run)
         if event == 'started':
             self._begun[folder] = (time.monotonic(), run.done)
+            self._still_open.add(folder)
             if folder not in self._bars:
                 self._bars[folder] = self._progress.add_task(label, total=run.length, text='')
-            self._print(f'{label} started' if self.live else f'{label} started: {text}')
+            self.say(f'{label} started: {text}' if text and not self.live else f'{label} started')
         elif event == 'running':
             if len(run.validations) > len(before.validations) and not self.live:
                 at = f'{int(run.done)} of {run.length}'
-                self._print(f'{label} at {at}, {newest}, {self._time_left()}')
+                self.say(f'{label} at {at}, {newest}, {self._time_left()}')
         else:
             self._still_open.discard(folder)
             self._begun.pop(folder, None)
@@ -83,10 +101,11 @@ class RunDisplay:
                 self._progress.remove_task(self._bars.pop(folder))
             if event == 'finished':
                 text = f'{newest} in {duration(run.seconds)}, {self._time_left()}'
-            self._print(f'{label} {event}: {text}')
+            self.say(f'{label} {event}: {text}')
         self._update()
 
-    def _print(self, text: str) -> None:
+    def say(self, text: str) -> None:
+        """Print a line with the time of day."""
         # In one line, since logs are searched line by line.
         line = f'{time.strftime("%H:%M:%S")} {text}'
         self.console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
-from mmdet_ols.experiments.commands import command_to_test, command_to_train
 from mmdet_ols.experiments.comparability import check_comparable, check_same_config
 from mmdet_ols.experiments.comparison import Comparison, Sweep
 from mmdet_ols.experiments.evidence import EvidenceFile
-from mmdet_ols.experiments.executor import WaitsForAnotherRun
 from mmdet_ols.experiments.provenance import read_records, record_start
 from mmdet_ols.experiments.readiness import check_ready
 from mmdet_ols.experiments.recording import best_epoch_of, describe_run, differ, identity_of
 from mmdet_ols.experiments.rows import provider
-from mmdet_ols.experiments.specification import RunSpec, Variant, with_checkpoint
+from mmdet_ols.experiments.specification import RunSpec, Variant
+from mmdet_ols.experiments.tasks import RunTask
 from mmdet_ols.results.metrics import headline_metrics
-from mmdet_ols.results.run_folder import Run, read_run, training_folders
+from mmdet_ols.results.run_folder import Run, training_folders
 
 
 class Experiment:
@@ -64,6 +62,10 @@ class Experiment:
         }
         #: The run that another one learns from, with the folders of both.
         self.teachers = dict(filter(None, map(self._teacher, self.runs)))
+        #: What an executor needs to know of each run.
+        self.tasks = {
+            folder: self._task(folder, self._teacher_task(folder)) for folder in self.runs
+        }
 
     @property
     def folders(self) -> list[Path]:
@@ -100,24 +102,15 @@ class Experiment:
         A row has no checkpoint, so that the run counts as it is in its folder for one that is to
         learn from it.
         """
-        run = self._read_folder(folder)
+        run = self.tasks[folder].read()
         if self.evidence is None or run.final or self._is_awaited(folder):
             return run
         row = self.evidence.row(identity_of(*self.runs[folder], self.tta))
         return run if row is None else row.as_run(folder)
 
-    def _read_folder(self, folder: Path) -> Run:
-        variant, _ = self.runs[folder]
-        run = read_run(
-            folder,
-            variant.length,
-            variant.by_epoch,
-            self._test_folder(folder),
-            needs_test=self.tta or not variant.validates_as_it_tests,
-        )
-        if run.last_checkpoint and not run.last_checkpoint.exists():
-            run.last_checkpoint = None  # removed, though MMEngine's pointer still names it
-        return run
+    def is_finished(self, folder: Path) -> bool:
+        """Whether the result of a run is there."""
+        return bool(self.read(folder).final)
 
     def newest(self, run: Run) -> str:
         """The newest value of the main metric, as text."""
@@ -127,30 +120,24 @@ class Experiment:
         metric = headline_metrics(values, self.metric if self.metric in values else None)[0]
         return f'{metric.title} {metric.shown(values[metric.key]):.2f}'
 
-    def next_command(self, folder: Path) -> list[str] | None:
-        """What a run needs next: to be trained, resumed or tested; None if it is finished.
+    @property
+    def open_tasks(self) -> list[RunTask]:
+        """The runs that are not finished, in the order in which to start them."""
+        return [task for folder, task in self.tasks.items() if not self.read(folder).final]
 
-        Raises:
-            ValueError: It has to be tested, but the checkpoint of its last epoch is not there.
-            WaitsForAnotherRun: It learns from a run that is not trained yet.
-        """
-        run, (_, spec) = self.read(folder), self.runs[folder]
-        if run.final:
-            return None
-        if not run.trained:
-            # Only where there is something to resume: it makes MMEngine forget `load_from`.
-            resume = run.last_checkpoint is not None
-            return command_to_train(self._taught(folder, spec), folder, resume, self.trust)
-        if run.last_checkpoint is None or not run.saved_at_end:
-            name = run.last_checkpoint.name if run.last_checkpoint else 'none'
-            raise ValueError(
-                f'it cannot be tested, since the checkpoint of its last epoch or iteration '
-                f'({run.length}) is not in {folder}; the newest there: {name}. Let the config '
-                'save it (default_hooks.checkpoint.save_last=True, or an interval that divides '
-                f'{run.length}), and remove {folder} to train again.'
-            )
-        test_folder = self._test_folder(folder)
-        return command_to_test(spec, run.last_checkpoint, test_folder, self.tta, self.trust)
+    def _task(self, folder: Path, teacher: RunTask | None = None) -> RunTask:
+        variant, spec = self.runs[folder]
+        return RunTask(
+            folder,
+            self.label(folder),
+            spec,
+            variant.length,
+            variant.by_epoch,
+            needs_test=self.tta or not variant.validates_as_it_tests,
+            tta=self.tta,
+            trust=self.trust,
+            teacher=teacher,
+        )
 
     def _teacher(self, folder: Path) -> tuple[Path, Path] | None:
         """The folder of a run, and that of the run whose checkpoint it needs, if it needs one."""
@@ -167,29 +154,14 @@ class Experiment:
             )
         return folder, folder.parents[1] / row.name / f'seed_{spec.seed}'
 
+    def _teacher_task(self, folder: Path) -> RunTask | None:
+        teacher = self.teachers.get(folder)
+        return None if teacher is None else self._task(teacher)
+
     def _is_awaited(self, folder: Path) -> bool:
         """Whether a run that is not finished is to learn from this one."""
         pupils = [pupil for pupil, teacher in self.teachers.items() if teacher == folder]
         return any(not self.read(pupil).final for pupil in pupils)
-
-    def _taught(self, folder: Path, spec: RunSpec) -> RunSpec:
-        """The specification of a run, which names the checkpoint that it learns from.
-
-        Raises:
-            WaitsForAnotherRun: That is not there yet.
-        """
-        needs = self.runs[folder][0].needs
-        if needs is None:
-            return spec
-        teacher = self._read_folder(self.teachers[folder])
-        if not teacher.saved_at_end or teacher.last_checkpoint is None:
-            raise WaitsForAnotherRun(
-                f'it learns from {self.label(self.teachers[folder])}, whose folder '
-                f'{teacher.folder} has no checkpoint of its last epoch or iteration '
-                f'({teacher.length}): train that run again.'
-            )
-        method = with_checkpoint(str(spec.method), needs, str(teacher.last_checkpoint))
-        return replace(spec, method=method)
 
     def record(self, folder: Path, facts: Mapping[str, str]) -> None:
         """Note down how a start of a run was made."""
@@ -204,7 +176,7 @@ class Experiment:
         Raises:
             OSError: The file cannot be written.
         """
-        run = self._read_folder(folder)
+        run = self.tasks[folder].read()
         if self.evidence is None or not run.final:
             return ''
         variant, spec = self.runs[folder]
@@ -252,6 +224,3 @@ class Experiment:
             return read_records(folder)
         row = self.evidence.row(identity_of(*self.runs[folder], self.tta))
         return [] if row is None else [row.facts(self.evidence.path)]
-
-    def _test_folder(self, folder: Path) -> Path:
-        return folder / ('test_tta' if self.tta else 'test')

@@ -20,9 +20,10 @@ from PIL import Image
 
 from mmdet_ols.cli import compare as tool
 from mmdet_ols.datasets.demo_voc import make_demo_voc
-from mmdet_ols.experiments.executor import LOG
+from mmdet_ols.experiments.executors.local import LocalExecutor
 from mmdet_ols.experiments.experiment import Experiment
 from mmdet_ols.experiments.specification import Request, read_variants
+from mmdet_ols.experiments.states import LOG
 
 ROOT = Path(__file__).parents[2]
 DEMO = 'configs/yolo_ols_demo.py'
@@ -236,15 +237,15 @@ def test_a_run_is_trained_resumed_and_tested_with_the_options_asked_for(classifi
     end = ['--trust-checkpoint', '--cfg-options', 'train_cfg.max_epochs=4', 'randomness.seed=1']
     python = [sys.executable, '-m']
     train = [*python, 'mmdet_ols.cli.train', ols, '--work-dir', str(folder), '--amp']
-    assert ours.next_command(folder) == [*train, *end]
+    assert ours.tasks[folder].next_command() == [*train, *end]
     folder.mkdir(parents=True)
     (folder / 'last_checkpoint').write_text('epoch_3.pth')
-    assert ours.next_command(folder) == [*train, *end]  # the pointer is all that is left
+    assert ours.tasks[folder].next_command() == [*train, *end]  # the pointer is all that is left
     (folder / 'epoch_3.pth').touch()
-    assert ours.next_command(folder) == [*train, '--resume', *end]
+    assert ours.tasks[folder].next_command() == [*train, '--resume', *end]
     (folder / 'last_checkpoint').write_text('epoch_4.pth')
     (folder / 'epoch_4.pth').touch()
-    assert ours.next_command(folder) == [
+    assert ours.tasks[folder].next_command() == [
         *python, 'mmdet_ols.cli.test', ols, str(folder / 'epoch_4.pth'),
         '--work-dir', str(folder / 'test_tta'), '--tta', *end,
     ]  # fmt: skip
@@ -264,7 +265,7 @@ def test_another_epoch_than_the_last_is_not_tested(classifiers, tmp_path, newest
         (folder / newest).touch()
         (folder / 'last_checkpoint').write_text(newest)
     with pytest.raises(ValueError, match=rf'\(4\) .*: {str(newest).lower()}\. .*save_last'):
-        ours.next_command(folder)
+        ours.tasks[folder].next_command()
 
 
 def test_what_may_differ_between_methods_may_not_differ_from_what_a_run_was_made_with(
@@ -350,17 +351,18 @@ def test_an_interrupt_of_the_checks_ends_shortly(command, monkeypatch, capsys):
 
 
 def test_what_cannot_be_written_stops_no_run(command, tmp_path, monkeypatch, capsys):
-    def run_all(folders, next_command, jobs, report):
-        report('started', folders[0], '')  # its folder is not there
-        folders[0].mkdir(parents=True)
-        report('started', folders[0], '')
-        report('finished', folders[0], '')
+    def run(executor, tasks, report):
+        folder = tasks[0].folder
+        report('started', folder, '')  # which is not there
+        folder.mkdir(parents=True)
+        report('started', folder, '')
+        report('finished', folder, '')
         return {}
 
     def write_comparison(*_):
         raise OSError('the disk is full')
 
-    monkeypatch.setattr(tool, 'run_all', run_all)
+    monkeypatch.setattr(LocalExecutor, 'run', run)
     monkeypatch.setattr(tool, 'write_comparison', write_comparison)
     tool.main()
     output = capsys.readouterr().out
@@ -384,19 +386,19 @@ def test_the_command_is_recorded_with_the_variables_that_the_configs_read(
     words = ['compare.py', *map(str, paths), '--seeds', '0', '--work-dir', str(tmp_path)]
     monkeypatch.setattr(sys, 'argv', words)
 
-    def run_all(folders, next_command, jobs, report):
-        folders[0].mkdir(parents=True)
-        report('started', folders[0], '')
+    def run(executor, tasks, report):
+        tasks[0].folder.mkdir(parents=True)
+        report('started', tasks[0].folder, '')
         return {}
 
-    monkeypatch.setattr(tool, 'run_all', run_all)
+    monkeypatch.setattr(LocalExecutor, 'run', run)
     tool.main()
     made = json.loads((tmp_path / 'a' / 'seed_0' / 'compare.jsonl').read_text())
     assert made['command'].startswith('`EPOCHS=3 python compare.py')
 
 
 def test_nothing_starts_if_the_result_could_not_be_written(command, monkeypatch):
-    monkeypatch.setattr(tool, 'run_all', None)
+    monkeypatch.setattr(LocalExecutor, 'run', None)
     monkeypatch.setitem(sys.modules, 'matplotlib.figure', None)
     with pytest.raises(SystemExit, match='plot'):
         tool.main()

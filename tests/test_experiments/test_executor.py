@@ -10,21 +10,31 @@ import time
 
 import pytest
 
-from mmdet_ols.experiments.executor import (
-    LOG,
-    WaitsForAnotherRun,
-    _end,
-    run_all,
+from mmdet_ols.experiments.executors import WaitsForAnotherRun
+from mmdet_ols.experiments.executors.local import (
+    LocalExecutor,
+    end_groups,
     share_of_machine,
     terminating_is_interrupting,
 )
+from mmdet_ols.experiments.states import LOG, is_at_work, state_of
+
+
+class Shell:
+    """A run whose commands its `runs` choose."""
+
+    def __init__(self, folder, runs):
+        self.folder, self.runs = folder, runs
+
+    def next_command(self):
+        return self.runs.next_command(self.folder)
 
 
 class Runs:
     """Runs whose commands are shell lines; a run is finished once it holds the file `done`."""
 
     def __init__(self, root, **lines):
-        self.folders = [root / name for name in lines]
+        self.tasks = [Shell(root / name, self) for name in lines]
         self.lines = lines
         self.events = []
 
@@ -37,7 +47,7 @@ class Runs:
             self.events.append((event, folder.name))
 
     def run(self, jobs=1):
-        failed = run_all(self.folders, self.next_command, jobs, self.report, poll=0.02)
+        failed = LocalExecutor(jobs, poll=0.02).run(self.tasks, self.report)
         return {folder.name: why for folder, why in failed.items()}
 
 
@@ -73,8 +83,10 @@ def test_a_run_that_cannot_go_on_has_failed(tmp_path):
 
 def test_a_run_may_need_several_commands(tmp_path):
     runs = Runs(tmp_path, a='')
-    words = [['touch', str(tmp_path / 'a' / name)] for name in ('first', 'second')]
-    runs.next_command = lambda folder: words.pop(0) if words else None
+    paths = [tmp_path / 'a' / name for name in ('first', 'second')]
+    runs.next_command = lambda folder: next(
+        (['touch', str(path)] for path in paths if not path.exists()), None
+    )
     assert runs.run() == {}
     assert {path.name for path in (tmp_path / 'a').iterdir()} == {'first', 'second', LOG}
 
@@ -122,24 +134,45 @@ def test_a_run_that_waits_for_one_that_failed_has_failed(tmp_path):
     assert runs.events[-1] == ('failed', 'pupil') and ('finished', 'other') in runs.events
 
 
-def test_a_folder_is_not_run_twice_at_once(tmp_path):
-    """Nor where the first parent was killed and only its child lives on."""
+def test_a_run_of_another_process_is_waited_for(tmp_path):
+    """Also where the first parent was killed and only its child lives on."""
     script = (
         'import os, sys; from pathlib import Path\n'
-        'from mmdet_ols.experiments.executor import run_all\n'
-        f'folder = Path({str(tmp_path / "a")!r})\n'
-        'def report(event, *_):\n'
+        'from mmdet_ols.experiments.executors.local import LocalExecutor\n'
+        'class Task:\n'
+        f'    folder = Path({str(tmp_path / "a")!r})\n'
+        '    def next_command(self):\n'
+        '        return ["sh", "-c", f"cd {self.folder}; echo $$ > pid;'
+        ' while [ ! -e end ]; do sleep .02; done; touch done"]\n'
+        'def report(event, folder, text):\n'
         '    if event == "running" and (folder / "pid").exists(): os.kill(os.getpid(), 9)\n'
-        'run_all([folder], lambda f: ["sh", "-c", f"echo $$ > {f}/pid; exec sleep 60"],'
-        ' report=report)'
+        'LocalExecutor().run([Task()], report)'
     )
     os.spawnv(os.P_WAIT, sys.executable, [sys.executable, '-c', script])
-    pid = int((tmp_path / 'a' / 'pid').read_text())
-    try:
-        runs = Runs(tmp_path, a='touch done')
-        assert 'another process' in runs.run()['a']
-    finally:
-        os.kill(pid, signal.SIGKILL)
+    folder = tmp_path / 'a'
+    assert is_at_work(folder) and state_of(folder, finished=False).name == 'running'
+    runs = Runs(tmp_path, a='touch twice', b='touch done ../a/end')
+    assert runs.run() == {}
+    assert runs.events == [('started', 'b'), ('finished', 'b'), ('finished', 'a')]
+    assert not (folder / 'twice').exists() and not is_at_work(folder)
+
+
+def test_a_folder_says_why_its_run_failed_until_it_is_tried_again(tmp_path):
+    folder = tmp_path / 'a'
+    assert state_of(folder, finished=False) == ('waiting', '')
+    Runs(tmp_path, a='echo the reason; exit 3').run()
+    state = state_of(folder, finished=False)
+    assert state.name == 'failed' and 'exit status 3' in state.why and 'the reason' in state.why
+    assert Runs(tmp_path, a='touch done').run() == {}
+    assert state_of(folder, finished=False) == ('waiting', '')
+
+
+def test_a_folder_that_cannot_be_written_stops_no_other_run(tmp_path):
+    (tmp_path / 'a').write_text('a file where the folder should go')
+    runs = Runs(tmp_path, a='touch done', b='touch done')
+    failed = runs.run()
+    assert list(failed) == ['a'] and 'File exists' in failed['a']
+    assert runs.events[-1] == ('finished', 'b')
 
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
@@ -180,7 +213,7 @@ def test_a_second_interrupt_does_not_spare_what_does_not_listen(number):
 
     before = signal.signal(number, interrupt)
     try:
-        _end([process], grace=1.0)
+        end_groups([process], grace=1.0)
         assert process.wait(10) == -signal.SIGKILL
         assert signal.getsignal(number) is interrupt
     finally:

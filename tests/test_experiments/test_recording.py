@@ -108,7 +108,7 @@ def test_a_row_counts_as_a_run_wherever_it_was_made(config, tmp_path):
         train(ours, folder, 50.0, 70.0, end)
         ours.keep(folder)
     there = experiment(config, tmp_path / 'there', data_root='/there/six')
-    assert [there.next_command(folder) is None for folder in there.folders] == [True] * 3 + [False]
+    assert [bool(there.read(folder).final) for folder in there.folders] == [True] * 3 + [False]
     comparison = there.comparison({})
     top1 = comparison.metrics[0]
     assert comparison.values('hard', top1) == {0: 40.0, 1: 38.0}
@@ -126,7 +126,7 @@ def test_a_row_counts_as_a_run_wherever_it_was_made(config, tmp_path):
         experiment(config, tmp_path / 'seven', data_root='/there/seven'),
         experiment(config, tmp_path / 'seeds', seeds=(2,), data_root='/there/six'),
     ):
-        assert all(changed.next_command(folder) for folder in changed.folders)
+        assert changed.open_tasks == list(changed.tasks.values())
 
 
 def test_what_is_in_the_file_needs_no_data(config, tmp_path):

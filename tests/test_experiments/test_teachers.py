@@ -8,7 +8,7 @@ from test_experiments.test_recording import CONFIG, TOP1
 from toy_runs import checkpoint, make_start, trained
 
 from mmdet_ols.experiments.evidence import EvidenceFile
-from mmdet_ols.experiments.executor import WaitsForAnotherRun
+from mmdet_ols.experiments.executors import WaitsForAnotherRun
 from mmdet_ols.experiments.experiment import Experiment
 from mmdet_ols.experiments.rows import with_needed_rows
 from mmdet_ols.experiments.specification import Request, read_variants
@@ -47,29 +47,29 @@ def test_a_pupil_waits_for_the_teacher_of_its_seed_and_is_told_its_checkpoint(co
     assert [folder.parent.name for folder in ours.folders] == ['pupil', 'hard'] * 2
     for folder in pupils:
         with pytest.raises(WaitsForAnotherRun, match=r'it learns from hard seed \d, .*\(3\)'):
-            ours.next_command(folder)
-    assert method_in(ours.next_command(teachers[1])) == 'hard'
+            ours.tasks[folder].next_command()
+    assert method_in(ours.tasks[teachers[1]].next_command()) == 'hard'
     finish(teachers[1])
-    assert ours.next_command(teachers[1]) is None
+    assert ours.tasks[teachers[1]].next_command() is None
     with pytest.raises(WaitsForAnotherRun):
-        ours.next_command(pupils[0])
-    told = method_in(ours.next_command(pupils[1]))
+        ours.tasks[pupils[0]].next_command()
+    told = method_in(ours.tasks[pupils[1]].next_command())
     assert parse_method(told).parts == (
         ('tfkd_self', dict(teacher=str(teachers[1] / 'epoch_3.pth'))),
     )
     finish(teachers[0], epochs=2)  # not the last epoch's
     with pytest.raises(WaitsForAnotherRun):
-        ours.next_command(pupils[0])
+        ours.tasks[pupils[0]].next_command()
 
 
 def test_options_and_combinations_stay_as_they_are(config, tmp_path):
     ours = experiment(config, tmp_path / 'runs', [0], 'tfkd_self:form=fair')
     finish(ours.folders[1])
-    (part,) = parse_method(method_in(ours.next_command(ours.folders[0]))).parts
+    (part,) = parse_method(method_in(ours.tasks[ours.folders[0]].next_command())).parts
     assert part[1] == dict(teacher=str(ours.folders[1] / 'epoch_3.pth'), form='fair')
     named = experiment(config, tmp_path / 'named', [0], 'tfkd_self:teacher=mine.pth')
     assert len(named.folders) == 1
-    assert method_in(named.next_command(named.folders[0])) == 'tfkd_self:teacher=mine.pth'
+    assert method_in(named.tasks[named.folders[0]].next_command()) == 'tfkd_self:teacher=mine.pth'
 
 
 def test_a_folder_may_name_the_teacher_and_nothing_else(config, tmp_path):
@@ -93,9 +93,9 @@ def test_a_row_has_no_checkpoint_to_learn_from(config, tmp_path):
     assert before.keep(before.folders[1]) == ''
     after = experiment(config, tmp_path / 'after', [0], evidence=rows)
     pupil, teacher = after.folders
-    assert method_in(after.next_command(teacher)) == 'hard'  # trained again for the pupil
+    assert method_in(after.tasks[teacher].next_command()) == 'hard'  # trained again for the pupil
     before.keep(before.folders[0])
-    assert after.next_command(pupil) is None and after.next_command(teacher) is None
+    assert after.read(pupil).final and after.read(teacher).final
 
 
 def test_the_key_of_a_pupil_is_the_same_wherever_its_teacher_lies(config, tmp_path):
