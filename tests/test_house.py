@@ -9,6 +9,7 @@ PACKAGE = Path(__file__).parents[1] / 'mmdet_ols'
 #: From the top down, as `docs/design.md` draws them; rooms on one line do not know each other.
 FLOORS = [
     {'cli'},
+    {'reproduction'},
     {'experiments'},
     {'analysis'},
     {'engine'},

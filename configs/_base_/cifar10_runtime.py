@@ -14,14 +14,13 @@ test_evaluator = val_evaluator
 # PGD was. The usual 8/255 leaves no prediction of a plain network intact, so both attacks also run
 # with 1/255. `attacks=__import__('mmdet_ols').small_pgd_attacks()` tries a grid between the two.
 pgd = dict(steps=20, random_start=True)
-custom_hooks = [
-    dict(
-        type='AdversarialErrorHook',
-        attacks=[
-            dict(name='fgsm', eps=8),
-            dict(name='pgd', eps=8, step=2, **pgd),
-            dict(name='fgsm_1', eps=1),
-            dict(name='pgd_1', eps=1, step=0.25, **pgd),
-        ],
-    )
-]
+attacks = dict(
+    type='AdversarialErrorHook',
+    attacks=[
+        dict(name='fgsm', eps=8),
+        dict(name='pgd', eps=8, step=2, **pgd),
+        dict(name='fgsm_1', eps=1),
+        dict(name='pgd_1', eps=1, step=0.25, **pgd),
+    ],
+)
+custom_hooks = [attacks]

@@ -12,5 +12,4 @@ _base_ = [
 
 model = dict(head=dict(num_classes=10))
 # Attacks on all 10,000 test images would take longer than the training.
-custom_hooks = _base_.custom_hooks
-custom_hooks[0].update(num_samples=500)
+custom_hooks = [dict(_base_.attacks, num_samples=500)]

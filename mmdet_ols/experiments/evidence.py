@@ -116,14 +116,16 @@ class EvidenceFile:
 
     Args:
         path: The file; made with its folder once there is a row.
+        others: Files whose rows count as well, and which are only read.
 
     Raises:
-        ValueError: The file is not one of these.
-        OSError: It cannot be read, or its folder cannot be written into.
+        ValueError: A file is not one of these.
+        OSError: One cannot be read, or the folder of the first cannot be written into.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, others: Sequence[str | Path] = ()) -> None:
         self.path = Path(path)
+        self._others = [row for other in others for row in read_rows(other)]
         self._read: tuple[tuple[int, int, int] | None, list[EvidenceRow]] = (None, [])
         if self.path.is_dir():
             raise ValueError(f'{path} is a folder: name a CSV file in it.')
@@ -135,7 +137,10 @@ class EvidenceFile:
             )
 
     def rows(self) -> list[EvidenceRow]:
-        """Every row, in the order of the file; none where the file is absent."""
+        """Every row, in the order of the file, and then those of the other files."""
+        return [*self._own_rows(), *self._others]
+
+    def _own_rows(self) -> list[EvidenceRow]:
         try:
             status = self.path.stat()
         except FileNotFoundError:
@@ -151,6 +156,8 @@ class EvidenceFile:
 
     def add(self, row: EvidenceRow) -> bool:
         """Add a row, unless its run has one; say whether it was added."""
+        if any(known.identity == row.identity for known in self._others):
+            return False
         with self._locked():
             rows = read_rows(self.path)
             if any(known.identity == row.identity for known in rows):

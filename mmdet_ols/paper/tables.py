@@ -2,14 +2,15 @@
 
 `results.csv` holds every figure of the paper's tables, those that it quotes from other papers
 included. `cells.csv` says how a figure is made: which config below `configs/`, with which
-method and which further options of `tools/compare.py`.
+method and which further options of `tools/compare.py`; `small_cells.csv` says what stands for it
+on a CPU.
 """
 
 from __future__ import annotations
 
 import csv
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -63,6 +64,26 @@ class Cell(NamedTuple):
     options: tuple[str, ...]
 
 
+class SmallCell(NamedTuple):
+    """A cell in a form that a CPU can make in a night.
+
+    Attributes:
+        cell: The cell of the paper.
+        config: Path below `configs/` of what is trained for it.
+        method: As for the tools' `--method`.
+        options: Entries of `--cfg-options`.
+        data: A name for its data.
+        reduced: In what it is less than the paper's.
+    """
+
+    cell: Cell
+    config: str
+    method: str
+    options: tuple[str, ...]
+    data: str
+    reduced: str
+
+
 @lru_cache
 def all_figures() -> tuple[Figure, ...]:
     """Every figure of the paper's tables, those that it quotes from other papers included."""
@@ -104,6 +125,23 @@ def cells(table: str | None = None) -> list[Cell]:
     if table is not None and table not in known:
         raise ValueError(f'`table` must be one of {known}, but got {table!r}.')
     return [cell for cell in _all_cells() if table in (None, cell.table)]
+
+
+@lru_cache
+def small_cells() -> tuple[SmallCell, ...]:
+    """The cells that have a form for CPUs."""
+    by_key = {cell[:3]: cell for cell in _all_cells()}
+    return tuple(
+        SmallCell(
+            by_key[row['table'], row['paper_config'], row['paper_method']],
+            row['config'],
+            row['method'],
+            tuple(row['options'].split()),
+            row['data'],
+            row['reduced'],
+        )
+        for row in _rows('small_cells.csv')
+    )
 
 
 def figures(cell: Mapping[str, Any], method: str | None = None) -> list[dict[str, Any]]:
@@ -150,12 +188,12 @@ def paper_results(
     Returns:
         As `figures`. Figures that the paper quotes from others are left out.
     """
-    asked, results = _parts(method), []
+    results = []
     for figure in all_figures():
         setting = (figure.data, figure.network, figure.noise_rate)
         if figure.source or setting != (data, network, noise_rate):
             continue
-        if _parts(figure.method) != asked:
+        if not same_method(figure.method, method):
             continue
         result: dict[str, Any] = dict(table=figure.table, metric=figure.metric, value=figure.value)
         if figure.sd is not None:
@@ -166,11 +204,17 @@ def paper_results(
     return results
 
 
+def same_method(a: str, b: str) -> bool:
+    """Whether two texts name the same method with the same options, in whatever order."""
+    return _parts(a) == _parts(b)
+
+
 def _rows(name: str) -> list[dict[str, str]]:
     with (_FOLDER / name).open(encoding='utf-8', newline='') as file:
         return list(csv.DictReader(file))
 
 
+@cache
 def _parts(method: str) -> dict[str, dict[str, Any]]:
     """Names and options of a method's text, so that their order and '6' for '6.0' do not matter."""
     parts = {}

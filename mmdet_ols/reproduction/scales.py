@@ -1,0 +1,118 @@
+"""What is trained for each cell of the paper's tables, as published or reduced."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from mmengine.config import Config
+
+from mmdet_ols import config_path
+from mmdet_ols.paper import Cell, Figure, SmallCell, all_figures, cells, same_method, small_cells
+
+#: How much of the paper's training is done.
+SCALES = ('paper', 'small')
+#: An option of the tools among the options of a cell.
+TTA = '--tta'
+
+
+class PlannedCell(NamedTuple):
+    """One cell of the paper, and what is trained for it.
+
+    Attributes:
+        cell: The cell of the paper.
+        figures: The paper's numbers for it; empty where it shows a curve.
+        config: Path below `configs/` of what is trained.
+        method: As for `--method`.
+        options: What overrides entries of the config, each `KEY=VALUE`.
+        tta: Whether it is tested with test-time augmentation.
+        data: Name of its data, as for `--data`.
+        reduced: In what it is less than the paper's; empty where it is not.
+    """
+
+    cell: Cell
+    figures: tuple[Figure, ...]
+    config: str
+    method: str
+    options: tuple[str, ...]
+    tta: bool
+    data: str
+    reduced: str = ''
+
+
+def planned_cells(scale: str, tables: Sequence[str] = ()) -> list[PlannedCell]:
+    """The cells of the paper's tables, each with what is trained for it.
+
+    Args:
+        scale: 'paper' is as published; 'small' is what a CPU can do in a night, for the tables
+            that have such a form.
+        tables: Such as 'II' or 'Fig. 7a'; empty is all that the scale has.
+
+    Raises:
+        ValueError: There is no such scale, or no such table at it.
+    """
+    if scale not in SCALES:
+        raise ValueError(f'`scale` must be one of {", ".join(SCALES)}, but got {scale!r}.')
+    if scale == 'small':
+        planned = [_reduced(small) for small in small_cells()]
+    else:
+        planned = [_as_published(cell) for cell in cells()]
+    known = list(dict.fromkeys(row.cell.table for row in planned))
+    unknown = [table for table in tables if table not in known]
+    if unknown:
+        raise ValueError(
+            f'At the scale {scale!r} the tables are {", ".join(known)}, but got '
+            f'{", ".join(unknown)}.'
+        )
+    return [row for row in planned if not tables or row.cell.table in tables]
+
+
+@lru_cache
+def place_of(config: str) -> Mapping[str, Any]:
+    """Data, network and share of wrong labels of one of the paper's configs.
+
+    Args:
+        config: Path below `configs/`.
+    """
+    return Config.fromfile(config_path(config)).paper_cell
+
+
+def figures_of(cell: Cell) -> tuple[Figure, ...]:
+    """The paper's own numbers for a cell."""
+    place = place_of(cell.config)
+    setting = place['data'], place['network'], place.get('noise_rate', 0.0)
+    return tuple(
+        figure
+        for figure in all_figures()
+        if figure.table == cell.table
+        and (figure.data, figure.network, figure.noise_rate) == setting
+        and same_method(figure.method, cell.method)
+        and not figure.source
+    )
+
+
+def _as_published(cell: Cell) -> PlannedCell:
+    options = tuple(option for option in cell.options if option != TTA)
+    return PlannedCell(
+        cell,
+        figures_of(cell),
+        cell.config,
+        cell.method,
+        options,
+        TTA in cell.options,
+        place_of(cell.config)['data'],
+    )
+
+
+def _reduced(small: SmallCell) -> PlannedCell:
+    return PlannedCell(
+        small.cell,
+        figures_of(small.cell),
+        small.config,
+        small.method,
+        small.options,
+        tta=False,
+        data=small.data,
+        reduced=small.reduced,
+    )
