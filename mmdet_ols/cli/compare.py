@@ -17,6 +17,7 @@ from mmdet_ols.cli.options import (
     add_config_options,
     add_strict_option,
     add_trust_option,
+    command_line,
     escape_unprintable,
     user_errors,
 )
@@ -157,7 +158,7 @@ def compare(args: argparse.Namespace) -> None:
         display.report(event, folder, text)
         try:
             if event == 'started':
-                experiment.record(folder, facts(_command_line(), args.jobs, variables))
+                experiment.record(folder, facts(command_line(), args.jobs, variables))
             elif event == 'finished':  # so that nothing is lost
                 warn(experiment.keep(folder))
                 write_comparison(experiment.comparison({}), work_dir, how)
@@ -168,7 +169,7 @@ def compare(args: argparse.Namespace) -> None:
         for folder in experiment.folders:  # those that were finished before
             warn(experiment.keep(folder))
         work_dir.mkdir(parents=True, exist_ok=True)
-    with starting(work_dir, _command_line()) as other, display:
+    with starting(work_dir, command_line()) as other, display:
         if other is None:
             failed = LocalExecutor(args.jobs).run(experiment.open_tasks, report)
         else:
@@ -220,14 +221,6 @@ def _default_work_dir(args: argparse.Namespace, variants: list[Variant]) -> Path
         names.insert(0, Path(args.configs[0]).stem)
     name = f'compare_{"_".join(names)}'[:120]
     return Path(variants[0].cfg.get('work_dir') or Path('work_dirs', name)).with_name(name)
-
-
-def _command_line() -> list[str]:
-    """The words that started this process, as a user would type them."""
-    program, *words = sys.argv
-    if program.startswith('mmdet-ols '):  # the package's own command
-        return [*program.split(), *words]
-    return ['python', program, *words]
 
 
 def show(comparison: Comparison, console: Console) -> None:

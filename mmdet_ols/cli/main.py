@@ -12,6 +12,7 @@ COMMANDS = {
     'train': ('train a detector or a classifier from a config', 'train'),
     'test': ('test a trained detector or classifier', 'test'),
     'compare': ('train and test methods or configs with the same seeds, in one table', 'compare'),
+    'reproduce': ("make the paper's tables: plan, run, status, page", 'reproduce'),
     'evidence': ('print tables from the rows that compare --record wrote', 'evidence'),
     'report': ('write one HTML page about a run', 'report'),
     'plot': ('draw the soft labels of a checkpoint, or features of classifiers', 'plot'),

@@ -126,6 +126,14 @@ def pickle_file(path: str) -> str:
     return path
 
 
+def command_line() -> list[str]:
+    """The words that started this process, as a user would type them."""
+    program, *words = sys.argv
+    if program.startswith('mmdet-ols '):  # the package's own command
+        return [*program.split(), *words]
+    return ['python', program, *words]
+
+
 def escape_unprintable() -> None:
     """Let a tool print what its terminal has no characters for, as escapes, instead of ending.
 

@@ -90,6 +90,41 @@ class Plan:
             if variant.name == row
         }
 
+    def check(self, strict: bool = False) -> dict[str, str]:
+        """Find what would stop the runs of each config, before any of them starts.
+
+        What is wrong is kept in the folder of the config until it is right, for whoever asks later.
+
+        Args:
+            strict: Whether what may be wrong with the data is an error rather than a warning.
+
+        Returns:
+            Why configs cannot be run, by the names of their folders.
+        """
+        for experiment in self.experiments.values():
+            folder = experiment.folders[0].parents[1]
+            note = folder / _BLOCKED
+            note.unlink(missing_ok=True)
+            if all(experiment.is_finished(run) for run in experiment.folders):
+                continue
+            try:
+                experiment.check(strict)
+            except ValueError as error:
+                folder.mkdir(parents=True, exist_ok=True)
+                note.write_text(str(error), encoding='utf-8')
+        return self.blocked
+
+    @property
+    def blocked(self) -> dict[str, str]:
+        """Why configs could not be run when it was checked last, by the names of their folders."""
+        notes = {
+            name: experiment.folders[0].parents[1] / _BLOCKED
+            for name, experiment in self.experiments.items()
+        }
+        return {
+            name: note.read_text(encoding='utf-8') for name, note in notes.items() if note.is_file()
+        }
+
     def variant(self, folder: Path) -> Variant:
         """What a folder is a run of."""
         return self._of[folder].runs[folder][0]
@@ -100,16 +135,24 @@ class Plan:
 
     def tasks(self) -> list[RunTask]:
         """The runs that are not finished, in the order in which to start them."""
-        open_tasks = [(folder, self._of[folder].tasks[folder]) for folder in self.folders]
-        return [task for folder, task in open_tasks if not self.is_finished(folder)]
+        blocked = self.blocked
+        return [
+            self._of[folder].tasks[folder]
+            for folder in self.folders
+            if folder.parents[1].name not in blocked and not self.is_finished(folder)
+        ]
 
     def is_finished(self, folder: Path) -> bool:
         """Whether the result of a run is there."""
         return self._of[folder].is_finished(folder)
 
     def state(self, folder: Path) -> State:
-        """Where a run stands."""
-        return state_of(folder, self.is_finished(folder))
+        """Where a run stands; one that waits for something that is missing says what."""
+        state = state_of(folder, self.is_finished(folder))
+        if state.name == 'waiting':
+            note = folder.parents[1] / _BLOCKED
+            return state._replace(why=note.read_text(encoding='utf-8') if note.is_file() else '')
+        return state
 
     def label(self, folder: Path) -> str:
         """A run's name for people."""
@@ -141,6 +184,8 @@ def _grouped(cells: Iterable[PlannedCell]) -> dict[str, list[PlannedCell]]:
     return named
 
 
+#: Why the runs of a config cannot start, in its folder.
+_BLOCKED = 'blocked.txt'
 #: What all sweeps of OLSHook's period have in common, so that it names nothing.
 _SAME_IN_ALL = ('default_hooks.ols.type=', 'default_hooks.ols.by_epoch=')
 

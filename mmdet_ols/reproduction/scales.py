@@ -41,13 +41,16 @@ class PlannedCell(NamedTuple):
     reduced: str = ''
 
 
-def planned_cells(scale: str, tables: Sequence[str] = ()) -> list[PlannedCell]:
+def planned_cells(
+    scale: str, tables: Sequence[str] = (), choices: Mapping[str, str] | None = None
+) -> list[PlannedCell]:
     """The cells of the paper's tables, each with what is trained for it.
 
     Args:
         scale: 'paper' is as published; 'small' is what a CPU can do in a night, for the tables
             that have such a form.
         tables: Such as 'II' or 'Fig. 7a'; empty is all that the scale has.
+        choices: What is chosen where the paper leaves something open, by the name of the question.
 
     Raises:
         ValueError: There is no such scale, or no such table at it.

@@ -1,0 +1,273 @@
+"""Make the paper's tables: plan their runs, run them, see how far they are, write the page.
+
+The same command can be given again: what is finished is kept, what was interrupted goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from mmdet_ols.checks.checkpoints import loading_rules
+from mmdet_ols.cli.options import (
+    add_strict_option,
+    add_trust_option,
+    command_line,
+    escape_unprintable,
+    user_errors,
+)
+from mmdet_ols.experiments.display import RunDisplay
+from mmdet_ols.experiments.executors.local import LocalExecutor, terminating_is_interrupting
+from mmdet_ols.experiments.provenance import facts
+from mmdet_ols.experiments.starter import starter_of, starting, watch
+from mmdet_ols.experiments.states import LOG
+from mmdet_ols.experiments.tables import duration
+from mmdet_ols.experiments.writing import check_extras, write_comparison
+from mmdet_ols.reproduction.plan import Plan
+from mmdet_ols.reproduction.request import PaperRequest, load_request
+from mmdet_ols.reproduction.scales import SCALES
+from mmdet_ols.reproduction.times import RunTimes
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
+    plan = commands.add_parser('plan', help='show what would run, how long, and what is there')
+    run = commands.add_parser('run', help='run what is not finished, and write the page')
+    status = commands.add_parser('status', help='show how far the runs are')
+    page = commands.add_parser('page', help='write the page from what is there')
+    for command in (plan, run, status, page):
+        _add_request(command)
+    for command in (plan, run):
+        add_strict_option(command)
+    plan.add_argument(
+        '--check', action='store_true', help='also look for data, weights and errors in configs'
+    )
+    run.add_argument('--jobs', type=int, default=1, help='how many runs at once (1)')
+    add_trust_option(run)
+    status.add_argument('--failures', action='store_true', help='show why runs failed, in full')
+    args = parser.parse_args()
+    if args.command == 'run' and args.jobs < 1:
+        parser.error(f'--jobs must be at least 1, but got {args.jobs}')
+    if args.seeds and len(set(args.seeds)) < len(args.seeds):
+        parser.error(f'--seeds must differ from each other, but got {args.seeds}')
+    return args
+
+
+def _add_request(parser: argparse.ArgumentParser) -> None:
+    """Add what is to be made; what is left out is as it was asked for in the work directory."""
+    parser.add_argument(
+        '--scale', choices=SCALES, help='as published, or what a CPU does in a night (paper)'
+    )
+    parser.add_argument(
+        '--table',
+        nargs='+',
+        dest='tables',
+        metavar='TABLE',
+        help="such as II VII 'Fig. 7a' (all)",
+    )
+    parser.add_argument('--seeds', nargs='+', type=int, help='(0 1 2)')
+    parser.add_argument('--work-dir', type=Path, help='(work_dirs/reproduce_SCALE)')
+    parser.add_argument(
+        '--data',
+        nargs='+',
+        action='extend',
+        metavar='NAME=PATH',
+        help='where data lie, as in cifar100=/data/cifar imagenet=/data/imagenet',
+    )
+    parser.add_argument(
+        '--set',
+        nargs='+',
+        action='append',
+        dest='entries',
+        metavar=('NAME', 'KEY=VALUE'),
+        help='override entries of the configs of a network, of data or of one config, as in '
+        '--set mobilenetv2 model.backbone.init_cfg.checkpoint=FILE',
+    )
+    parser.add_argument(
+        '--choose',
+        nargs='+',
+        dest='choices',
+        metavar='NAME=VALUE',
+        help='what to take where the paper leaves something open, as in block=basic',
+    )
+    parser.add_argument(
+        '--evidence',
+        nargs='+',
+        metavar='FILE.csv',
+        help='rows of compare --record whose runs count as finished',
+    )
+
+
+def main() -> None:
+    escape_unprintable()
+    args = parse_args()
+    try:
+        with terminating_is_interrupting():
+            _COMMANDS[args.command](args)
+    except KeyboardInterrupt:
+        print('Interrupted. The same command goes on.', file=sys.stderr)
+        sys.exit(130)
+
+
+def plan(args: argparse.Namespace) -> None:
+    """Show what would run."""
+    with user_errors():
+        request, work_dir, planned = _plan(args)
+        request.save(work_dir)
+        if args.check:
+            planned.check(args.strict)
+    console = Console()
+    _show(planned, console)
+    _show_blocked(planned, console)
+    runs, cells = len(planned.folders), len(planned.cells)
+    console.print(
+        f'{cells} cells need {runs} runs, each once. To run them: '
+        f'mmdet-ols reproduce run --work-dir {work_dir}',
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run what is not finished."""
+    with user_errors(), loading_rules(args.trust_checkpoint):
+        check_extras()
+        request, work_dir, planned = _plan(args, args.trust_checkpoint)
+        request.save(work_dir)
+        if starter_of(work_dir) is None:
+            planned.check(args.strict)
+        tasks = planned.tasks()
+    display = RunDisplay(planned, args.jobs)
+    _show_blocked(planned, display.console)
+
+    def warn(text: object) -> None:
+        if text:
+            display.console.print(f'warning: {text}', markup=False, soft_wrap=True)
+
+    def report(event: str, folder: Path, text: str) -> None:
+        display.report(event, folder, text)
+        experiment = planned.experiment(folder)
+        try:
+            if event == 'started':
+                experiment.record(folder, facts(command_line(), args.jobs, {}))
+            elif event == 'finished':  # so that nothing is lost
+                warn(experiment.keep(folder))
+                write_comparison(experiment.comparison({}), folder.parents[1], {})
+        except OSError as error:  # such as a full disk: no reason to stop the others
+            warn(error)
+
+    with starting(work_dir, command_line()) as other, display:
+        if other is None:
+            failed = LocalExecutor(args.jobs).run(tasks, report)
+        else:
+            display.say(f'Only watching: these runs were started by {other}')
+            failed = watch(tasks, planned.is_finished, display.report, work_dir)
+    _show(planned, display.console)
+    if failed:
+        logs = ', '.join(str(folder / LOG) for folder in failed)
+        sys.exit(f'error: {len(failed)} of {len(planned.folders)} runs failed, see {logs}')
+    if planned.blocked:
+        sys.exit(f'error: {len(planned.blocked)} configs could not be run, as said above')
+
+
+def status(args: argparse.Namespace) -> None:
+    """Show how far the runs are."""
+    with user_errors():
+        _, work_dir, planned = _plan(args)
+    console = Console()
+    _show(planned, console)
+    starter = starter_of(work_dir)
+    console.print(f'started by {starter}' if starter else 'nobody starts runs now', markup=False)
+    for folder in planned.folders:
+        state = planned.state(folder)
+        if state.name == 'running':
+            run = planned.read(folder)
+            console.print(f'{planned.label(folder)} at {run.done:g} of {run.length}', markup=False)
+        elif state.name == 'failed':
+            why = state.why if args.failures else state.why.strip().splitlines()[-1]
+            console.print(f'{planned.label(folder)} failed: {why}', markup=False, soft_wrap=True)
+    _show_blocked(planned, console)
+
+
+def page(args: argparse.Namespace) -> None:
+    """Write the page from what is there."""
+    with user_errors():
+        _, work_dir, planned = _plan(args)
+
+
+_COMMANDS = {'plan': plan, 'run': run, 'status': status, 'page': page}
+
+
+def _plan(args: argparse.Namespace, trust: bool = False) -> tuple[PaperRequest, Path, Plan]:
+    """Put together what was asked for now and before, and plan its runs.
+
+    Raises:
+        ValueError: Something that was asked for is not there.
+        OSError: A file cannot be read or written.
+    """
+    work_dir = args.work_dir or Path('work_dirs', f'reproduce_{args.scale or "paper"}')
+    before = load_request(work_dir) or PaperRequest()
+    given = dict(vars(args))
+    for name, option in (('data', '--data'), ('choices', '--choose')):
+        given[name] = _pairs(given[name], option)
+    if given['entries'] is not None:
+        given['entries'] = {name: tuple(words) for name, *words in given['entries']}
+    request = before.changed(given)
+    return request, work_dir, request.plan(work_dir, trust, _progress)
+
+
+def _pairs(words: list[str] | None, option: str) -> dict[str, str] | None:
+    """Words NAME=VALUE as a dict; None where there are none."""
+    if words is None:
+        return None
+    pairs = [word.partition('=') for word in words]
+    wrong = [word for word, (name, _, value) in zip(words, pairs) if not name or not value]
+    if wrong:
+        raise ValueError(f'{option} takes NAME=VALUE, but got {", ".join(wrong)}.')
+    return {name: value for name, _, value in pairs}
+
+
+def _progress(groups: list) -> Iterable:
+    return track(groups, 'reading configs', console=Console(stderr=True), transient=True)
+
+
+def _show(planned: Plan, console: Console) -> None:
+    """Print how many runs each table needs, how far they are, and how long is left."""
+    times = RunTimes(planned)
+    states = {folder: planned.state(folder).name for folder in planned.folders}
+    table = Table('table', 'cells', 'runs', 'finished', 'running', 'failed', 'waiting', 'time left')
+    names = list(dict.fromkeys(cell.cell.table for cell in planned.cells))
+    for name in names:
+        here = [cell for cell in planned.cells if cell.cell.table == name]
+        folders = {folder for cell in here for folder in planned.folders_of(cell).values()}
+        table.add_row(name, str(len(here)), *_counts(folders, states, times))
+    if len(names) > 1:
+        table.add_section()
+        table.add_row('all', str(len(planned.cells)), *_counts(planned.folders, states, times))
+    console.print(table)
+
+
+def _counts(folders: Collection[Path], states: Mapping[Path, str], times: RunTimes) -> list[str]:
+    """How many runs there are in each state, and how long they have before them."""
+    names = [states[folder] for folder in folders]
+    counts = [names.count(state) for state in ('finished', 'running', 'failed', 'waiting')]
+    seconds, unknown = times.total_left(folders)
+    known = [duration(seconds)] if unknown < len(folders) else []
+    unknown_too = [f'{unknown} not known'] if unknown else []
+    return [str(len(folders)), *map(str, counts), ' + '.join(known + unknown_too)]
+
+
+def _show_blocked(planned: Plan, console: Console) -> None:
+    for name, why in planned.blocked.items():
+        console.print(f'cannot be run: {name}: {why}', markup=False, soft_wrap=True)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,96 @@
+"""What a user asked for, kept in the work directory so that it need not be said again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from glob import glob
+from pathlib import Path
+from typing import Any
+
+from mmdet_ols.experiments.evidence import EvidenceFile
+from mmdet_ols.reproduction.plan import Plan
+from mmdet_ols.reproduction.scales import planned_cells
+
+#: The request, in the work directory.
+FILE = 'request.json'
+#: The rows of the runs that were finished there.
+ROWS = 'runs.csv'
+
+
+@dataclass(frozen=True)
+class PaperRequest:
+    """Which cells to make, with which data.
+
+    Args:
+        scale: As for `planned_cells`, or 'smoke'.
+        tables: Such as 'II'; empty is all.
+        seeds: Random seeds.
+        data: Where data lie, by their names.
+        entries: What overrides entries of configs, by the name of a network, of data or of a
+            config.
+        choices: What was chosen where the paper leaves something open, by the name of the question.
+        evidence: Files whose rows count as finished runs; may hold wildcards.
+    """
+
+    scale: str = 'paper'
+    tables: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = (0, 1, 2)
+    data: Mapping[str, str] = field(default_factory=dict)
+    entries: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    choices: Mapping[str, str] = field(default_factory=dict)
+    evidence: tuple[str, ...] = ()
+
+    def plan(
+        self, work_dir: Path, trust: bool = False, progress: Callable[[list], Iterable] = iter
+    ) -> Plan:
+        """Plan its runs.
+
+        Raises:
+            ValueError: Something that was asked for is not there.
+            OSError: A file of rows cannot be read.
+        """
+        others = [path for pattern in self.evidence for path in sorted(glob(pattern)) or [pattern]]
+        return Plan(
+            planned_cells(self.scale, self.tables, self.choices),
+            self.seeds,
+            work_dir,
+            self.data,
+            self.entries,
+            EvidenceFile(work_dir / ROWS, others),
+            trust,
+            progress,
+        )
+
+    def save(self, work_dir: Path) -> None:
+        """Write it into the work directory."""
+        work_dir.mkdir(parents=True, exist_ok=True)
+        (work_dir / FILE).write_text(json.dumps(asdict(self), indent=1) + '\n', encoding='utf-8')
+
+    def changed(self, given: Mapping[str, Any]) -> PaperRequest:
+        """The same with what was given now, where that is not None."""
+        known = {f.name for f in fields(self)}
+        new = {key: value for key, value in given.items() if key in known and value is not None}
+        return replace(self, **new)
+
+
+def load_request(work_dir: Path) -> PaperRequest | None:
+    """Read what was asked for in a work directory; None where nothing was.
+
+    Raises:
+        ValueError: The file is broken.
+    """
+    path = work_dir / FILE
+    if not path.is_file():
+        return None
+    try:
+        read: dict[str, Any] = json.loads(path.read_text(encoding='utf-8'))
+        for name in ('tables', 'seeds', 'evidence'):  # JSON knows lists only
+            read[name] = tuple(read[name])
+        return PaperRequest(**read)
+    except (KeyError, ValueError, TypeError) as error:
+        raise ValueError(
+            f'{path} must be the request that `reproduce plan` or `run` wrote, but cannot be '
+            f'read: {error}. Remove it and ask again.'
+        ) from error
