@@ -60,7 +60,25 @@ def read_config(
             classes from.
         ValueError: An option cannot be used, or the config has no place for it.
     """
-    for name, given in (('CONFIG', path), ('--data-root', data_root), ('--work-dir', work_dir)):
+    _check_path('--work-dir', work_dir)
+    options = options if isinstance(options, Mapping) else parse_options(options or ())
+    cfg = read_unfinished(path, options, data_root)
+    work_dir = options.get('work_dir') if work_dir is None else work_dir
+    return finish_config(cfg, path, method, work_dir, launcher)
+
+
+def read_unfinished(
+    path: str | Path,
+    options: Mapping[str, Any] | Sequence[str] | None = None,
+    data_root: str | None = None,
+) -> Config:
+    """Read a config as far as it is the same for every method; the arguments of `read_config`.
+
+    Raises:
+        FileNotFoundError: As `read_config`.
+        ValueError: As `read_config`.
+    """
+    for name, given in (('CONFIG', path), ('--data-root', data_root)):
         _check_path(name, given)
     cfg = _read_plain(path)
     _warn_of_old_variables(cfg)
@@ -73,6 +91,28 @@ def read_config(
     if data_root is not None:
         replace_data_root(cfg, data_root)
     fill_in_classes(cfg)
+    return cfg
+
+
+def finish_config(
+    cfg: Config,
+    path: str | Path,
+    method: str | None = None,
+    work_dir: str | Path | None = None,
+    launcher: str = 'none',
+) -> Config:
+    """Apply a method to a config that was read, and say where its run goes.
+
+    Args:
+        cfg: As `read_unfinished` returns it; it may be changed.
+        path: Of the config.
+        method: As for `read_config`.
+        work_dir: As for `read_config`.
+        launcher: As for `read_config`.
+
+    Raises:
+        ValueError: The method cannot be applied.
+    """
     previous = cfg.get('applied_method')
     if method is not None:
         from mmdet_ols.methods import apply_method
@@ -80,7 +120,7 @@ def read_config(
         cfg = apply_method(cfg, method)
     if work_dir is not None:
         cfg.work_dir = os.path.expanduser(work_dir)
-    elif 'work_dir' not in options:
+    else:
         cfg.work_dir = _default_work_dir(cfg, path, previous)
     cfg.launcher = launcher
     write_out_defaults(cfg)

@@ -214,13 +214,13 @@ class Experiment:
             primary=self.metric,
             primary_lower_is_better=self.lower_is_better,
             tta=self.tta,
-            made={named[folder]: self._made(folder, run) for folder, run in runs.items()},
+            made={named[folder]: self.made(folder) for folder in runs},
             sweep=self.sweep,
         )
 
-    def _made(self, folder: Path, run: Run) -> list[dict[str, str]]:
-        """How a run was made, as its folder or its row says."""
-        if not run.recorded or self.evidence is None:
+    def made(self, folder: Path) -> list[dict[str, str]]:
+        """How each start of a run was made, as its folder or its row says."""
+        if not self.read(folder).recorded or self.evidence is None:
             return read_records(folder)
         row = self.evidence.row(identity_of(*self.runs[folder], self.tta))
         return [] if row is None else [row.facts(self.evidence.path)]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from mmengine.config import Config
 
-from mmdet_ols.engine.run_config import read_config, use_amp
+from mmdet_ols.engine.run_config import finish_config, read_unfinished, use_amp
 from mmdet_ols.experiments.comparability import Forms
 from mmdet_ols.experiments.identity import portable_key
 from mmdet_ols.experiments.readiness import hooks_of_tests
@@ -176,17 +177,19 @@ def read_variants(
             'it once, or name a config differently with --variant NAME CONFIG.'
         )
     variants = []
-    undone: dict[Any, tuple[dict, dict | None]] = {}  # methods of one config share their base
+    bases: dict[Any, Config] = {}  # which the methods of a config share
+    undone: dict[Any, tuple[dict, dict | None]] = {}
     for request in requests:
         _check_request(request)
-        cfg = _read(request, data_root)
+        base = (request.config, request.options)
+        if base not in bases:
+            bases[base] = read_unfinished(request.config, request.options, data_root)
+        cfg = finish_config(deepcopy(bases[base]), request.config, request.method)
         train_cfg = cfg.get('train_cfg') or {}
         if not (train_cfg.get('max_epochs') or train_cfg.get('max_iters')):
             raise ValueError(f'{request.config} needs train_cfg with max_epochs or max_iters.')
-        base = (request.config, request.options)
         if base not in undone:
-            plain = Request(request.name, request.config, None, request.options)
-            undone[base] = _without_method(_read(plain, data_root))
+            undone[base] = _without_method(finish_config(deepcopy(bases[base]), request.config))
         if amp:
             use_amp(cfg)
         forms = Forms(flat_settings(cfg), *undone[base])
@@ -237,13 +240,6 @@ def _check_request(request: Request) -> None:
             raise ValueError(f'Options of {request.name} must be KEY=VALUE, but got {option!r}.')
         if key == 'randomness.seed':
             raise ValueError(f'Name the seeds with --seeds, not with {option!r} ({request.name}).')
-
-
-def _read(request: Request, data_root: str | None) -> Config:
-    """Read a config as the runs will."""
-    return read_config(
-        request.config, options=request.options, method=request.method, data_root=data_root
-    )
 
 
 def _without_method(cfg: Config) -> tuple[dict[str, Any], dict[str, Any] | None]:

@@ -163,6 +163,10 @@ class Plan:
         """How far a run is."""
         return self._of[folder].read(folder)
 
+    def made(self, folder: Path) -> list[dict[str, str]]:
+        """How each start of a run was made: command, machine, versions, date."""
+        return self._of[folder].made(folder)
+
     def newest(self, run: Run) -> str:
         """The newest value of a run's main metric, as text."""
         return next(iter(self.experiments.values())).newest(run)

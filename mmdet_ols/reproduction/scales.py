@@ -28,7 +28,7 @@ class PlannedCell(NamedTuple):
         options: What overrides entries of the config, each `KEY=VALUE`.
         tta: Whether it is tested with test-time augmentation.
         data: Name of its data, as for `--data`.
-        reduced: In what it is less than the paper's; empty where it is not.
+        notes: What a reader of its result must know, such as in what it is less than the paper's.
     """
 
     cell: Cell
@@ -38,7 +38,7 @@ class PlannedCell(NamedTuple):
     options: tuple[str, ...]
     tta: bool
     data: str
-    reduced: str = ''
+    notes: tuple[str, ...] = ()
 
 
 def planned_cells(
@@ -117,5 +117,5 @@ def _reduced(small: SmallCell) -> PlannedCell:
         small.options,
         tta=False,
         data=small.data,
-        reduced=small.reduced,
+        notes=(f'Reduced: {small.reduced}.',),
     )

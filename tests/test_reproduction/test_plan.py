@@ -1,0 +1,211 @@
+"""Which runs the paper's tables need: each once, with the data and entries that a user names."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+
+import pytest
+from toy_runs import make_start
+
+from mmdet_ols.experiments.evidence import EvidenceFile
+from mmdet_ols.experiments.states import note_failure
+from mmdet_ols.paper import Cell, cells
+from mmdet_ols.reproduction.plan import Plan
+from mmdet_ols.reproduction.request import FILE, PaperRequest, load_request
+from mmdet_ols.reproduction.scales import PlannedCell, planned_cells
+from mmdet_ols.reproduction.times import RunTimes
+
+CONFIG = """
+model = dict(
+    type='ImageClassifier',
+    backbone=dict(type='CIFARResNet', depth=8, block='basic'),
+    neck=dict(type='GlobalAveragePooling'),
+    head=dict(type='LinearClsHead', num_classes=6, in_channels=64,
+              loss=dict(type='CrossEntropyLoss')),
+)
+default_scope = 'mmpretrain'
+data_root = 'data/six'
+train_dataloader = dict(batch_size=4, dataset=dict(type='CustomDataset', data_root=data_root))
+train_cfg = dict(by_epoch=True, max_epochs=2)
+"""
+
+
+def cell(config, method, table='VII', **values):
+    """A cell of Table VII for which a config of a test is trained."""
+    paper = Cell(table, 'cifar100/resnet56_cifar100.py', method, ())
+    plain = PlannedCell(paper, (), str(config), method, (), False, 'six')
+    return plain._replace(**values)
+
+
+@pytest.fixture
+def config(tmp_path):
+    path = tmp_path / 'six.py'
+    path.write_text(CONFIG)
+    return path
+
+
+def finish(folder, *top1, minutes=1):
+    """What a run leaves that reached this accuracy after each epoch."""
+    lines = [
+        line
+        for epoch, value in enumerate(top1, 1)
+        for line in (
+            {'loss': 1.0, 'epoch': epoch, 'iter': epoch, 'step': epoch},
+            {'accuracy/top1': value, 'step': epoch},
+        )
+    ]
+    make_start(folder, '20260101_000000', lines, f'2026/01/01 00:{minutes:02d}:00')
+
+
+def settings(plan):
+    return Counter((plan.variant(f).portable_key, f.name) for f in plan.folders)
+
+
+def test_no_run_of_the_paper_is_planned_twice(tmp_path):
+    plan = Plan(planned_cells('paper'), [0, 1], tmp_path)
+    assert len(plan.cells) == len(cells())
+    assert set(settings(plan).values()) == {1}
+    assert [folder.name for folder in plan.folders] == sorted(f.name for f in plan.folders)
+    served = [folder for c in plan.cells for folder in plan.folders_of(c).values()]
+    assert set(served) == set(plan.folders)
+    hard = [c for c in plan.cells if c.cell.table in ('III', 'XI', 'VII') and c.method == 'hard']
+    clean = [c for c in hard if 'resnet56_ensembles' in c.config]
+    assert [c.cell.table for c in clean] == ['III', 'VII', 'XI']
+    assert len({plan.folders_of(c)[0] for c in clean}) == 1
+    # Fig. 7a's alpha of 0.5 is OLS as Table VIII has it, and Fig. 7b's periods have their own runs.
+    by_method = {(c.cell.table, c.method): c for c in plan.cells}
+    same = [by_method['VIII', 'ols'], by_method['Fig. 7a', 'ols:alpha=0.5']]
+    assert plan.folders_of(same[0]) == plan.folders_of(same[1])
+    assert str(tmp_path / 'resnet29_cifar10+interval=48' / 'ols' / 'seed_0') in map(
+        str, plan.folders
+    )
+
+
+def test_every_number_of_the_paper_has_a_run(tmp_path):
+    from mmdet_ols.paper import all_figures
+
+    planned = Counter(figure for c in planned_cells('paper') for figure in c.figures)
+    assert planned == Counter(figure for figure in all_figures() if not figure.source)
+
+
+def test_the_small_scale_stands_for_cells_of_the_paper_and_shares_runs(tmp_path):
+    small = planned_cells('small')
+    assert all(c.notes and c.figures for c in small)
+    assert {c.cell.table for c in small} == {'VI', 'VII', 'VIII', 'X', 'XII'}
+    plan = Plan(small, [0], tmp_path)
+    hard = [c for c in small if c.method == 'hard' and 'clean' in c.config]
+    assert [c.cell.table for c in hard] == ['VII', 'VIII', 'XII']
+    assert len({plan.folders_of(c)[0] for c in hard}) == 1
+    assert set(settings(plan).values()) == {1}
+
+
+def test_unknown_scales_and_tables_are_errors():
+    with pytest.raises(ValueError, match='`scale` must be one of paper, small, but got'):
+        planned_cells('tiny')
+    with pytest.raises(ValueError, match="scale 'small' the tables are VI, .* but got II, I"):
+        planned_cells('small', ['II', 'X', 'I'])
+    assert {c.cell.table for c in planned_cells('paper', ['X', 'Fig. 5'])} == {'X', 'Fig. 5'}
+
+
+def test_data_and_entries_reach_the_configs_that_they_name(config, tmp_path):
+    other = tmp_path / 'seven.py'
+    other.write_text(CONFIG)
+    asked = [cell(config, 'hard'), cell(other, 'hard', data='seven')]
+    plan = Plan(
+        asked,
+        [0],
+        tmp_path / 'runs',
+        data={'seven': '/elsewhere'},
+        entries={'six': ['train_dataloader.batch_size=5'], 'resnet56': ['a.b=1']},
+    )
+    six, seven = (plan.variant(plan.folders_of(c)[0]).cfg for c in asked)
+    assert six.train_dataloader.dataset.data_root == 'data/six'
+    assert seven.train_dataloader.dataset.data_root == '/elsewhere'
+    assert six.train_dataloader.batch_size == 5 and seven.train_dataloader.batch_size == 4
+    assert six.a.b == seven.a.b == 1  # both stand for the paper's ResNet-56
+    with pytest.raises(ValueError, match='--data must name one of seven, six, but got cifar'):
+        Plan(asked, [0], tmp_path, data={'cifar': '/a'})
+    with pytest.raises(ValueError, match='--set must name one of .*resnet56.* but got resnet57'):
+        Plan(asked, [0], tmp_path, entries={'resnet57': ['a=1']})
+
+
+def test_what_cannot_run_is_said_and_the_others_go_on(config, tmp_path, monkeypatch):
+    from mmdet_ols.experiments import experiment
+
+    other = tmp_path / 'seven.py'
+    other.write_text(CONFIG)
+    asked = [cell(config, 'hard'), cell(other, 'hard', data='seven')]
+    plan = Plan(asked, [0], tmp_path / 'runs', data={'seven': '/elsewhere'})
+
+    def check_ready(configs, strict):
+        for name, cfg in configs:
+            if cfg.data_root == '/elsewhere':
+                raise ValueError(f'{name}: no data')
+
+    monkeypatch.setattr(experiment, 'check_ready', check_ready)
+    assert plan.check() == {'seven': 'hard: no data'}
+    folder = plan.folders_of(asked[1])[0]
+    assert plan.state(folder) == ('waiting', 'hard: no data')
+    assert [task.folder for task in plan.tasks()] == [plan.folders_of(asked[0])[0]]
+    assert plan.tasks()[0].label == 'hard seed 0' and 'six hard' in plan.label(plan.folders[0])
+    # The data are there now.
+    there = Plan(asked, [0], tmp_path / 'runs')
+    assert there.check() == {} and len(there.tasks()) == 2
+
+
+def test_rows_count_as_runs_wherever_they_were_made(config, tmp_path):
+    asked = [cell(config, 'hard'), cell(config, 'ols')]
+    here = Plan(asked, [0, 1], tmp_path / 'here', evidence=EvidenceFile(tmp_path / 'here.csv'))
+    folder = here.folders_of(asked[0])[0]
+    finish(folder, 50.0, 60.0, minutes=3)
+    assert here.experiment(folder).keep(folder) == ''
+    others = [tmp_path / 'here.csv']
+    file = EvidenceFile(tmp_path / 'there.csv', others)
+    there = Plan(asked, [0, 1], tmp_path / 'there', evidence=file)
+    done = there.folders_of(asked[0])[0]
+    assert there.read(done).final == {'accuracy/top1': 60.0} and there.is_finished(done)
+    assert len(there.tasks()) == 3 and there.state(done).name == 'finished'
+    assert there.made(done)[0]['read from'] == str(tmp_path / 'there.csv')
+    finish(done, 50.0, 60.0)  # run there as well: its row stays where it is
+    assert there.experiment(done).keep(done) == '' and not (tmp_path / 'there.csv').exists()
+
+
+def test_times_come_from_what_is_nearest(config, tmp_path):
+    other = tmp_path / 'seven.py'
+    other.write_text(CONFIG.replace('depth=8', 'depth=14'))
+    asked = [cell(config, 'hard'), cell(config, 'ols'), cell(other, 'hard'), cell(other, 'ols')]
+    plan = Plan(asked, [0, 1], tmp_path / 'runs')
+    hard, ols, deep, deep_ols = (plan.folders_of(c) for c in asked)
+    finish(hard[0], 50.0, 60.0, minutes=4)
+    finish(deep[1], 50.0, minutes=6)  # of two epochs, in six minutes
+    times = RunTimes(plan)
+    assert [times.left(f) for f in (hard[0], hard[1], ols[0])] == [0, 240, 240]
+    assert times.left(deep[1]) == 360 and times.left(deep[0]) is None
+    assert times.total_left([hard[1], ols[0], deep_ols[0]]) == (480, 1)
+    finish(ols[1], 50.0, 60.0, minutes=8)
+    times = RunTimes(plan)
+    assert [times.left(hard[1]), times.left(ols[0])] == [240, 480]
+
+
+def test_states_are_read_from_the_folders(config, tmp_path):
+    plan = Plan([cell(config, 'hard')], [0], tmp_path / 'runs')
+    (folder,) = plan.folders
+    assert plan.state(folder) == ('waiting', '')
+    note_failure(folder, 'exit status 1\nout of memory')
+    assert plan.state(folder) == ('failed', 'exit status 1\nout of memory')
+    finish(folder, 50.0, 60.0)
+    assert plan.state(folder).name == 'finished'
+
+
+def test_a_request_is_kept_and_changed(tmp_path):
+    assert load_request(tmp_path) is None
+    first = PaperRequest('small', ('VI',), (0, 1), {'cars': '/a'}, {'x': ('a=1', 'b=2')})
+    first.save(tmp_path)
+    read = load_request(tmp_path)
+    assert read == PaperRequest('small', ('VI',), (0, 1), {'cars': '/a'}, {'x': ['a=1', 'b=2']})
+    changed = read.changed({'seeds': [3], 'tables': None, 'jobs': 2})
+    assert changed.seeds == [3] and changed.tables == ('VI',)
+    (tmp_path / FILE).write_text(json.dumps({'colour': 'red'}))
+    with pytest.raises(ValueError, match='request.json must be the request .* Remove it'):
+        load_request(tmp_path)
