@@ -174,7 +174,8 @@ def run(args: argparse.Namespace) -> None:
         logs = ', '.join(str(folder / LOG) for folder in failed)
         sys.exit(f'error: {len(failed)} of {len(planned.folders)} runs failed, see {logs}')
     if planned.blocked:
-        sys.exit(f'error: {len(planned.blocked)} configs could not be run, as said above')
+        count = f'{len(planned.blocked)} of {len(planned.experiments)}'
+        sys.exit(f'error: {count} configs cannot be run, as said above')
 
 
 def status(args: argparse.Namespace) -> None:
@@ -184,7 +185,8 @@ def status(args: argparse.Namespace) -> None:
     console = Console()
     _show(planned, console)
     starter = starter_of(work_dir)
-    console.print(f'started by {starter}' if starter else 'nobody starts runs now', markup=False)
+    text = f'started by {starter}' if starter else 'no process starts runs now'
+    console.print(text, markup=False, soft_wrap=True)
     for folder in planned.folders:
         state = planned.state(folder)
         if state.name == 'running':
@@ -218,6 +220,9 @@ def _plan(args: argparse.Namespace, trust: bool = False) -> tuple[PaperRequest, 
     for name, option in (('data', '--data'), ('choices', '--choose')):
         given[name] = _pairs(given[name], option)
     if given['entries'] is not None:
+        short = [words for words in given['entries'] if len(words) < 2]
+        if short:
+            raise ValueError(f'--set takes NAME KEY=VALUE [...], but got {" ".join(short[0])}.')
         given['entries'] = {name: tuple(words) for name, *words in given['entries']}
     request = before.changed(given)
     return request, work_dir, request.plan(work_dir, trust, _progress)

@@ -17,6 +17,7 @@ import pytest
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from PIL import Image
+from toy_classifier import make_classifier
 
 from mmdet_ols.cli import compare as tool
 from mmdet_ols.datasets.demo_voc import make_demo_voc
@@ -136,31 +137,6 @@ def test_interrupted_and_given_again_it_ends_with_the_table(demo_options, tmp_pa
     assert (first / LOG).read_text() == before
 
 
-CLASSIFIER = """
-_base_ = 'mmpretrain::_base_/default_runtime.py'
-model = dict(
-    type='ImageClassifier',
-    data_preprocessor=dict(num_classes=6, mean=[0, 0, 0], std=[255, 255, 255]),
-    backbone=dict(type='ResNet_CIFAR', depth=18, num_stages=4, out_indices=(3,)),
-    neck=dict(type='GlobalAveragePooling'),
-    head=dict(
-        type='LinearClsHead', num_classes=6, in_channels=512, topk=(1,),
-        loss=dict(type='CrossEntropyLoss'),
-    ),
-)
-pipeline = [dict(type='LoadImageFromFile'), dict(type='PackInputs')]
-loader = dict(
-    batch_size=6,
-    num_workers=0,
-    sampler=dict(type='DefaultSampler', shuffle=True),
-    dataset=dict(type='CustomDataset', data_root={root!r}, pipeline=pipeline),
-)
-train_dataloader = val_dataloader = test_dataloader = loader
-val_evaluator = test_evaluator = dict(type='Accuracy', topk=(1, 5))
-optim_wrapper = dict(optimizer=dict(type='SGD', lr=0.01))
-train_cfg = dict(by_epoch=True, max_epochs=1)
-val_cfg = test_cfg = dict()
-"""
 OLS = """
 _base_ = 'ce.py'
 custom_imports = dict(imports=['mmdet_ols'])
@@ -173,13 +149,7 @@ default_hooks = dict(ols=dict(type='OLSHook'))
 def classifiers(tmp_path_factory):
     """Two configs for MMPretrain: cross entropy and OLS."""
     folder = tmp_path_factory.mktemp('classifiers')
-    rng = np.random.default_rng(0)
-    for level in range(6):
-        (folder / 'data' / f'grey{level}').mkdir(parents=True)
-        for index in range(4):
-            pixels = rng.normal(40 * level, 10, (16, 16, 3)).clip(0, 255).astype('uint8')
-            Image.fromarray(pixels).save(folder / 'data' / f'grey{level}' / f'{index}.png')
-    (folder / 'ce.py').write_text(CLASSIFIER.replace('{root!r}', repr(str(folder / 'data'))))
+    make_classifier(folder)
     (folder / 'ols.py').write_text(OLS)
     return folder / 'ce.py', folder / 'ols.py'
 

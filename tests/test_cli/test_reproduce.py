@@ -1,0 +1,92 @@
+"""The command that makes the paper's tables, on two cells of a few seconds."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+from toy_classifier import make_classifier
+
+from mmdet_ols.cli import reproduce as tool
+from mmdet_ols.experiments.starter import starting
+from mmdet_ols.paper import Cell
+from mmdet_ols.reproduction import request
+from mmdet_ols.reproduction.scales import PlannedCell, figures_of
+
+
+@pytest.fixture(scope='module')
+def config(tmp_path_factory):
+    return make_classifier(tmp_path_factory.mktemp('greys'))
+
+
+@pytest.fixture
+def reproduce(config, command, monkeypatch):
+    """Runs the tool, for which the cells of Table XI are hard labels and OLS on six greys."""
+
+    def planned_cells(scale, tables=(), choices=None):
+        papers = [
+            Cell(table, 'cifar100/resnet56_ensembles_cifar100.py', method, ())
+            for table in ('XI', 'VII')
+            for method in ('hard', 'ols')
+        ]
+        cells = [
+            PlannedCell(paper, figures_of(paper), str(config), paper.method, (), False, 'greys')
+            for paper in papers
+        ]
+        return [cell for cell in cells if not tables or cell.cell.table in tables]
+
+    monkeypatch.setattr(request, 'planned_cells', planned_cells)
+    return lambda *words, **kwargs: command(tool.main, *words, **kwargs)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_plan_is_run_each_run_once_and_kept(reproduce, tmp_path):
+    where = '--work-dir', tmp_path
+    planned = reproduce('plan', *where, '--seeds', 3)
+    assert '4 cells need 2 runs, each once' in planned
+    assert json.loads((tmp_path / 'request.json').read_text())['seeds'] == [3]
+    output = reproduce('run', *where, '--jobs', 2)
+    assert 'ce hard seed 3 finished: top-1 error' in output
+    rows = (tmp_path / 'runs.csv').read_text().splitlines()
+    assert len(rows) == 3 and (tmp_path / 'ce' / 'comparison.md').exists()
+    status = reproduce('status', *where)
+    assert status.count('│ all   │ 4     │ 2    │ 2        │') == 1
+
+    # Rows of this folder count in another one; only the new seed is trained there.
+    shutil.copy(tmp_path / 'runs.csv', tmp_path / 'rows.csv')
+    other = tmp_path / 'other'
+    words = 'plan', '--work-dir', other, '--seeds', 3, 4, '--evidence', tmp_path / '*.csv'
+    assert '│ all   │ 4     │ 4    │ 2        │' in reproduce(*words)
+
+
+def test_a_second_starter_watches(reproduce, tmp_path):
+    reproduce('plan', '--work-dir', tmp_path, '--seeds', 0, '--table', 'XI')
+    with starting(tmp_path, ['mmdet-ols', 'reproduce', 'run']):
+        status = reproduce('status', '--work-dir', tmp_path)
+    assert 'started by process' in status and 'mmdet-ols reproduce run' in status
+    assert 'no process starts runs now' in reproduce('status', '--work-dir', tmp_path)
+
+
+def test_what_is_missing_is_said_before_anything_starts(reproduce, config, tmp_path):
+    words = '--work-dir', tmp_path, '--data', 'greys=/nowhere/at/all', '--seeds', 0
+    for command in (('plan', '--check'), ('run',)):
+        output = reproduce(*command, *words, ok=command[0] == 'plan')
+        assert 'cannot be run: ce: hard: `data_root` of' in output and '/nowhere/at/all' in output
+    assert not list(tmp_path.rglob('*.log')) and '1 of 1 configs cannot be run' in output
+    assert 'cannot be run: ce' in reproduce('status', '--work-dir', tmp_path)
+
+
+@pytest.mark.parametrize(
+    ('words', 'message'),
+    [
+        (['--data', 'greys'], '--data takes NAME=VALUE, but got greys'),
+        (['--data', 'cifar=/a'], '--data must name one of greys, but got cifar'),
+        (['--set', 'ce'], '--set takes NAME KEY=VALUE [...], but got ce'),
+        (['--set', 'ce', 'a'], 'KEY=VALUE, but got'),
+        (['--seeds', '1', '1'], '--seeds must differ'),
+    ],
+)
+def test_what_cannot_be_used_is_an_error(reproduce, tmp_path, words, message):
+    assert message in reproduce('plan', '--work-dir', tmp_path, *words, ok=False)
