@@ -10,10 +10,12 @@ _base_ = 'mmpretrain::_base_/default_runtime.py'
 model = dict(
     type='ImageClassifier',
     data_preprocessor=dict(num_classes=6, mean=[0, 0, 0], std=[255, 255, 255]),
-    backbone=dict(type='ResNet_CIFAR', depth=18, num_stages=4, out_indices=(3,)),
+    backbone=dict(
+        type='ResNet_CIFAR', depth=18, stem_channels=8, base_channels=8, out_indices=(3,)
+    ),
     neck=dict(type='GlobalAveragePooling'),
     head=dict(
-        type='LinearClsHead', num_classes=6, in_channels=512, topk=(1,),
+        type='LinearClsHead', num_classes=6, in_channels=64, topk=(1,),
         loss=dict(type='CrossEntropyLoss'),
     ),
 )

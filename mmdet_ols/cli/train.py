@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 from mmengine.config import Config
+from mmengine.runner import Runner, find_latest_checkpoint
 
 from mmdet_ols.checks.checkpoints import loading_rules
 from mmdet_ols.checks.data import check_datasets
@@ -73,7 +75,22 @@ def train(args: argparse.Namespace) -> None:
             build_for_training(runner)
             check_start(runner, strict=args.strict)
         with drawing_names_as_written(runner.cfg), errors_before_first_step(runner.cfg):
-            runner.train()
+            try:
+                runner.train()
+            except KeyboardInterrupt:
+                print(_interrupted(runner), file=sys.stderr)
+                sys.exit(130)  # as shells have it
+
+
+def _interrupted(runner: Runner) -> str:
+    """Say what an interrupted training leaves, and how to go on with it."""
+    checkpoint = find_latest_checkpoint(runner.work_dir)
+    if checkpoint is None:
+        return f'Interrupted before the first checkpoint, at iteration {runner.iter}: start again.'
+    return (
+        f'Interrupted in epoch {runner.epoch + 1}, at iteration {runner.iter}. The newest '
+        f'checkpoint is {checkpoint}: the same command with --resume goes on from there.'
+    )
 
 
 def checked_config(args: argparse.Namespace) -> Config:

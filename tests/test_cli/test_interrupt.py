@@ -1,0 +1,46 @@
+"""Ctrl-C in the middle of a training: what is kept, and how to go on."""
+
+from __future__ import annotations
+
+import pytest
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+from toy_classifier import make_classifier
+
+from mmdet_ols.cli import train as tool
+
+
+@HOOKS.register_module()
+class PressesCtrlC(Hook):
+    def __init__(self, at):
+        self.at = at
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if runner.iter == self.at:
+            raise KeyboardInterrupt
+
+
+@pytest.fixture(scope='module')
+def config(tmp_path_factory):
+    path = make_classifier(tmp_path_factory.mktemp('greys'))
+    text = path.read_text().replace('max_epochs=1', 'max_epochs=2')
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize(
+    ('at', 'message'),
+    [
+        (1, 'Interrupted before the first checkpoint, at iteration 1: start again.'),
+        (5, r'Interrupted in epoch 2, at iteration 5. The newest checkpoint is {}/epoch_1.pth: '
+            'the same command with --resume goes on from there.'),
+    ],
+)  # fmt: skip
+def test_what_is_kept_is_said(config, tmp_path, command, at, message):
+    words = [config, '--work-dir', tmp_path]
+    hook = ['default_hooks.ctrl.type=PressesCtrlC', f'default_hooks.ctrl.at={at}']
+    output = command(tool.main, *words, '--cfg-options', *hook, ok=False)
+    assert message.format(tmp_path) in output
+    if at > 1:
+        output = command(tool.main, *words, '--resume')
+        assert 'resumed epoch: 1' in output and (tmp_path / 'epoch_2.pth').exists()
