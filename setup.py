@@ -48,7 +48,7 @@ setup(
     packages=find_packages(include=['mmdet_ols', 'mmdet_ols.*']),
     entry_points={'console_scripts': ['mmdet-ols = mmdet_ols.cli.main:main']},
     package_data={
-        'mmdet_ols.analysis.report': ['report.html'],
+        'mmdet_ols.analysis.report': ['*.html', '*.css'],
         'mmdet_ols.core.fused': ['*.cpp'],
         'mmdet_ols.paper': ['*.csv'],
     },

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -92,23 +93,21 @@ def chart(
     legend = [
         (name, format_number(series[name][-1][1]), number) for number, name in enumerate(coloured)
     ]
-    return dict(title=title, svg=_safe(svg), legend=legend, more=len(series) - len(coloured))
+    return dict(title=title, svg=svg, legend=legend, more=len(series) - len(coloured))
 
 
-def _draw(title: str, x_label: str, series: Series, coloured: list[str], scale: str) -> str:
-    from matplotlib import rc_context
+def _draw(title: str, x_label: str, series: Series, coloured: list[str], scale: str) -> Markup:
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    style: Any = {'svg.fonttype': 'none', 'svg.hashsalt': title, 'text.color': INK, 'font.size': 11}
-    with rc_context(style):
+    with page_style(title):
         figure = Figure(figsize=(5, 2.9), layout='constrained')
         axes = figure.add_subplot()
         for name, points in series.items():
             highlighted = name in coloured
             axes.plot(
                 *zip(*points),
-                color=f'#fe00{coloured.index(name):02d}' if highlighted else FAINT,
+                color=series_colour(coloured.index(name)) if highlighted else FAINT,
                 linewidth=1.8 if highlighted else 1,
                 marker='o' if len(points) < 15 else None,
                 markersize=3.5,
@@ -120,30 +119,52 @@ def _draw(title: str, x_label: str, series: Series, coloured: list[str], scale: 
             axes.set_ylim(0, 1)
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.set_xlabel(x_label, color=INK)
-        axes.tick_params(colors=INK, which='both')
-        axes.grid(color=FAINT, linewidth=0.5)
-        axes.spines[['top', 'right']].set_visible(False)
-        axes.spines[['left', 'bottom']].set_color(FAINT)
-        buffer = io.StringIO()
-        figure.savefig(buffer, format='svg', transparent=True, metadata={'Date': None})
-    return _with_page_colours(buffer.getvalue())
+        style_axes(axes)
+        return as_element(figure)
 
 
-def _with_page_colours(svg: str) -> str:
-    """An SVG file as an element of the page, whose colours are variables of the page."""
+@contextmanager
+def page_style(name: str) -> Iterator[None]:
+    """Draw and save a figure of a page inside of this context.
+
+    Args:
+        name: One of its own for each figure of a page: the names of its parts are made of it.
+    """
+    from matplotlib import rc_context
+
+    style: Any = {'svg.fonttype': 'none', 'svg.hashsalt': name, 'text.color': INK, 'font.size': 11}
+    with rc_context(style):
+        yield
+
+
+def series_colour(number: int) -> str:
+    """What matplotlib is told for the colour that the page's style sheet has for a line."""
+    return f'#fe00{number:02d}'
+
+
+def style_axes(axes: Any) -> None:
+    """Give axes the page's colours, and leave out what says nothing."""
+    axes.tick_params(colors=INK, which='both')
+    axes.grid(color=FAINT, linewidth=0.5)
+    axes.spines[['top', 'right']].set_visible(False)
+    axes.spines[['left', 'bottom']].set_color(FAINT)
+
+
+def as_element(figure: Any) -> Markup:
+    """A figure as an element of the page, whose colours are variables of the page."""
+    from markupsafe import Markup
+
+    buffer = io.StringIO()
+    figure.savefig(buffer, format='svg', transparent=True, metadata={'Date': None})
+    svg = buffer.getvalue()
     svg = svg[svg.index('<svg') :]
     svg = re.sub(r'<metadata>.*?</metadata>|<!--.*?-->', '', svg, flags=re.S)
     svg = re.sub(r'<svg [^>]*(viewBox="[^"]*")[^>]*>', r'<svg \1 aria-hidden="true">', svg, count=1)
     svg = svg.replace(INK, 'var(--muted)').replace(FAINT, 'var(--line)')
-    return re.sub(r'#fe00(\d\d)', lambda match: f'var(--series-{int(match[1])})', svg)
+    svg = re.sub(r'#fe00(\d\d)', lambda match: f'var(--series-{int(match[1])})', svg)
+    return Markup(svg)  # noqa: S704  (matplotlib escapes what it writes)
 
 
 def format_number(value: float) -> str:
     """A number with three or four digits."""
     return f'{value:.3f}' if 0.01 <= abs(value) <= 1 else f'{value:.4g}'
-
-
-def _safe(text: str) -> Markup:
-    from markupsafe import Markup
-
-    return Markup(text)  # noqa: S704  (matplotlib escapes what it writes)

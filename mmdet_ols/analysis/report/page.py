@@ -23,6 +23,7 @@ from mmdet_ols.analysis.report.opinions import (
 from mmdet_ols.analysis.report.record import TrainingRecord, read_training
 from mmdet_ols.analysis.report.suspects import AnnotationAudit, audit_annotations, audit_sections
 from mmdet_ols.analysis.report.table import TABLE, write_table
+from mmdet_ols.analysis.report.templates import page_template
 
 PAGE = 'report.html'
 SPLIT_NAMES = {'train': 'training', 'val': 'validation', 'test': 'test'}
@@ -125,18 +126,8 @@ def render(sections: dict[str, Any]) -> str:
     Raises:
         ImportError: Jinja is missing.
     """
-    try:
-        from jinja2 import Environment, PackageLoader, StrictUndefined
-    except ImportError as error:
-        raise ImportError("The page needs Jinja: pip install 'mmdet_ols[plot]'.") from error
-    environment = Environment(
-        loader=PackageLoader('mmdet_ols.analysis.report', '.'),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    template = page_template('report.html')
     absent = dict.fromkeys(
         ('pairs', 'suspects', 'nearest', 'missed', 'counts', 'source', 'opinions')
     )
-    return environment.get_template('report.html').render({**absent, **sections})
+    return template.render({**absent, **sections})
