@@ -1,5 +1,13 @@
-"""The paper's figures as data, and its cells: which command makes which figure."""
+"""The paper's figures as data, its cells (which command makes which), and what it leaves open."""
 
+from mmdet_ols.paper.open_questions import (
+    OpenQuestion,
+    apply_choices,
+    check_choices,
+    choice_of,
+    open_questions,
+    questions_about,
+)
 from mmdet_ols.paper.tables import (
     Cell,
     Figure,
@@ -15,11 +23,17 @@ from mmdet_ols.paper.tables import (
 __all__ = [
     'Cell',
     'Figure',
+    'OpenQuestion',
     'SmallCell',
     'all_figures',
+    'apply_choices',
     'cells',
+    'check_choices',
+    'choice_of',
     'figures',
+    'open_questions',
     'paper_results',
+    'questions_about',
     'same_method',
     'small_cells',
 ]
