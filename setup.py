@@ -51,6 +51,7 @@ setup(
         'mmdet_ols.analysis.report': ['*.html', '*.css'],
         'mmdet_ols.core.fused': ['*.cpp'],
         'mmdet_ols.paper': ['*.csv'],
+        'mmdet_ols.reproduction': ['*.html', '*.css'],
     },
     python_requires='>=3.9',
     install_requires=['torch>=2.1'],

@@ -1,0 +1,214 @@
+"""The paper's tables with their rows and columns, filled with any kind of cell."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from mmdet_ols.reproduction.claims import Number
+
+#: A header cell: its text, and how many rows or columns it heads.
+Header = tuple[str, int]
+
+METHODS = {
+    'hard': 'Hard labels', 'bootsoft': 'Bootsoft', 'boothard': 'Boothard',
+    'disturblabel': 'DisturbLabel', 'sce': 'SCE', 'ls': 'LS', 'ols': 'OLS',
+    'ols_single': 'OLS-Single', 'pairwise_confusion': 'Pairwise confusion', 'ddgsd': 'Xu et al.',
+    'byot': 'BYOT', 'cutout': 'CutOut', 'tfkd_self': 'Tf-KD (self)', 'tfkd_reg': 'Tf-KD',
+    'l2rw': 'Ren et al. (L2RW)', 'meta_weight_net': 'Meta-Weight-Net',
+    'm_correction': 'Arazo et al. (M-correction)', 'pencil': 'PENCIL',
+    'deep_self_learning': 'Han et al. (deep self-learning)',
+}  # fmt: skip
+NETWORKS = {
+    'resnet29': 'ResNet-29', 'resnet34': 'ResNet-34', 'resnet50': 'ResNet-50',
+    'resnet56': 'ResNet-56', 'resnet74': 'ResNet-74', 'resnet101': 'ResNet-101',
+    'resnet110': 'ResNet-110', 'resnext29_2x64d': 'ResNeXt29-2x64d',
+    'resnext29_32x4d': 'ResNeXt29-32x4d', 'mobilenetv2': 'MobileNetV2',
+    'efficientnet_b7': 'EfficientNet-b7', 'san15': 'SAN-15',
+    'yolov3_mobilenetv2': 'YOLO with MobileNetV2',
+}  # fmt: skip
+DATA = {
+    'cifar10': 'CIFAR-10', 'cifar100': 'CIFAR-100', 'imagenet': 'ImageNet', 'cub': 'CUB-200-2011',
+    'flowers': 'Flowers-102', 'cars': 'Cars', 'aircraft': 'Aircraft', 'voc': 'PASCAL VOC',
+}  # fmt: skip
+METRICS = {
+    'top1_error': 'Top-1 error (%)', 'top5_error': 'Top-5 error (%)',
+    'fgsm/top1_error': 'FGSM: top-1 error (%)', 'fgsm/top5_error': 'FGSM: top-5 error (%)',
+    'pgd/top1_error': 'PGD: top-1 error (%)', 'pgd/top5_error': 'PGD: top-5 error (%)',
+    'calibration/ece': 'ECE (%)', 'cifar10h/kl': 'CIFAR-10H: KL (nats)',
+    'pascal_voc/mAP': 'mAP (%)',
+    'ensemble/top1_error_1': '1 model', 'ensemble/top1_error_6': '6 models',
+    'ensemble/top1_error_10': '10 models', 'ensemble/top1_error_15': '15 models',
+    'ensemble/top1_error_20': '20 models',
+}  # fmt: skip
+
+
+class Layout(NamedTuple):
+    """How the paper lays a table out.
+
+    Attributes:
+        title: What it shows.
+        rows: What tells its rows apart, the outermost first: fields of the paper's figures.
+        columns: The same for its columns.
+    """
+
+    title: str
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+
+
+#: In the order of the page.
+LAYOUTS = {
+    'II': Layout('Top-1 error (%) on CIFAR-100', ('method',), ('network',)),
+    'III': Layout('Top-1 error (%) of model ensembles, ResNet-56', ('method',), ('metric',)),
+    'IV': Layout('Classification on ImageNet', ('network', 'method'), ('metric',)),
+    'VI': Layout('Fine-grained classification', ('network', 'data'), ('method', 'metric')),
+    'VII': Layout(
+        'Top-1 error (%) with wrong training labels, ResNet-56 on CIFAR-100',
+        ('method',),
+        ('noise_rate',),
+    ),
+    'VIII': Layout('Adversarial attacks, ResNet-29 on CIFAR-10', ('method',), ('metric',)),
+    'IX': Layout('Adversarial attacks, ResNet-50 on ImageNet', ('method',), ('metric',)),
+    'X': Layout('Object detection on PASCAL VOC', ('metric',), ('method',)),
+    'XI': Layout('Error and calibration on CIFAR-100', ('method',), ('network', 'metric')),
+    'XII': Layout('Agreement with people, ResNet-29 on CIFAR-10', ('method',), ('metric',)),
+    'V-E': Layout('Soft labels of one sample, ResNet-56 on CIFAR-100', ('method',), ('metric',)),
+}
+
+
+class Row(NamedTuple):
+    """A row of a table: the header cells that begin in it, and a number or None a column."""
+
+    headers: list[Header]
+    numbers: list[Number | None]
+    #: The texts of all its header cells.
+    names: tuple[str, ...]
+
+
+class TableLayout(NamedTuple):
+    """A table of the paper.
+
+    Attributes:
+        name: As the paper numbers it.
+        title: What it shows.
+        depth: How many columns hold headers of rows.
+        heads: Lines of column headers, the outermost first.
+        columns: The texts of each column's headers.
+        rows: The rows.
+    """
+
+    name: str
+    title: str
+    depth: int
+    heads: list[list[Header]]
+    columns: list[tuple[str, ...]]
+    rows: list[Row]
+
+    @property
+    def numbers(self) -> list[Number]:
+        return [number for row in self.rows for number in row.numbers if number is not None]
+
+    @property
+    def anchor(self) -> str:
+        return f'table-{self.name.lower()}'
+
+
+def lay_out(name: str, numbers: Sequence[Number]) -> TableLayout:
+    """Put the numbers of a table where the paper has them.
+
+    Args:
+        name: As the paper numbers it.
+        numbers: In the paper's order.
+    """
+    layout = LAYOUTS[name]
+    # Tf-KD is one method of a table though its temperature differs from network to network.
+    with_options = _share_a_place(numbers)
+    rows = [_key(number, layout.rows, with_options) for number in numbers]
+    columns = [_key(number, layout.columns, with_options) for number in numbers]
+    at = dict(zip(zip(rows, columns), numbers))
+    across = list(dict.fromkeys(columns))
+    down = list(dict.fromkeys(rows))
+    headers = _headers(down)
+    return TableLayout(
+        name,
+        layout.title,
+        len(layout.rows),
+        [_merged(across, level) for level in range(len(layout.columns))],
+        across,
+        [Row(headers[key], [at.get((key, column)) for column in across], key) for key in down],
+    )
+
+
+def method_title(method: str, with_options: bool = True) -> str:
+    """A method as tables call it: 'BYOT + OLS', 'OLS (sigmoid_reading=softmax)'."""
+    titles = []
+    for part in method.split('+'):
+        name, _, options = part.partition(':')
+        title = METHODS.get(name, name)
+        titles.append(f'{title} ({options})' if options and with_options else title)
+    return ' + '.join(titles)
+
+
+def describe(number: Number) -> str:
+    """Where a number stands: its method, network, data, noise rate and metric, in words."""
+    figure = number.figure
+    noise = f', {100 * figure.noise_rate:g} % wrong labels' if figure.noise_rate else ''
+    network, data = NETWORKS.get(figure.network, figure.network), DATA.get(figure.data, figure.data)
+    metric = METRICS.get(figure.metric, figure.metric)
+    return f'{method_title(figure.method)}, {network} on {data}{noise}: {metric}'
+
+
+def _key(number: Number, fields: Sequence[str], with_options: bool) -> tuple[str, ...]:
+    return tuple(_text(number, field, with_options) for field in fields)
+
+
+def _text(number: Number, field: str, with_options: bool) -> str:
+    figure = number.figure
+    if field == 'method':
+        quoted = f' (quoted from {figure.source})' if figure.source else ''
+        return method_title(figure.method, with_options) + quoted
+    if field == 'noise_rate':
+        return f'{100 * figure.noise_rate:g} %'
+    names = {'network': NETWORKS, 'data': DATA, 'metric': METRICS}[field]
+    value = getattr(figure, field)
+    return names.get(value, value)
+
+
+def _share_a_place(numbers: Sequence[Number]) -> bool:
+    """Whether two methods of one place differ in their options only."""
+    places = [
+        (f.data, f.network, f.noise_rate, f.metric, f.source, method_title(f.method, False))
+        for f in (number.figure for number in numbers)
+    ]
+    return len(set(places)) < len(places)
+
+
+def _headers(keys: Sequence[tuple[str, ...]]) -> dict[tuple[str, ...], list[Header]]:
+    """The header cells that begin in each row, with the rows that they span."""
+    headers: dict[tuple[str, ...], list[Header]] = {}
+    for number, key in enumerate(keys):
+        before = keys[number - 1] if number else ()
+        headers[key] = [
+            (text, _span(keys, number, level))
+            for level, text in enumerate(key)
+            if key[: level + 1] != before[: level + 1]
+        ]
+    return headers
+
+
+def _merged(keys: Sequence[tuple[str, ...]], level: int) -> list[Header]:
+    """One line of column headers, with the columns that they span."""
+    return [
+        (key[level], _span(keys, number, level))
+        for number, key in enumerate(keys)
+        if not number or key[: level + 1] != keys[number - 1][: level + 1]
+    ]
+
+
+def _span(keys: Sequence[tuple[str, ...]], start: int, level: int) -> int:
+    """How many keys from `start` on are the same down to a level."""
+    end = start
+    while end < len(keys) and keys[end][: level + 1] == keys[start][: level + 1]:
+        end += 1
+    return end - start

@@ -1,0 +1,234 @@
+"""The page of a reproduction: the paper's tables and figures next to ours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmdet_ols.analysis.report.templates import page_template
+from mmdet_ols.experiments.writing import check_extras
+from mmdet_ols.reproduction import texts
+from mmdet_ols.reproduction.claims import Claim, Kind, Number, Numbers, Verdict
+from mmdet_ols.reproduction.drawings import Drawing, drawings
+from mmdet_ols.reproduction.footnotes import footnotes, notes_of_result
+from mmdet_ols.reproduction.layout import LAYOUTS, TableLayout, describe, lay_out
+from mmdet_ols.reproduction.making import (
+    command_to_reproduce,
+    commands_to_compare,
+    made_table,
+)
+from mmdet_ols.reproduction.results import CellResult
+from mmdet_ols.reproduction.writing import OLS_KINDS, to_csv, to_markdown, verdict_lines
+
+PAGE, MARKDOWN, TABLE = 'reproduction.html', 'reproduction.md', 'reproduction.csv'
+PACKAGE = 'mmdet_ols.reproduction'
+#: Class names of the style sheet.
+CLASSES = {
+    Verdict.HOLDS: 'holds',
+    Verdict.FAILS: 'fails',
+    Verdict.UNDECIDED: 'undecided',
+    Verdict.MISSING: 'missing',
+}
+#: What holds for every page.
+NOTES = (
+    'A claim of the paper is the direction of a difference. It holds where the 95 % interval of '
+    "our difference excludes 0 on the paper's side, fails where it excludes 0 on the other side, "
+    'and cannot be told otherwise; then the page says how large a difference so many runs with '
+    "this spread could have told from 0. Intervals are Student's t for differences that are paired "
+    'by seed. Nothing is corrected for their number: by chance alone, one in twenty excludes 0.',
+    'Our numbers are those of the last epoch: mean ± sample standard deviation. The paper gives '
+    'its classifiers at the best epoch, which is chosen on the test set.',
+)
+SCALES = {
+    'small': 'These are reduced runs. They can show whether a direction is the same at a small '
+    "scale; they do not reproduce the paper's numbers.",
+    'smoke': 'These runs took a few steps on made-up data. They show that every cell can be made; '
+    'their numbers say nothing of the methods.',
+}
+
+
+def write_page(
+    results: Sequence[CellResult],
+    folder: str | Path,
+    scale: str = 'paper',
+    how: Mapping[str, str] | None = None,
+    notes: Sequence[str] = (),
+) -> list[Path]:
+    """Write `reproduction.html`, which holds all that it shows, and the tables as .md and .csv.
+
+    Args:
+        results: What was reached for each cell that is planned. The paper's other numbers are
+            shown as missing.
+        folder: Where to write; made if absent. The picture of Fig. 3 is read from `features.png`
+            there.
+        scale: As for the command that makes the runs: 'paper', 'small' or 'smoke'.
+        how: What holds for everything, such as the choices that were made, by name.
+        notes: What a reader must know about everything.
+
+    Returns:
+        The three files.
+
+    Raises:
+        ImportError: Jinja, scipy or matplotlib is missing.
+    """
+    check_extras()
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    numbers = Numbers(results)
+    tables = [lay_out(name, numbers.table(name)) for name in LAYOUTS]
+    how = {'scale': scale, **(how or {})}
+    notes = [*([SCALES[scale]] if scale in SCALES else []), *notes, *NOTES]
+    html = page_template('page.html', PACKAGE).render(
+        tables=[_table(table, results, scale) for table in tables],
+        figures=[_figure(drawing, results, scale) for drawing in drawings(results, folder)],
+        counts=_counts(results),
+        totals=_totals(tables),
+        how=how,
+        notes=notes,
+    )
+    written = {
+        PAGE: html,
+        MARKDOWN: to_markdown(tables, how, notes, scale, PAGE),
+        TABLE: to_csv(tables),
+    }
+    for name, text in written.items():
+        (folder / name).write_text(text, encoding='utf-8')
+    return [folder / name for name in written]
+
+
+def _table(table: TableLayout, results: Sequence[CellResult], scale: str) -> dict[str, Any]:
+    """What the template shows of a table."""
+    own = [result for result in results if result.cell.table == table.name]
+    notes = footnotes(table.numbers)
+    marks = {id(number): of for number, of in zip(table.numbers, notes.marks)}
+    rows = [
+        dict(
+            headers=row.headers,
+            cells=[None if n is None else _cell(n, marks[id(n)]) for n in row.numbers],
+        )
+        for row in table.rows
+    ]
+    paper = [number for number in table.numbers if not number.figure.source]
+    return dict(
+        name=f'Table {table.name}' if table.name != 'V-E' else 'Section V-E',
+        anchor=table.anchor,
+        title=table.title,
+        depth=table.depth,
+        heads=table.heads,
+        rows=rows,
+        lines=verdict_lines(table),
+        notes=notes,
+        averages=_averages(table) if table.name == 'VI' else [],
+        count=sum(number.summary.n > 0 for number in paper),
+        of=len(paper),
+        planned=bool(own),
+        started=any(run.done or run.final for result in own for run in result.runs.values()),
+        hard=texts.tally(paper, (Kind.HARD,)),
+        ols=texts.tally(paper, OLS_KINDS),
+        **_making(table.name, own, scale),
+    )
+
+
+def _figure(drawing: Drawing, results: Sequence[CellResult], scale: str) -> dict[str, Any]:
+    """What the template shows of a figure."""
+    own = [result for result in results if result.cell.table == drawing.name]
+    making = _making(drawing.name, own, scale)
+    if drawing.name == 'Fig. 3':
+        making['command'] = '\n'.join([command_to_reproduce('XI', scale), *drawing.commands])
+    notes = dict.fromkeys(note for result in own for note in notes_of_result(result))
+    return dict(drawing=drawing, anchor=drawing.anchor, notes=list(notes), **making)
+
+
+def _making(name: str, own: Sequence[CellResult], scale: str) -> dict[str, Any]:
+    """How the runs of a table or figure were made, and the commands that make them."""
+    return dict(
+        command=command_to_reproduce(name, scale),
+        made=dict(zip(('header', 'rows'), made_table(own))),
+        commands=commands_to_compare(own),
+    )
+
+
+def _cell(number: Number, marks: Sequence[int]) -> dict[str, Any]:
+    """What the template shows of a number."""
+    hard = number.claim(Kind.HARD)
+    others = [claim for claim in number.claims if claim.kind is not Kind.HARD and claim.ours.n]
+    decimals = texts.digits(number)
+    return dict(
+        title=describe(number),
+        own=texts.own_value(number),
+        made=number.summary.n > 0,
+        count=texts.count(number),
+        paper=texts.paper_value(number),
+        source=number.figure.source,
+        marks=marks,
+        difference='' if number.difference is None
+        else texts.difference(number.difference, decimals),
+        verdict=None if hard is None or not hard.ours.n else _verdict(hard, decimals),
+        others=[
+            dict(
+                against=texts.against(claim),
+                difference=texts.difference(claim.ours, decimals),
+                verdict=_verdict(claim, decimals),
+            )
+            for claim in others
+        ],
+    )  # fmt: skip
+
+
+def _verdict(claim: Claim, decimals: int) -> dict[str, str]:
+    expected = texts.signed(claim.expected, decimals)
+    return dict(
+        text=texts.verdict_text(claim.verdict, claim.ours, decimals),
+        sign=texts.SIGNS[claim.verdict],
+        style=CLASSES[claim.verdict],
+        title=f"The paper's difference to {texts.against(claim)}: {expected}",
+    )
+
+
+def _averages(table: TableLayout) -> list[dict[str, Any]]:
+    """The mean improvement on hard labels in each column, as the last row of Table VI has it."""
+    columns = zip(*(row.numbers for row in table.rows))
+    return [_average([number for number in column if number is not None]) for column in columns]
+
+
+def _average(numbers: Sequence[Number]) -> dict[str, Any]:
+    """The mean improvement on hard labels over a column; empty for hard labels themselves."""
+    differences = [number.difference for number in numbers if number.difference is not None]
+    if not differences:
+        return dict(own='', made=False, paper='')
+    # The paper claims nothing where its numbers are equal.
+    claims = [claim for number in numbers if (claim := number.claim(Kind.HARD))]
+    paper = -sum(claim.expected for claim in claims) / len(differences)
+    ours = [-difference.mean for difference in differences if difference.n]
+    own = 'missing'
+    if ours:
+        mean = texts.signed(sum(ours) / len(ours), 2)
+        own = mean if len(ours) == len(differences) else f'{mean} ({_part(numbers, len(ours))})'
+    return dict(own=own, made=bool(ours), paper=texts.signed(paper, 2))
+
+
+def _part(numbers: Sequence[Number], made: int) -> str:
+    """Of how many numbers of a column an average is, and what the paper's is for the same."""
+    claims = [c for n in numbers if (c := n.claim(Kind.HARD)) and n.difference and n.difference.n]
+    there = texts.signed(-sum(claim.expected for claim in claims) / made, 2)
+    return f'{made} of {len(numbers)}; there the paper has {there}'
+
+
+def _counts(results: Sequence[CellResult]) -> list[tuple[str, int]]:
+    """How many cells and runs there are, and how far they are; a shared run counts once."""
+    states = {
+        run_folder: result.states.get(seed, 'waiting').partition(':')[0]
+        for result in results
+        for seed, run in result.runs.items()
+        if (run_folder := (run.folder, seed))
+    }
+    named = ('done', 'running', 'waiting', 'failed')
+    counts = [(name, list(states.values()).count(name)) for name in named]
+    return [('cells planned', len(results)), ('runs', len(states)), *counts]
+
+
+def _totals(tables: Sequence[TableLayout]) -> dict[str, texts.Tally]:
+    """The verdicts of all tables together."""
+    numbers = [number for table in tables for number in table.numbers]
+    return dict(hard=texts.tally(numbers, (Kind.HARD,)), ols=texts.tally(numbers, OLS_KINDS))

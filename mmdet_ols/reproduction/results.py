@@ -1,0 +1,41 @@
+"""What was reached for each cell of the paper."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from mmdet_ols.paper import Cell, Figure
+from mmdet_ols.results.run_folder import Run
+
+
+class CellResult(NamedTuple):
+    """One cell of the paper with the runs that make it.
+
+    Attributes:
+        cell: The paper's cell.
+        figures: The paper's numbers for it; empty where it gives none, as in its figures.
+        config: What was really run at this scale.
+        method: The method that it was run with.
+        options: The options that it was run with.
+        runs: By seed, unfinished ones too.
+        made: By seed, how each start of the run was made: command, machine, versions, date.
+        states: By seed: 'done', 'running', 'waiting' or 'failed: why'.
+        notes: What a reader must know, such as what was reduced.
+    """
+
+    cell: Cell
+    figures: tuple[Figure, ...]
+    config: str
+    method: str
+    options: tuple[str, ...]
+    runs: Mapping[int, Run]
+    made: Mapping[int, list[dict[str, str]]]
+    states: Mapping[int, str]
+    notes: tuple[str, ...]
+
+    @property
+    def failures(self) -> dict[int, str]:
+        """Why runs failed, by seed."""
+        failed = ((seed, state.partition(':')) for seed, state in self.states.items())
+        return {seed: why.strip() for seed, (name, _, why) in failed if name == 'failed'}
