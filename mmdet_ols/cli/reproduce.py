@@ -29,6 +29,8 @@ from mmdet_ols.experiments.starter import starter_of, starting, watch
 from mmdet_ols.experiments.states import LOG
 from mmdet_ols.experiments.tables import duration
 from mmdet_ols.experiments.writing import check_extras, write_comparison
+from mmdet_ols.reproduction.collecting import cell_results
+from mmdet_ols.reproduction.page import write_page
 from mmdet_ols.reproduction.plan import Plan
 from mmdet_ols.reproduction.request import PaperRequest, load_request
 from mmdet_ols.reproduction.scales import SCALES
@@ -170,6 +172,8 @@ def run(args: argparse.Namespace) -> None:
             display.say(f'Only watching: these runs were started by {other}')
             failed = watch(tasks, planned.is_finished, display.report, work_dir)
     _show(planned, display.console)
+    with user_errors():
+        _write(request, planned, work_dir)
     if failed:
         logs = ', '.join(str(folder / LOG) for folder in failed)
         sys.exit(f'error: {len(failed)} of {len(planned.folders)} runs failed, see {logs}')
@@ -201,7 +205,16 @@ def status(args: argparse.Namespace) -> None:
 def page(args: argparse.Namespace) -> None:
     """Write the page from what is there."""
     with user_errors():
-        _, work_dir, planned = _plan(args)
+        request, work_dir, planned = _plan(args)
+        _write(request, planned, work_dir)
+
+
+def _write(request: PaperRequest, planned: Plan, work_dir: Path) -> None:
+    how = {'seeds': ' '.join(map(str, request.seeds))}
+    if request.choices:
+        how['choices'] = ' '.join(f'{name}={value}' for name, value in request.choices.items())
+    page, *others = write_page(cell_results(planned), work_dir, request.scale, how)
+    print(f'Written: {page}, and {" and ".join(path.name for path in others)} next to it')
 
 
 _COMMANDS = {'plan': plan, 'run': run, 'status': status, 'page': page}

@@ -9,7 +9,17 @@ from typing import Any, NamedTuple
 from mmengine.config import Config
 
 from mmdet_ols import config_path
-from mmdet_ols.paper import Cell, Figure, SmallCell, all_figures, cells, same_method, small_cells
+from mmdet_ols.paper import (
+    Cell,
+    Figure,
+    SmallCell,
+    all_figures,
+    apply_choices,
+    cells,
+    check_choices,
+    same_method,
+    small_cells,
+)
 
 #: How much of the paper's training is done.
 SCALES = ('paper', 'small')
@@ -53,14 +63,20 @@ def planned_cells(
         choices: What is chosen where the paper leaves something open, by the name of the question.
 
     Raises:
-        ValueError: There is no such scale, or no such table at it.
+        ValueError: There is no such scale, no such table at it, or no such choice.
     """
     if scale not in SCALES:
         raise ValueError(f'`scale` must be one of {", ".join(SCALES)}, but got {scale!r}.')
+    if scale == 'small' and choices:
+        raise ValueError(
+            "Choices are for the scales that train the paper's cells: leave "
+            f'{", ".join(choices)} out, or name another scale.'
+        )
     if scale == 'small':
         planned = [_reduced(small) for small in small_cells()]
     else:
-        planned = [_as_published(cell) for cell in cells()]
+        check_choices(choices or {})
+        planned = [_as_published(cell, choices or {}) for cell in cells()]
     known = list(dict.fromkeys(row.cell.table for row in planned))
     unknown = [table for table in tables if table not in known]
     if unknown:
@@ -73,12 +89,12 @@ def planned_cells(
 
 @lru_cache
 def place_of(config: str) -> Mapping[str, Any]:
-    """Data, network and share of wrong labels of one of the paper's configs.
+    """Data, network and share of wrong labels of one of the paper's configs; empty for others.
 
     Args:
         config: Path below `configs/`.
     """
-    return Config.fromfile(config_path(config)).paper_cell
+    return Config.fromfile(config_path(config)).get('paper_cell') or {}
 
 
 def figures_of(cell: Cell) -> tuple[Figure, ...]:
@@ -95,16 +111,17 @@ def figures_of(cell: Cell) -> tuple[Figure, ...]:
     )
 
 
-def _as_published(cell: Cell) -> PlannedCell:
-    options = tuple(option for option in cell.options if option != TTA)
+def _as_published(cell: Cell, choices: Mapping[str, str]) -> PlannedCell:
+    made = apply_choices(cell, choices)
+    options = tuple(option for option in made.options if option != TTA)
     return PlannedCell(
         cell,
         figures_of(cell),
-        cell.config,
-        cell.method,
+        made.config,
+        made.method,
         options,
-        TTA in cell.options,
-        place_of(cell.config)['data'],
+        TTA in made.options,
+        place_of(made.config).get('data', place_of(cell.config)['data']),
     )
 
 

@@ -209,3 +209,22 @@ def test_a_request_is_kept_and_changed(tmp_path):
     (tmp_path / FILE).write_text(json.dumps({'colour': 'red'}))
     with pytest.raises(ValueError, match='request.json must be the request .* Remove it'):
         load_request(tmp_path)
+
+
+def test_choices_change_what_is_trained_for_the_same_cells(tmp_path):
+    plain = planned_cells('paper', ['XI', 'VI'])
+    chosen = planned_cells('paper', ['XI', 'VI'], {'block': 'basic', 'flowers': '1020'})
+    assert [(c.cell, c.figures) for c in chosen] == [(c.cell, c.figures) for c in plain]
+    basic = next(c for c in chosen if c.cell.table == 'XI')
+    assert 'model.backbone.block=basic' in basic.options
+    flowers = {c.config for c in chosen if 'flowers' in c.config}
+    assert flowers and all(config.endswith('_flowers_1020.py') for config in flowers)
+    plan = Plan([basic], [0], tmp_path)
+    assert plan.variant(plan.folders[0]).cfg.model.backbone.block == 'basic'
+    assert (
+        plan.folders[0].parents[1].name == 'resnet56_ensembles_cifar100+block=basic+in_channels=64'
+    )
+    with pytest.raises(ValueError, match='`block`, .* must be one of bottleneck, basic, but got'):
+        planned_cells('paper', ['II'], {'block': 'wide'})
+    with pytest.raises(ValueError, match='Choices are for .* leave block out'):
+        planned_cells('small', (), {'block': 'basic'})

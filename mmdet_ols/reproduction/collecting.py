@@ -1,0 +1,37 @@
+"""What the runs of a plan have reached, by the cells that they serve."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mmdet_ols.reproduction.plan import Plan
+from mmdet_ols.reproduction.results import CellResult
+from mmdet_ols.reproduction.scales import PlannedCell
+
+
+def cell_results(plan: Plan) -> list[CellResult]:
+    """The runs of each cell, finished or not."""
+    return [_result(plan, cell) for cell in plan.cells]
+
+
+def _result(plan: Plan, cell: PlannedCell) -> CellResult:
+    folders = plan.folders_of(cell)
+    return CellResult(
+        cell.cell,
+        cell.figures,
+        cell.config,
+        cell.method,
+        cell.options,
+        runs={seed: plan.read(folder) for seed, folder in folders.items()},
+        made={seed: plan.made(folder) for seed, folder in folders.items()},
+        states={seed: _state(plan, folder) for seed, folder in folders.items()},
+        notes=cell.notes,
+    )
+
+
+def _state(plan: Plan, folder: Path) -> str:
+    state = plan.state(folder)
+    if state.name == 'finished':
+        return 'done'
+    why = state.why.strip().splitlines()
+    return f'{state.name}: {why[-1]}' if why else state.name
