@@ -68,6 +68,8 @@ setup(
         'measure': ['scikit-learn', 'torchmetrics'],
         # benchmarks/label_mistakes.py compares with it.
         'mistakes': ['cleanlab>=2.7; python_version >= "3.10"', 'scikit-learn'],
+        # `--executor slurm` submits with it.
+        'cluster': ['submitit>=1.5'],
         'demo': ['numpy', 'Pillow', 'rich'],
         # `make docs` installs these at the versions of requirements/docs.txt.
         'docs': ['latex2mathml', 'mkdocs', 'mkdocs-material', 'mkdocstrings[python]', 'ruff'],

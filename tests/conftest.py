@@ -38,6 +38,7 @@ SLOW = (
     'test_packaging.py',
     'test_plain_comparison.py',
     'test_self_distillation_training.py',
+    'test_slurm.py',
 )
 
 

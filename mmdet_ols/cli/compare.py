@@ -13,6 +13,12 @@ from rich.console import Console
 from rich.table import Table
 
 from mmdet_ols.checks.checkpoints import loading_rules
+from mmdet_ols.cli.executor_options import (
+    add_executor_options,
+    check_executor,
+    executor_from,
+    runs_at_once,
+)
 from mmdet_ols.cli.options import (
     add_config_options,
     add_strict_option,
@@ -24,7 +30,8 @@ from mmdet_ols.cli.options import (
 from mmdet_ols.experiments.comparison import Comparison
 from mmdet_ols.experiments.display import RunDisplay
 from mmdet_ols.experiments.evidence import EvidenceFile
-from mmdet_ols.experiments.executors.local import LocalExecutor, terminating_is_interrupting
+from mmdet_ols.experiments.executors import ExecutorError
+from mmdet_ols.experiments.executors.local import terminating_is_interrupting
 from mmdet_ols.experiments.experiment import Experiment
 from mmdet_ols.experiments.provenance import facts
 from mmdet_ols.experiments.rows import requested_rows, with_needed_rows
@@ -39,7 +46,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     _add_rows(parser)
     parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2], help='(0 1 2)')
-    parser.add_argument('--jobs', type=int, default=1, help='how many runs at once (1)')
+    add_executor_options(parser)
     parser.add_argument(
         '--work-dir', help="where all goes (compare_..., next to the first config's own work_dir)"
     )
@@ -110,8 +117,7 @@ def _add_rows(parser: argparse.ArgumentParser) -> None:
 
 
 def _check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    if args.jobs < 1:
-        parser.error(f'--jobs must be at least 1, but got {args.jobs}')
+    check_executor(parser, args)
     if len(set(args.seeds)) < len(args.seeds):
         parser.error(f'--seeds must differ from each other, but got {args.seeds}')
     if not args.configs and not args.variant:
@@ -132,8 +138,9 @@ def main() -> None:
     try:
         with terminating_is_interrupting():
             compare(args)
-    except KeyboardInterrupt:
-        print('Interrupted: all runs are stopped. The same command goes on.', file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        stopped = 'Interrupted: all runs are stopped. The same command goes on.'
+        print(str(interrupt) or stopped, file=sys.stderr)
         sys.exit(130)
 
 
@@ -146,7 +153,7 @@ def compare(args: argparse.Namespace) -> None:
         'seeds': ' '.join(map(str, args.seeds)),
         'test': 'with test-time augmentation' if args.tta else 'plain',
     }
-    display = RunDisplay(experiment, args.jobs)
+    display = RunDisplay(experiment, runs_at_once(args))
     # Those that the configs ask for, and that are set.
     variables = {k: v for row in experiment.variants for k, v in row.cfg.env_variables.items()}
 
@@ -157,7 +164,7 @@ def compare(args: argparse.Namespace) -> None:
     def report(event: str, folder: Path, text: str) -> None:
         display.report(event, folder, text)
         try:
-            if event == 'started':
+            if event == 'started' and args.executor == 'local':
                 experiment.record(folder, facts(command_line(), args.jobs, variables))
             elif event == 'finished':  # so that nothing is lost
                 warn(experiment.keep(folder))
@@ -171,7 +178,10 @@ def compare(args: argparse.Namespace) -> None:
         work_dir.mkdir(parents=True, exist_ok=True)
     with starting(work_dir, command_line()) as other, display:
         if other is None:
-            failed = LocalExecutor(args.jobs).run(experiment.open_tasks, report)
+            made = facts(command_line(), args.jobs, variables)
+            executor = executor_from(args, work_dir, made, display.say)
+            with user_errors((ExecutorError,)):
+                failed = executor.run(experiment.open_tasks, report)
         else:
             display.say(f'Only watching: these runs were started by {other}')
             failed = watch(experiment.open_tasks, experiment.is_finished, display.report, work_dir)

@@ -11,13 +11,14 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
 
 import torch
 
 from mmdet_ols.experiments.specification import RunSpec
+from mmdet_ols.experiments.tasks import RunTask
 
 #: How each start of a run was made, one line of JSON each, in this file of its folder.
 RECORD = 'compare.jsonl'
@@ -48,6 +49,27 @@ def record_start(folder: Path, facts: Mapping[str, str], spec: RunSpec) -> None:
     """Note down how a start of a run was made."""
     with (folder / RECORD).open('a', encoding='utf-8') as file:
         file.write(json.dumps({**facts, SPECIFICATION: asdict(spec)}) + '\n')
+
+
+@dataclass(frozen=True)
+class NodeRecorder:
+    """Records the starts of runs on the node of a cluster that executes them.
+
+    Args:
+        facts: What the runs are made with, except for what the node knows better.
+    """
+
+    facts: Mapping[str, str]
+
+    def __call__(self, task: RunTask) -> None:
+        """Note down how a start of a run was made."""
+        job = os.environ.get('SLURM_JOB_ID', '')
+        of_node = {
+            'machine': machine(),
+            'runs at once': f'each in its own SLURM job, this one in {job}',
+            'date': date.today().isoformat(),
+        }
+        record_start(task.folder, {**self.facts, **of_node}, task.spec)
 
 
 def read_records(folder: Path) -> list[dict[str, str]]:

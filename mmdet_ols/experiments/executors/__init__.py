@@ -52,5 +52,9 @@ class WaitsForAnotherRun(Exception):  # noqa: N818  (no error: its turn comes la
     """Says that a run cannot start before another one has got further, and which that is."""
 
 
+class ExecutorError(Exception):
+    """Says what keeps an executor from working, and what to do about it."""
+
+
 def silent(event: str, folder: Path, text: str) -> None:
     """A report that nobody reads."""

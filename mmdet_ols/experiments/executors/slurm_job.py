@@ -1,0 +1,156 @@
+"""What a job of a cluster does on its node: it executes one run until that is finished."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from subprocess import Popen
+from typing import IO, Any
+
+from mmdet_ols.experiments.executors import Task, WaitsForAnotherRun
+from mmdet_ols.experiments.executors.local import end_groups, share_of_machine, start_in_group
+from mmdet_ols.experiments.states import end_of_log, forget_failure, locked_log, note_failure
+
+#: How often in a row a run may be queued again without a new checkpoint.
+MAX_FRUITLESS = 3
+#: Seconds between two looks at what another process does.
+LOOK = 2.0
+#: Seconds until files that another node has written are seen here.
+LAG = 120.0
+#: Seconds in which the scheduler signals all processes of a job, after the first of them.
+SIGNALLING = 5.0
+#: Seconds for which a job that was told to stop waits to be ended, which is the scheduler's to do.
+STOPPING = 600.0
+
+
+class RunFailed(Exception):  # noqa: N818
+    """Says why a run failed, so that its job counts as failed, too."""
+
+
+@dataclass
+class RunInJob:
+    """A run as a job, which submitit pickles, calls on a node and queues again where necessary.
+
+    Args:
+        task: The run.
+        note_start: Called on the node at each start of one of its commands.
+        fruitless: How often in a row the job was queued again without a new checkpoint.
+    """
+
+    task: Task
+    note_start: Callable[[Any], None] | None = None
+    fruitless: int = 0
+    _popen: Popen | None = field(default=None, init=False, repr=False)
+    _before: object = field(default=None, init=False, repr=False)
+    _told_to_stop: bool = field(default=False, init=False, repr=False)
+
+    def __call__(self) -> None:
+        """Execute the commands of the run, one after the other, until it is finished.
+
+        Raises:
+            RunFailed: It is not finished and cannot go on; its folder says why.
+        """
+        os.environ.update(_share_of_node())
+        # submitit only logs it. Where nothing can be saved in between, nor can we do more.
+        signal.signal(signal.SIGTERM, self._note_stop)
+        folder = self.task.folder
+        try:
+            self._before = self._progress()
+            with _own_log(self.task) as log:
+                forget_failure(folder)
+                self._execute(log)
+        except (RunFailed, ValueError, OSError, WaitsForAnotherRun) as error:  # OSError: full disk
+            note_failure(folder, str(error))
+            raise RunFailed(f'{folder}: {error}') from error
+
+    def checkpoint(self) -> Any:
+        """Stop, since the time is up or the node is needed; submitit queues what is returned.
+
+        Returns:
+            None where that would be in vain.
+        """
+        from submitit.helpers import DelayedSubmission
+
+        if self._popen is not None:
+            end_groups([self._popen])
+        fruitless = 0 if self._progress() != self._before else self.fruitless + 1
+        if fruitless >= MAX_FRUITLESS:
+            note_failure(
+                self.task.folder,
+                f'it was stopped {fruitless} times in a row before it had saved a new checkpoint: '
+                'ask for a longer time limit, or let the config save more often '
+                '(default_hooks.checkpoint.interval).',
+            )
+            return None
+        return DelayedSubmission(replace(self, fruitless=fruitless))
+
+    def _execute(self, log: IO[str]) -> None:
+        before = None
+        while (command := _next_command(self.task)) is not None:
+            if command == before:
+                raise RunFailed(
+                    f'it ended before its time and without an error: {" ".join(command)}'
+                )
+            log.write(f'\n$ {" ".join(command)}\n')
+            log.flush()
+            if self.note_start is not None:
+                self.note_start(self.task)
+            self._popen, before = start_in_group(command, log, {}), command
+            status = self._popen.wait()
+            if status:
+                if status < 0 or status > 128:  # ended by a signal
+                    self._await_end()
+                raise RunFailed(f'exit status {status}\n{end_of_log(self.task.folder)}')
+
+    def _await_end(self) -> None:
+        """Wait for the end of this process, if its child was ended as the first of the job's."""
+        deadline = time.monotonic() + SIGNALLING
+        while time.monotonic() < deadline:
+            time.sleep(0.1)
+            if self._told_to_stop:
+                deadline, self._told_to_stop = time.monotonic() + STOPPING, False
+
+    def _note_stop(self, number: int, frame: object) -> None:
+        self._told_to_stop = True
+
+    def _progress(self) -> tuple[object, str]:
+        """What changes when the run saves a checkpoint."""
+        try:
+            command = self.task.next_command()
+        except (ValueError, WaitsForAnotherRun):
+            command = None
+        pointer = self.task.folder / 'last_checkpoint'
+        return command, pointer.read_text() if pointer.is_file() else ''
+
+
+def _own_log(task: Task) -> IO[str]:
+    """Open and lock the log of a run as soon as no other process is at work there."""
+    while True:
+        try:
+            return locked_log(task.folder)
+        except BlockingIOError:
+            time.sleep(LOOK)
+
+
+def _next_command(task: Task) -> list[str] | None:
+    """What a run needs next, once what it learns from can be seen."""
+    deadline = time.monotonic() + LAG
+    while True:
+        try:
+            return task.next_command()
+        except WaitsForAnotherRun:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(LOOK)
+
+
+def _share_of_node() -> dict[str, str]:
+    """Choose environment variables that give a run the cores and the GPU of its job."""
+    share = share_of_machine(0, 1)
+    cores = os.environ.get('SLURM_CPUS_PER_TASK')
+    if cores and 'OMP_NUM_THREADS' in share:
+        share['OMP_NUM_THREADS'] = cores
+    return share

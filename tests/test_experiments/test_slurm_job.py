@@ -1,0 +1,106 @@
+"""What a job does on its node, here without a cluster."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import threading
+import time
+
+import pytest
+from toy_cluster import ShellTask
+
+from mmdet_ols.experiments.executors import slurm_job
+from mmdet_ols.experiments.executors.slurm_job import MAX_FRUITLESS, RunFailed, RunInJob
+from mmdet_ols.experiments.states import failure_of, is_at_work, locked_log, note_failure
+
+
+@pytest.fixture(autouse=True)
+def as_before(monkeypatch):
+    """What a job sets for itself must not stay in the process of the tests."""
+    handler = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(os, 'environ', os.environ.copy())
+    monkeypatch.setattr(slurm_job, 'SIGNALLING', 0.2)
+    monkeypatch.setattr(slurm_job, 'LOOK', 0.02)
+    yield
+    signal.signal(signal.SIGTERM, handler)
+
+
+def test_a_job_executes_a_run_until_it_is_finished(tmp_path):
+    note_failure(tmp_path / 'run', 'an earlier attempt')
+    started = []
+    task = ShellTask(tmp_path / 'run', 'echo said; touch done')
+    pickle.loads(pickle.dumps(RunInJob(task, started.append)))  # as submitit hands it on
+    RunInJob(task, started.append)()
+    assert task.next_command() is None and started == [task] and not failure_of(task.folder)
+    assert 'said' in (task.folder / 'compare.log').read_text()
+
+
+@pytest.mark.parametrize(
+    ('line', 'why'),
+    [
+        ('echo the reason; exit 3', 'exit status 3\n(.*\n)*the reason'),
+        ('true', 'ended before its time and without an error'),
+        ('kill -9 $$', 'exit status -9'),
+    ],
+)
+def test_a_run_that_fails_says_so_in_its_folder_and_fails_the_job(tmp_path, line, why):
+    task = ShellTask(tmp_path / 'run', line)
+    with pytest.raises(RunFailed, match=why):
+        RunInJob(task)()
+    assert failure_of(task.folder) and not is_at_work(task.folder)
+
+
+def test_a_run_that_another_process_executes_is_waited_for(tmp_path):
+    task = ShellTask(tmp_path / 'run', 'touch twice done')
+    log = locked_log(task.folder)
+
+    def finish():
+        time.sleep(0.2)
+        (task.folder / 'done').touch()
+        log.close()
+
+    other = threading.Thread(target=finish)
+    other.start()
+    RunInJob(task)()
+    other.join()
+    assert not (task.folder / 'twice').exists()
+
+
+def test_a_job_that_is_ended_together_with_its_run_is_no_failure(tmp_path):
+    """The scheduler signals all processes of a job, and the training may be the first to end."""
+    task = ShellTask(tmp_path / 'run', f'kill -TERM {os.getpid()}; kill -TERM $$')
+    job = RunInJob(task)
+
+    def kill(number, frame):
+        raise KeyboardInterrupt  # takes the place of the end of this process
+
+    signal.signal(signal.SIGALRM, kill)
+    signal.setitimer(signal.ITIMER_REAL, 2)  # later than the patience with a child's end
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            job()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    assert not failure_of(task.folder)
+
+
+def test_what_is_queued_again_in_vain_is_given_up(tmp_path):
+    pytest.importorskip('submitit')
+    task = ShellTask(tmp_path, 'sleep 60')
+    job = RunInJob(task)
+    job._before = job._progress()
+    for _ in range(MAX_FRUITLESS - 1):
+        job = job.checkpoint().function
+        job._before = job._progress()
+    (tmp_path / 'last_checkpoint').write_text('epoch_1.pth')  # in time
+    job = job.checkpoint().function
+    for fruitless in range(1, MAX_FRUITLESS):
+        job._before = job._progress()
+        job = job.checkpoint().function
+        assert job.fruitless == fruitless
+    job._before = job._progress()
+    assert job.checkpoint() is None
+    assert 'longer time limit' in failure_of(tmp_path)

@@ -1,0 +1,224 @@
+"""Runs as jobs of a real SLURM on this machine, which `.ci/run` installs and insists on."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from one_node_cluster import installed, one_node_cluster
+from toy_lenet import write_lenet
+
+from mmdet_ols.experiments.executors import ExecutorError
+from mmdet_ols.experiments.executors.slurm import SlurmExecutor
+from mmdet_ols.experiments.executors.slurm_options import SlurmOptions
+from mmdet_ols.experiments.executors.slurm_queue import queued_jobs
+from mmdet_ols.experiments.provenance import read_records
+from mmdet_ols.experiments.states import LOG
+
+ROOT = Path(__file__).parents[1]
+pytestmark = pytest.mark.timeout(900)  # a busy machine starts processes slowly
+
+if not os.environ.get('REQUIRE_SLURM'):
+    pytest.importorskip('submitit')
+    if not installed():
+        pytest.skip('SLURM and munge are not installed', allow_module_level=True)
+
+#: The first time it waits to be stopped, the second time it goes on.
+TWICE = '[ -e been ] && touch done && exit; touch been; sleep 300'
+#: What starts first has to be stopped in the middle.
+RUNS = {
+    'preempted': TWICE,
+    'out_of_time': TWICE,
+    'teacher': 'sleep 1; touch done',
+    'pupil': ['teacher', 'touch done'],
+    'broken': 'echo the reason; exit 3',
+    'pupil_of_broken': ['broken', 'touch done'],
+    'full': 'head -c 1000000 /dev/zero > weights && touch done',
+    'one': 'touch done',
+    'two': 'touch done',
+    'three': 'touch done',
+}
+
+
+@pytest.fixture(scope='module')
+def cluster():
+    with one_node_cluster() as env:
+        paths = [str(ROOT), str(ROOT / 'tests'), env.get('PYTHONPATH', '')]
+        variables = {**env, 'PYTHONPATH': os.pathsep.join(filter(None, paths))}
+        yield {**variables, 'OMP_NUM_THREADS': '1'}
+
+
+@pytest.fixture
+def at_cluster(cluster, monkeypatch):
+    for name in ('SLURM_CONF', 'PYTHONPATH'):
+        monkeypatch.setenv(name, cluster[name])
+
+
+def start(cluster, *words):
+    return subprocess.Popen(
+        [sys.executable, *map(str, words)],
+        cwd=ROOT,
+        env=cluster,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def starter(cluster, folder, at_once=2):
+    return start(cluster, 'tests/toy_cluster.py', folder, at_once)
+
+
+def events_of(process, status=0):
+    """What a starter has printed until its end."""
+    output = process.communicate(timeout=300)[0]
+    assert process.returncode == status, output
+    return [json.loads(line) for line in output.splitlines() if line.startswith('[')]
+
+
+def wait_for(condition):
+    for _ in range(3000):
+        if condition():
+            return
+        time.sleep(0.1)
+    raise AssertionError('waited in vain')
+
+
+@contextmanager
+def tiny_disk(folder):
+    """A folder on a file system with room for a few kB, where this process may make one."""
+    folder.mkdir()
+    options = ['-t', 'tmpfs', '-o', 'size=32k', 'tmpfs', str(folder)]
+    if subprocess.run(['mount', *options], capture_output=True).returncode:
+        (folder / 'weights').symlink_to('/dev/full')
+        yield
+        return
+    try:
+        yield
+    finally:
+        subprocess.run(['umount', '--lazy', str(folder)], check=True)
+
+
+def test_ten_runs_two_at_once_survive_what_happens_on_clusters(cluster, at_cluster, tmp_path):
+    (tmp_path / 'tasks.json').write_text(json.dumps(RUNS))
+    with tiny_disk(tmp_path / 'full'):
+        first = starter(cluster, tmp_path)
+        been = [tmp_path / name / 'been' for name in ('preempted', 'out_of_time')]
+        wait_for(lambda: all(path.exists() for path in been))
+        states = Counter(job.state for job in queued_jobs().values())
+        assert states == {'RUNNING': 2, 'PENDING': 8}
+        first.kill()
+        (said, *started) = events_of(first, -signal.SIGKILL)
+        (array,) = re.findall(r'10 runs submitted as SLURM jobs: (\d+)', said[2])
+        assert started == [
+            ['started', 'preempted', f'SLURM job {array}_0 on {hostname()}'],
+            ['started', 'out_of_time', f'SLURM job {array}_1 on {hostname()}'],
+        ]
+        again = [starter(cluster, tmp_path) for _ in range(2)]
+        subprocess.run(['scontrol', 'requeue', f'{array}_0'], check=True)
+        subprocess.run(['scancel', '--signal=USR2', f'{array}_1'], check=True)
+        at_once = []
+
+        def over():
+            at_once.append(sum(job.running for job in queued_jobs().values()))
+            return all(process.poll() is not None for process in again)
+
+        wait_for(over)
+        assert max(at_once) == 2
+        seen = [events_of(process) for process in again]
+        starts = {name: (tmp_path / name / 'starts').read_text().count('start') for name in RUNS
+                  if name != 'pupil_of_broken'}  # fmt: skip
+    assert starts == {name: 2 if name in ('preempted', 'out_of_time') else 1 for name in starts}
+    for events in seen:
+        check_events(events, array)
+
+
+def check_events(events, array):
+    assert events[0] == ['said', '', f'10 runs have jobs already: {array}']
+    assert events[-1] == ['end', '', ['broken', 'full', 'pupil_of_broken']]
+    ends = {name: (event, text) for event, name, text in events if event in ('finished', 'failed')}
+    assert len(ends) == len(RUNS)
+    assert {name for name, (event, _) in ends.items() if event == 'finished'} == set(RUNS) - {
+        'broken', 'full', 'pupil_of_broken'
+    }  # fmt: skip
+    assert 'exit status 3' in ends['broken'][1] and 'the reason' in ends['broken'][1]
+    assert 'No space left on device' in ends['full'][1]
+    assert 'it learns from broken' in ends['pupil_of_broken'][1]
+    order = [name for event, name, _ in events if event == 'finished']
+    assert order.index('teacher') < order.index('pupil')
+
+
+def hostname():
+    return os.uname().nodename.partition('.')[0]
+
+
+def test_jobs_outlive_an_interrupt_and_are_missed_when_cancelled(cluster, at_cluster, tmp_path):
+    (tmp_path / 'tasks.json').write_text(json.dumps({'long': 'touch been; sleep 300'}))
+    first = starter(cluster, tmp_path)
+    wait_for((tmp_path / 'long' / 'been').exists)
+    first.send_signal(signal.SIGTERM)
+    farewell = events_of(first, 130)[-1][2]
+    (array,) = re.findall(r'1 jobs go on\. .* scancel (\d+)$', farewell)
+    assert queued_jobs()[array].running
+    second = starter(cluster, tmp_path)
+    assert json.loads(second.stdout.readline())[2] == f'1 runs have jobs already: {array}'
+    subprocess.run(['scancel', array], check=True)
+    failed, end = events_of(second)[-2:]
+    assert failed[:2] == ['failed', 'long'] and end[2] == ['long']
+    assert f'its SLURM job {array} ended as CANCELLED' in failed[2]
+
+
+def test_what_the_cluster_does_not_offer_is_said_before_anything_is_submitted(
+    at_cluster, tmp_path, monkeypatch
+):
+    def check(*words):
+        SlurmExecutor(tmp_path / 'slurm', SlurmOptions.parse(['time=10', *words])).check()
+
+    check('gpus=1', 'partition=main', 'cpus=2', 'memory=100M')
+    with pytest.raises(ExecutorError, match='does not accept .*partition=nowhere'):
+        check('gpus=0', 'partition=nowhere')
+    with pytest.raises(ExecutorError, match='unrecognized option.*--colour=red'):
+        check('gpus=0', 'colour=red')
+    monkeypatch.setenv('PATH', '')
+    with pytest.raises(ExecutorError, match='no sbatch and no squeue .*login node'):
+        check('gpus=0')
+
+
+def test_compare_resumes_a_training_that_was_queued_again(cluster, at_cluster, tmp_path):
+    config, data = write_lenet(tmp_path)
+    go_on, work_dir = tmp_path / 'go on', tmp_path / 'runs'
+    with config.open('a') as file:
+        file.write(
+            "custom_imports = dict(imports=['toy_pause'])\n"
+            f'custom_hooks = [dict(type="PauseBeforeSecondEpoch", file="{go_on}")]\n'
+        )
+    words = [
+        'tools/compare.py', config, '--methods', 'hard', '--seeds', 0, '--work-dir', work_dir,
+        '--data-root', data, '--cfg-options', 'train_cfg.max_epochs=2', '--executor', 'slurm',
+        '--slurm', 'time=10', 'gpus=0', 'cpus=1',
+    ]  # fmt: skip
+    process = start(cluster, *words)
+    folder = work_dir / 'hard' / 'seed_0'
+    wait_for(lambda: (folder / 'last_checkpoint').exists() or process.poll() is not None)
+    (job,) = [job.id for job in queued_jobs().values() if job.running]
+    subprocess.run(['scontrol', 'requeue', job], check=True)
+    go_on.touch()
+    output = process.communicate(timeout=300)[0]
+    assert process.returncode == 0, output
+    assert output.count(f'hard seed 0 started: SLURM job {job} on {hostname()}') == 2
+    assert (work_dir / 'comparison.md').exists()
+    log = (folder / LOG).read_text()
+    assert log.count('Epoch(val) [1]') == log.count('--resume') == 1
+    records = read_records(folder)
+    assert len(records) == 2 and all(
+        f'this one in {job}' in made['runs at once'] for made in records
+    )
