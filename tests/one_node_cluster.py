@@ -72,6 +72,7 @@ def one_node_cluster():
         yield env
     finally:
         subprocess.run(['scancel', '--me'], env=env, capture_output=True)
+        _wait(env, ['squeue', '--me', '--noheader'], '')
         for name in ('slurmd', 'slurmctld', 'munged'):
             with suppress(OSError, ValueError):
                 os.kill(int((folder / f'{name}.pid').read_text()), signal.SIGTERM)
@@ -101,15 +102,20 @@ def _start(folder: Path, env: dict[str, str]) -> None:
     for command in (['munged', '--force', *munge], ['slurmctld', '-c'], ['slurmd']):
         words = [program(command[0]), *command[1:]]
         subprocess.run(words, env=env, check=True, stdin=subprocess.DEVNULL)
-    for _ in range(100):
-        shown = subprocess.run(
-            ['sinfo', '--noheader', '--format=%T'], env=env, capture_output=True, text=True
-        )
-        if shown.stdout.strip() == 'idle':
-            return
-        time.sleep(0.1)
+    if _wait(env, ['sinfo', '--noheader', '--format=%T'], 'idle'):
+        return
     logs = ''.join(path.read_text()[-2000:] for path in folder.glob('slurm*.log'))
-    raise RuntimeError(f'the cluster did not start: {shown.stdout}{shown.stderr}\n{logs}')
+    raise RuntimeError(f'the cluster did not start: {logs}')
+
+
+def _wait(env: dict[str, str], command: list[str], answer: str) -> bool:
+    """Ask until there is this answer; say whether there was within 10 seconds."""
+    for _ in range(100):
+        shown = subprocess.run(command, env=env, capture_output=True, text=True)
+        if shown.returncode == 0 and shown.stdout.strip() == answer:
+            return True
+        time.sleep(0.1)
+    return False
 
 
 MUNGE_FILES = {
