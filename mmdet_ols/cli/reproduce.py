@@ -15,6 +15,12 @@ from rich.progress import track
 from rich.table import Table
 
 from mmdet_ols.checks.checkpoints import loading_rules
+from mmdet_ols.cli.executor_options import (
+    add_executor_options,
+    check_executor,
+    executor_from,
+    runs_at_once,
+)
 from mmdet_ols.cli.options import (
     add_strict_option,
     add_trust_option,
@@ -23,7 +29,8 @@ from mmdet_ols.cli.options import (
     user_errors,
 )
 from mmdet_ols.experiments.display import RunDisplay
-from mmdet_ols.experiments.executors.local import LocalExecutor, terminating_is_interrupting
+from mmdet_ols.experiments.executors import ExecutorError
+from mmdet_ols.experiments.executors.local import terminating_is_interrupting
 from mmdet_ols.experiments.provenance import facts
 from mmdet_ols.experiments.starter import starter_of, starting, watch
 from mmdet_ols.experiments.states import LOG
@@ -51,12 +58,12 @@ def parse_args() -> argparse.Namespace:
     plan.add_argument(
         '--check', action='store_true', help='also look for data, weights and errors in configs'
     )
-    run.add_argument('--jobs', type=int, default=1, help='how many runs at once (1)')
+    add_executor_options(run)
     add_trust_option(run)
     status.add_argument('--failures', action='store_true', help='show why runs failed, in full')
     args = parser.parse_args()
-    if args.command == 'run' and args.jobs < 1:
-        parser.error(f'--jobs must be at least 1, but got {args.jobs}')
+    if args.command == 'run':
+        check_executor(run, args)
     if args.seeds and len(set(args.seeds)) < len(args.seeds):
         parser.error(f'--seeds must differ from each other, but got {args.seeds}')
     return args
@@ -113,8 +120,8 @@ def main() -> None:
     try:
         with terminating_is_interrupting():
             _COMMANDS[args.command](args)
-    except KeyboardInterrupt:
-        print('Interrupted. The same command goes on.', file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        print(str(interrupt) or 'Interrupted. The same command goes on.', file=sys.stderr)
         sys.exit(130)
 
 
@@ -146,7 +153,7 @@ def run(args: argparse.Namespace) -> None:
         if starter_of(work_dir) is None:
             planned.check(args.strict)
         tasks = planned.tasks()
-    display = RunDisplay(planned, args.jobs)
+    display = RunDisplay(planned, runs_at_once(args))
     _show_blocked(planned, display.console)
 
     def warn(text: object) -> None:
@@ -157,7 +164,7 @@ def run(args: argparse.Namespace) -> None:
         display.report(event, folder, text)
         experiment = planned.experiment(folder)
         try:
-            if event == 'started':
+            if event == 'started' and args.executor == 'local':
                 experiment.record(folder, facts(command_line(), args.jobs, {}))
             elif event == 'finished':  # so that nothing is lost
                 warn(experiment.keep(folder))
@@ -167,7 +174,9 @@ def run(args: argparse.Namespace) -> None:
 
     with starting(work_dir, command_line()) as other, display:
         if other is None:
-            failed = LocalExecutor(args.jobs).run(tasks, report)
+            made = facts(command_line(), args.jobs, {})
+            with user_errors((ExecutorError,)):
+                failed = executor_from(args, work_dir, made, display.say).run(tasks, report)
         else:
             display.say(f'Only watching: these runs were started by {other}')
             failed = watch(tasks, planned.is_finished, display.report, work_dir)
