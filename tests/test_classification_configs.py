@@ -9,7 +9,7 @@ import runpy
 import sys
 from pathlib import Path
 
-import made_image_data
+import made_image_configs
 import numpy as np
 import pytest
 import torch
@@ -22,6 +22,7 @@ from PIL import Image
 
 import mmdet_ols
 from mmdet_ols.datasets.tree import leaf_datasets
+from mmdet_ols.reproduction import made_data
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / 'configs'
@@ -245,8 +246,8 @@ def made(tmp_path, monkeypatch):
     def make(name):
         """The config, reading its data from there."""
         cfg = read(name)
-        made_image_data.MAKERS[data_of(name)](root)
-        return made_image_data.moved(cfg, root)
+        made_image_configs.MAKERS[data_of(name)](root)
+        return made_image_configs.moved(cfg, root)
 
     return make
 
@@ -300,7 +301,7 @@ def test_data_load_and_a_network_learns_from_them(name, num_train, num_test, mad
     mean, std = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
     if side == 32:
         mean, std = [125.3, 123.0, 113.9], [63.0, 62.1, 66.7]
-    expected = (np.array(made_image_data.COLOURS) - mean) / std
+    expected = (np.array(made_data.COLOURS) - mean) / std
     np.testing.assert_allclose(inputs.mean((0, 2, 3)), expected, atol=0.1)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
     values = []

@@ -6,7 +6,6 @@ import json
 import sys
 from pathlib import Path
 
-import made_image_data
 import numpy as np
 import pytest
 import torch
@@ -22,6 +21,7 @@ from mmdet_ols.experiments.evidence import read_rows
 from mmdet_ols.experiments.evidence_page import Selection, evidence_tables
 from mmdet_ols.experiments.executors.local import LocalExecutor
 from mmdet_ols.experiments.experiment import Experiment
+from mmdet_ols.reproduction import made_data
 
 sys.path.insert(0, str(Path(__file__).parents[1] / 'benchmarks'))
 
@@ -150,7 +150,7 @@ def test_objects_that_were_not_detected_come_last_in_cleanlabs_orders(cleanlab):
 def root(tmp_path_factory):
     """Ten classes of four images; every other label is wrong."""
     root = tmp_path_factory.mktemp('data') / 'cifar10'
-    made_image_data.cifar10n(root)
+    made_data.cifar10n(root)
     return root
 
 

@@ -7,7 +7,6 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import made_image_data
 import pytest
 import torch
 from mmengine.registry import MODELS, DefaultScope
@@ -18,6 +17,7 @@ from torchmetrics.functional.classification import binary_calibration_error
 from mmdet_ols import OLSLoss
 from mmdet_ols.experiments.evidence import read_rows
 from mmdet_ols.experiments.evidence_page import Selection, evidence_tables
+from mmdet_ols.reproduction import made_data
 
 sys.path.insert(0, str(Path(__file__).parents[1] / 'benchmarks'))
 
@@ -34,7 +34,7 @@ CONFIG = 'configs/cifar10/resnet18_worst_cifar10n.py'
 def packed(tmp_path_factory):
     """40 training images of CIFAR-10N's kind, every other label wrong, and 10 for the test."""
     root = tmp_path_factory.mktemp('plain')
-    made_image_data.cifar10n(root / 'cifar10')
+    made_data.cifar10n(root / 'cifar10')
     path = root / 'packed.zip'
     config = str(BENCHMARKS.parent / CONFIG)
     pack_images.main([config, '--data-root', str(root / 'cifar10'), '--out', str(path)])
@@ -51,7 +51,7 @@ def test_packed_images_are_those_of_the_folder(packed):
     assert_close(test.labels, torch.arange(10))
     assert_close(test.clean, test.labels)
     # Red first: these images have a mean colour of their own.
-    expected = torch.tensor(made_image_data.COLOURS, dtype=torch.float)
+    expected = torch.tensor(made_data.COLOURS, dtype=torch.float)
     assert_close(test.pixels.float().mean((0, 2, 3)), expected, atol=8, rtol=0)
 
 

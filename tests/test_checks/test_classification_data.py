@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import re
 
-import made_image_data
+import made_image_configs
 import pytest
 from mmengine.config import Config
 from mmpretrain.datasets import cifar
@@ -13,6 +13,7 @@ from mmpretrain.datasets import cifar
 from mmdet_ols import config_path
 from mmdet_ols.checks.data import check_datasets
 from mmdet_ols.checks.downloads import fetch_datasets
+from mmdet_ols.reproduction import made_data
 
 #: The config of each kind of data.
 CONFIGS = {
@@ -37,8 +38,8 @@ def read(tmp_path, monkeypatch):
     root.mkdir()
 
     def make(data):
-        made_image_data.MAKERS[data](root)
-        cfg = made_image_data.moved(Config.fromfile(config_path(CONFIGS[data])), root)
+        made_image_configs.MAKERS[data](root)
+        cfg = made_image_configs.moved(Config.fromfile(config_path(CONFIGS[data])), root)
         # CIFAR-10H has a test of its own below.
         cfg.val_evaluator = cfg.test_evaluator = cfg.val_evaluator[:2]
         return cfg
@@ -113,10 +114,10 @@ def test_what_is_wrong_with_the_data_is_said(data, path, harm, error, message, r
 
 def test_labels_of_a_list_must_be_numbers_and_in_range(read):
     cfg = read('cifar10_folder')
-    made_image_data.lines(read.root / 'meta/test.txt', '00000.png ten')
+    made_data.lines(read.root / 'meta/test.txt', '00000.png ten')
     with pytest.raises(ValueError, match=r"val_dataloader, CustomDataset.*cannot be read.*'ten'"):
         check_datasets(cfg)
-    made_image_data.lines(read.root / 'meta/test.txt', '00000.png 10')
+    made_data.lines(read.root / 'meta/test.txt', '00000.png 10')
     with pytest.raises(ValueError, match=r'labels must be in \[0, 9\].*10 to 10'):
         check_datasets(cfg)
 
@@ -146,7 +147,7 @@ def test_cifar_that_cannot_be_downloaded(read, monkeypatch):
 def test_the_file_of_human_labels_is_looked_for(read):
     cfg = read('cifar10')
     plain = Config.fromfile(config_path(CONFIGS['cifar10']))
-    cfg.val_evaluator = made_image_data.moved(plain, read.root).val_evaluator
+    cfg.val_evaluator = made_image_configs.moved(plain, read.root).val_evaluator
     assert cfg.val_evaluator[2].human == str(read.root / 'meta/cifar10h-probs.npy')
     with pytest.raises(FileNotFoundError, match=r'there is no .*cifar10h-probs\.npy.*cifar-10h'):
         check_datasets(cfg)
