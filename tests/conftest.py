@@ -37,6 +37,7 @@ SLOW = (
     'test_models/',
     'test_packaging.py',
     'test_plain_comparison.py',
+    'test_reproduction/test_smoke.py',
     'test_self_distillation_training.py',
     'test_slurm.py',
 )

@@ -1,0 +1,165 @@
+"""Cells of the paper for a few steps: what is broken is said, and the others go on."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+
+from mmdet_ols.paper import Cell, cells
+from mmdet_ols.reproduction import smoke
+from mmdet_ols.reproduction.smoke import by_cell, read_smoke, run_smoke, smoke_runs
+from mmdet_ols.reproduction.smoke_kinds import one_of_each_kind
+from mmdet_ols.reproduction.smoke_run import read_row, write_row
+
+CONFIG = 'cifar100/resnet56_cifar100.py'
+GOOD = Cell('VII', CONFIG, 'pencil', ())
+PUPIL = Cell('VII', CONFIG, 'tfkd_self', ())
+NO_NUMBER = Cell('VII', CONFIG, 'sce', ('optim_wrapper.optimizer.lr=1e30',))
+NO_STEP = Cell('VII', CONFIG, 'ls', ('model.head.in_channels=3',))
+#: Nothing in this config averages checkpoints, of which the table is.
+NO_METRIC = Cell('III', CONFIG, 'hard', ())
+KILLED = Cell('VII', CONFIG, 'ols', ('default_hooks.timer.type=killer.Killer',))
+KILLER = """
+import os
+from mmengine.hooks import Hook
+
+class Killer(Hook):
+    def before_train(self, runner):
+        os.kill(os.getpid(), 9)
+"""
+
+
+@pytest.fixture(scope='module')
+def started(tmp_path_factory):
+    """The results of these cells, what was reported, and their folder."""
+    folder = tmp_path_factory.mktemp('smoke')
+    (folder / 'killer.py').write_text(KILLER)
+    reports = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        asked = [NO_NUMBER, NO_STEP, KILLED, PUPIL, NO_METRIC, GOOD]
+        results = run_smoke(asked, folder, 2, lambda *report: reports.append(report))
+    return results, reports, folder
+
+
+def result_of(results, method):
+    (result,) = [result for result in results if result.smoke_run.method == method]
+    return result
+
+
+def test_a_good_cell_has_the_metrics_of_its_run(started):
+    results, *_ = started
+    for method in ('pencil', 'tfkd_self'):
+        result = result_of(results, method)
+        assert result.state == 'done'
+        assert result.run.done == result.run.length == 5
+        assert result.run.final is not None
+        assert {'accuracy/top1', 'calibration/ece'} <= set(result.run.final)
+        assert result.made[0]['versions'].startswith('Python')
+        assert any('8 pixels' in note for note in result.notes)
+        assert result.cpu_seconds > 0
+
+
+@pytest.mark.parametrize(
+    ('method', 'why'),
+    [
+        ('sce', r'`loss` of step \d+ is nan'),
+        ('ls', 'RuntimeError: .*shapes cannot be multiplied'),
+        ('ols', 'signal 9 ended its process'),
+        ('hard', 'It did not log ensemble/top1_error_1 of Table III, only accuracy/top1'),
+    ],
+)
+def test_a_broken_cell_says_why(method, why, started):
+    results, reports, _ = started
+    result = result_of(results, method)
+    assert result.state.startswith('failed: ')
+    pytest.raises(ValueError, raise_, result.state).match(why)
+    assert ('failed', result.smoke_run.folder, result.state[len('failed: ') :]) in reports
+
+
+def raise_(text):
+    raise ValueError(text)
+
+
+def test_a_traceback_is_in_the_log(started):
+    results, *_ = started
+    log = (result_of(results, 'ls').smoke_run.folder / 'compare.log').read_text()
+    assert 'Traceback (most recent call last)' in log
+
+
+def test_each_cell_has_its_result(started):
+    results, *_ = started
+    of = by_cell(results)
+    assert set(of) == {NO_NUMBER, NO_STEP, KILLED, PUPIL, NO_METRIC, GOOD}
+    assert of[PUPIL].smoke_run.method == 'tfkd_self'
+
+
+def test_a_teacher_comes_before_its_pupil(started):
+    results, reports, _ = started
+    pupil = result_of(results, 'tfkd_self').smoke_run
+    order = [folder for event, folder, _ in reports if event == 'started']
+    assert pupil.teacher is not None
+    assert order.index(pupil.teacher.folder) < order.index(pupil.folder)
+    assert pupil.teacher.checkpoint is not None
+    assert pupil.checkpoint is None  # it takes room, and nobody learns from it
+
+
+def test_what_is_done_is_not_done_again(started, monkeypatch):
+    results, _, folder = started
+    before = {row.smoke_run.folder: read_row(row.smoke_run.folder) for row in results}
+    reports = []
+    again = run_smoke([GOOD], folder, 1, lambda *report: reports.append(report))
+    assert reports == []
+    assert again == [result_of(results, 'pencil')]
+    assert before[again[0].smoke_run.folder] == read_row(again[0].smoke_run.folder)
+    monkeypatch.setattr(smoke, 'code_key', lambda: 'another code')
+    runs = []
+    monkeypatch.setattr(smoke._Pool, 'run', lambda self, todo: runs.extend(todo))
+    run_smoke([GOOD], folder, 1)
+    assert runs == [result_of(results, 'pencil').smoke_run]
+
+
+def test_what_was_not_started_waits(tmp_path):
+    (result,) = read_smoke([GOOD], tmp_path)
+    assert (result.state, result.run.final, result.made) == ('waiting', None, [])
+
+
+def test_cells_of_several_tables_are_one_run(tmp_path):
+    runs = smoke_runs(cells(), tmp_path)
+    assert sum(len(run.cells) for run in runs) == len(cells())
+    assert len({run.folder for run in runs}) == len(runs) < len(cells())
+    (shared,) = [
+        run
+        for run in runs
+        if (run.config, run.method, run.options) == ('cifar10/resnet29_cifar10.py', 'ols', ())
+    ]
+    assert [cell.table for cell in shared.cells] == ['VIII', 'XII']
+    configs = [run.config for run in runs]
+    first = configs.index('imagenet/resnet50_imagenet.py')
+    nearby = configs[first - 20 : first + 40]
+    assert 'fine_grained/resnet50_cub.py' in nearby  # of the same network
+
+
+def test_a_few_cells_have_all_kinds():
+    few = one_of_each_kind(cells())
+    assert len(few) < 30
+    assert {cell.table for cell in few} == {cell.table for cell in cells()}
+
+    def methods(some):
+        return {part.split(':')[0] for cell in some for part in cell.method.split('+')}
+
+    assert methods(few) == methods(cells())
+    assert any('yolo' in cell.config for cell in few)
+    assert any('san15' in cell.config for cell in few)
+
+
+def test_rows_are_written_as_a_whole(tmp_path):
+    assert read_row(tmp_path) == {}
+    (tmp_path / 'smoke.json').write_text('{"state": "do')  # of a process that was killed
+    assert read_row(tmp_path) == {}
+    write_row(tmp_path, dict(state='done', value=math.inf))
+    assert read_row(tmp_path)['state'] == 'done'
+    assert json.loads((tmp_path / 'smoke.json').read_text())['state'] == 'done'
+    assert [path.name for path in tmp_path.iterdir()] == ['smoke.json']
