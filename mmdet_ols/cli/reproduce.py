@@ -15,6 +15,7 @@ from rich.progress import track
 from rich.table import Table
 
 from mmdet_ols.checks.checkpoints import loading_rules
+from mmdet_ols.cli import reproduce_smoke
 from mmdet_ols.cli.executor_options import (
     add_executor_options,
     check_executor,
@@ -72,7 +73,14 @@ def parse_args() -> argparse.Namespace:
 def _add_request(parser: argparse.ArgumentParser) -> None:
     """Add what is to be made; what is left out is as it was asked for in the work directory."""
     parser.add_argument(
-        '--scale', choices=SCALES, help='as published, or what a CPU does in a night (paper)'
+        '--scale',
+        choices=(*SCALES, 'smoke'),
+        help='as published, what a CPU does in a night, or a few steps on made data (paper)',
+    )
+    parser.add_argument(
+        '--each-kind',
+        action='store_true',
+        help='at the smoke scale: a few cells that have every table, method and kind of network',
     )
     parser.add_argument(
         '--table',
@@ -128,8 +136,11 @@ def main() -> None:
 def plan(args: argparse.Namespace) -> None:
     """Show what would run."""
     with user_errors():
-        request, work_dir, planned = _plan(args)
+        request, work_dir = _request(args)
         request.save(work_dir)
+        if request.scale == 'smoke':
+            return reproduce_smoke.plan(request, work_dir, args.each_kind)
+        planned = request.plan(work_dir, progress=_progress)
         if args.check:
             planned.check(args.strict)
     console = Console()
@@ -148,8 +159,11 @@ def run(args: argparse.Namespace) -> None:
     """Run what is not finished."""
     with user_errors(), loading_rules(args.trust_checkpoint):
         check_extras()
-        request, work_dir, planned = _plan(args, args.trust_checkpoint)
+        request, work_dir = _request(args)
         request.save(work_dir)
+        if request.scale == 'smoke':
+            return reproduce_smoke.run(request, work_dir, args)
+        planned = request.plan(work_dir, args.trust_checkpoint, _progress)
         if starter_of(work_dir) is None:
             planned.check(args.strict)
         tasks = planned.tasks()
@@ -194,7 +208,10 @@ def run(args: argparse.Namespace) -> None:
 def status(args: argparse.Namespace) -> None:
     """Show how far the runs are."""
     with user_errors():
-        _, work_dir, planned = _plan(args)
+        request, work_dir = _request(args)
+        if request.scale == 'smoke':
+            return reproduce_smoke.plan(request, work_dir, args.each_kind)
+        planned = request.plan(work_dir, progress=_progress)
     console = Console()
     _show(planned, console)
     starter = starter_of(work_dir)
@@ -214,8 +231,10 @@ def status(args: argparse.Namespace) -> None:
 def page(args: argparse.Namespace) -> None:
     """Write the page from what is there."""
     with user_errors():
-        request, work_dir, planned = _plan(args)
-        _write(request, planned, work_dir)
+        request, work_dir = _request(args)
+        if request.scale == 'smoke':
+            return reproduce_smoke.page(request, work_dir, args.each_kind)
+        _write(request, request.plan(work_dir, progress=_progress), work_dir)
 
 
 def _write(request: PaperRequest, planned: Plan, work_dir: Path) -> None:
@@ -229,8 +248,8 @@ def _write(request: PaperRequest, planned: Plan, work_dir: Path) -> None:
 _COMMANDS = {'plan': plan, 'run': run, 'status': status, 'page': page}
 
 
-def _plan(args: argparse.Namespace, trust: bool = False) -> tuple[PaperRequest, Path, Plan]:
-    """Put together what was asked for now and before, and plan its runs.
+def _request(args: argparse.Namespace) -> tuple[PaperRequest, Path]:
+    """Put together what was asked for now and before, and say where it goes.
 
     Raises:
         ValueError: Something that was asked for is not there.
@@ -246,8 +265,7 @@ def _plan(args: argparse.Namespace, trust: bool = False) -> tuple[PaperRequest, 
         if short:
             raise ValueError(f'--set takes NAME KEY=VALUE [...], but got {" ".join(short[0])}.')
         given['entries'] = {name: tuple(words) for name, *words in given['entries']}
-    request = before.changed(given)
-    return request, work_dir, request.plan(work_dir, trust, _progress)
+    return before.changed(given), work_dir
 
 
 def _pairs(words: list[str] | None, option: str) -> dict[str, str] | None:

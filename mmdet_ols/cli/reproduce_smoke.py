@@ -1,0 +1,124 @@
+"""The smoke scale of `reproduce`: every cell for a few steps, many of them in one process."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from mmdet_ols.cli.options import user_errors
+from mmdet_ols.experiments.tables import duration
+from mmdet_ols.paper import Cell, apply_choices, cells
+from mmdet_ols.reproduction.page import write_page
+from mmdet_ols.reproduction.request import PaperRequest
+from mmdet_ols.reproduction.results import CellResult
+from mmdet_ols.reproduction.scales import figures_of
+from mmdet_ols.reproduction.smoke import SmokeResult, by_cell, read_smoke, run_smoke, smoke_runs
+from mmdet_ols.reproduction.smoke_kinds import one_of_each_kind
+
+
+def plan(request: PaperRequest, work_dir: Path, each_kind: bool) -> None:
+    """Show which cells there are, and which of them are done."""
+    made = _made_cells(request, each_kind)
+    _show(made, read_smoke(made.values(), work_dir), Console())
+
+
+def run(request: PaperRequest, work_dir: Path, args: argparse.Namespace) -> None:
+    """Run the cells that are not done, and write the page."""
+    if args.executor != 'local':
+        sys.exit('error: the smoke scale runs on this machine: leave --executor out')
+    made = _made_cells(request, args.each_kind)
+    console = Console()
+    total = len(smoke_runs(made.values(), work_dir))
+    bar = Progress(
+        TextColumn('{task.description}'),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    )
+    task = bar.add_task('runs', total=total)
+
+    def report(event: str, folder: Path, text: str) -> None:
+        if event == 'failed':
+            bar.console.print(f'{folder} failed: {text}', markup=False, soft_wrap=True)
+        if event in ('finished', 'failed'):
+            bar.advance(task)
+
+    with user_errors(), bar:
+        results = run_smoke(made.values(), work_dir, args.jobs, report)
+        bar.update(task, completed=total)  # those that were done before, too
+    _show(made, results, console)
+    write(request, work_dir, made, results)
+    broken = [result for result in results if result.state != 'done']
+    if broken:
+        sys.exit(f'error: {len(broken)} of {len(results)} runs are broken, as said above')
+
+
+def page(request: PaperRequest, work_dir: Path, each_kind: bool) -> None:
+    """Write the page from what is there."""
+    made = _made_cells(request, each_kind)
+    write(request, work_dir, made, read_smoke(made.values(), work_dir))
+
+
+def write(
+    request: PaperRequest,
+    work_dir: Path,
+    made: dict[Cell, Cell],
+    results: Sequence[SmokeResult],
+) -> None:
+    """Write the page of these results."""
+    of = by_cell(results)
+    rows = [_cell_result(cell, of[one]) for cell, one in made.items()]
+    paths = write_page(rows, work_dir, 'smoke', {'seed': "the configs' own"})
+    print(f'Written: {paths[0]}')
+
+
+def _made_cells(request: PaperRequest, each_kind: bool) -> dict[Cell, Cell]:
+    """The cells of the paper that are asked for, each as it is made with the choices."""
+    with user_errors():
+        asked = [cell for name in request.tables or (None,) for cell in cells(name)]
+        asked = one_of_each_kind(asked) if each_kind else asked
+        return {cell: apply_choices(cell, request.choices) for cell in asked}
+
+
+def _cell_result(cell: Cell, result: SmokeResult) -> CellResult:
+    run = result.smoke_run
+    return CellResult(
+        cell,
+        figures_of(cell),
+        run.config,
+        run.method,
+        run.options,
+        runs={0: result.run},
+        made={0: result.made},
+        states={0: result.state},
+        notes=result.notes,
+    )
+
+
+def _show(made: dict[Cell, Cell], results: Sequence[SmokeResult], console: Console) -> None:
+    """Print how many cells of each table are done, broken or waiting, and the broken ones."""
+    of = by_cell(results)
+    states: dict[str, Counter] = {}
+    for cell, one in made.items():
+        state = of[one].state.partition(':')[0]
+        states.setdefault(cell.table, Counter())[state] += 1
+    table = Table('table', 'cells', 'done', 'broken', 'waiting')
+    for name, counts in states.items():
+        numbers = (counts[state] for state in ('done', 'failed', 'waiting'))
+        table.add_row(name, str(sum(counts.values())), *map(str, numbers))
+    console.print(table)
+    seconds = sum(result.seconds for result in results)
+    console.print(f'{len(results)} runs, {duration(seconds)} of one core in all')
+    for result in results:
+        if result.state.startswith('failed'):
+            text = f'{result.smoke_run.label} {result.state}'
+            console.print(text, markup=False, soft_wrap=True)
