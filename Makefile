@@ -13,7 +13,7 @@ DOCS := .venv-docs
 LOOPS := .venv-loops
 
 .DEFAULT_GOAL := help
-.PHONY: help python setup setup-openmmlab demo test test-fast test-openmmlab test-loops check format docs clean
+.PHONY: help python setup setup-openmmlab demo test test-fast test-openmmlab test-loops smoke check format docs clean
 
 help:  ## Print the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s  %s\n", $$1, $$2}' Makefile
@@ -50,6 +50,9 @@ $(LOOPS)/installed: requirements/loops.txt | setup
 	rm -rf $(LOOPS)
 	$(PY) -m pip --disable-pip-version-check install --quiet --no-deps --target $(LOOPS) --requirement $<
 	touch $@
+
+smoke: setup  ## Run a few cells of the paper's tables for a few steps: each method, network and table (4 minutes)
+	$(PY) tools/reproduce.py run --scale smoke --each-kind --jobs 2
 
 check: setup  ## Check style, format and types
 	$(PY) -m ruff check

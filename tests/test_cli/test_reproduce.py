@@ -57,7 +57,7 @@ def test_a_plan_is_run_each_run_once_and_kept(reproduce, tmp_path):
     # Rows of this folder count in another one; only the new seed is trained there.
     shutil.copy(tmp_path / 'runs.csv', tmp_path / 'rows.csv')
     other = tmp_path / 'other'
-    words = 'plan', '--work-dir', other, '--seeds', 3, 4, '--evidence', tmp_path / '*.csv'
+    words = 'plan', '--work-dir', other, '--seeds', 3, 4, '--evidence', tmp_path / 'rows*.csv'
     assert '│ all   │ 4     │ 4    │ 2        │' in reproduce(*words)
 
 
