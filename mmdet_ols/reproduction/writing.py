@@ -14,6 +14,7 @@ from mmdet_ols.reproduction.footnotes import footnotes, notes_of
 from mmdet_ols.reproduction.layout import TableLayout, method_title
 from mmdet_ols.reproduction.making import command_to_reproduce
 from mmdet_ols.reproduction.results import CellResult
+from mmdet_ols.results.statistics import Summary
 
 #: The kinds of claims that say something about OLS itself.
 OLS_KINDS = (Kind.BEST_OTHER, Kind.WITHOUT_OLS)
@@ -164,7 +165,7 @@ def _settings(result: CellResult) -> dict[str, str]:
     )
 
 
-def _interval(summary: texts.Summary, prefix: str) -> dict[str, str]:
+def _interval(summary: Summary, prefix: str) -> dict[str, str]:
     values = zip(('difference', 'low', 'high'), (summary.mean, summary.low, summary.high))
     return {f'{prefix}{name}': _text(value) for name, value in values}
 

@@ -126,6 +126,7 @@ def test_more_is_better_in_detection():
         (('V-E', 'resnet56', 'ols'), Kind.BEST_OTHER, 'ols_single'),
         (('V-E', 'resnet56', 'ols_single'), Kind.HARD, 'hard'),  # as Table VII has it
         (('II', 'resnet34', 'hard'), Kind.HARD, None),
+        (('XI', 'resnet74', 'ols'), Kind.BEST_OTHER, None),  # these are hard labels
     ],
 )
 def test_with_what_a_method_is_compared(args, kind, against):
@@ -162,3 +163,13 @@ def test_measurements_of_other_kinds_are_read_as_they_are_logged():
     actual = number([ensembles], 'III', 'ls', 'ensemble/top1_error_6', 'resnet56')
     assert actual.values == {0: 25.5}
     assert number([ensembles], 'III', 'ls', 'ensemble/top1_error_10', 'resnet56').values == {}
+
+
+def test_hard_labels_of_the_same_table_come_first():
+    """Tables VII and XI have the same number, but only one of them may be planned."""
+    for table in ('VII', 'XI'):
+        made = [
+            result(table, 'resnet56_ensembles', m, [v, v + 1])
+            for m, v in (('hard', 27), ('ols', 25))
+        ]
+        assert number(made, table, 'ols', network='resnet56').difference.mean == pytest.approx(-2)
