@@ -46,6 +46,7 @@ class OpenQuestion(NamedTuple):
         tables: The tables and figures whose readers must know it; all if empty.
         configs: Patterns of the configs that it concerns.
         methods: The methods that it concerns; all if empty.
+        covers: How notes of the paper's figures begin that say no more than this; or empty.
         choices: Its values, the default first.
     """
 
@@ -54,11 +55,21 @@ class OpenQuestion(NamedTuple):
     tables: tuple[str, ...]
     configs: tuple[str, ...]
     methods: tuple[str, ...]
+    covers: str
     choices: tuple[Choice, ...]
 
     @property
     def default(self) -> Choice:
         return self.choices[0]
+
+    @property
+    def is_of_method(self) -> bool:
+        """Whether it is about methods, whatever they train."""
+        return bool(self.methods) and not any(c.to_config or c.options for c in self.choices)
+
+    def covers_note(self, note: str) -> bool:
+        """Whether the note of a figure says no more than the question."""
+        return bool(self.covers) and note.startswith(self.covers)
 
     def concerns(self, cell: Cell) -> bool:
         """Whether a reader of a cell must know of the question."""
@@ -116,6 +127,7 @@ def open_questions() -> tuple[OpenQuestion, ...]:
                 _list(row['tables']),
                 _list(row['config']),
                 _list(row['method']),
+                row['covers'],
                 (choice,),
             )
         else:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from mmdet_ols.paper import choice_of, questions_about
+from mmdet_ols.paper import OpenQuestion, choice_of, questions_about
 from mmdet_ols.reproduction.claims import Number
 from mmdet_ols.reproduction.making import name_of
 from mmdet_ols.reproduction.results import CellResult
@@ -40,32 +40,41 @@ def footnotes(numbers: Sequence[Number]) -> Footnotes:
 
 def notes_of(number: Number) -> list[str]:
     """What a reader must know about a number of the paper and about ours."""
-    figure, result = number.figure, number.result
+    note, result = number.figure.note, number.result
     notes = [] if result is None else notes_of_result(result)
-    if figure.note:
-        notes.append(f"The paper's number: {figure.note}.")
+    known = [] if result is None else open_about(result)
+    if note and not any(question.covers_note(note) for question in known):
+        notes.append(f"The paper's number: {note}.")
     return _unique(notes)
 
 
 def notes_of_result(result: CellResult) -> list[str]:
     """What a reader must know about the runs of a cell: what was reduced, open or went wrong."""
-    notes = [*result.notes, *open_question_notes(result)]
+    made = result.cell._replace(config=result.config, method=result.method, options=result.options)
+    notes = list(result.notes)
+    for question in open_about(result):
+        choice = choice_of(question, result.cell, made)
+        notes.append(f'{question.sentence} {choice.sentence}')
     for seed, why in result.failures.items():
         notes.append(f'{name_of(result)}, seed {seed}: failed ({why or "see its log"})')
     return _unique(notes)
 
 
-def open_question_notes(result: CellResult) -> list[str]:
-    """What the paper leaves open about a cell, and what its runs have."""
-    made = result.cell._replace(config=result.config, method=result.method, options=result.options)
-    notes = []
-    for question in questions_about(result.cell):
-        choice = choice_of(question, result.cell, made)
-        wanted = question.applied(result.cell, choice)
-        # What is run at another scale may be another network or other data.
-        as_in_paper = Path(wanted.config).name == Path(result.config).name
-        notes.append(f'{question.sentence} {choice.sentence}' if as_in_paper else question.sentence)
-    return notes
+def open_about(result: CellResult) -> list[OpenQuestion]:
+    """What the paper leaves open about the runs of a cell.
+
+    At another scale, these are of another network or other data, so that only what is open about
+    methods is left.
+    """
+    questions = questions_about(result.cell)
+    names = {result.cell.config} | {
+        question.applied(result.cell, choice).config
+        for question in questions
+        for choice in question.choices
+    }
+    if Path(result.config).name in {Path(name).name for name in names}:
+        return questions
+    return [question for question in questions if question.is_of_method]
 
 
 def _unique(texts: Iterable[str]) -> list[str]:

@@ -51,7 +51,9 @@ def made_table(results: Sequence[CellResult]) -> tuple[list[str], list[list[str]
         for facts, seeds in _seeds_by_facts(result).items():
             seconds = [result.runs[seed].seconds for seed in seeds if result.runs[seed].seconds]
             time = duration(summarise(seconds).mean)
-            said = f'seed {", ".join(map(str, seeds))}' + (f'; {time} a run' if seconds else '')
+            plural = 's' if len(seeds) > 1 else ''
+            said = f'seed{plural} {", ".join(map(str, seeds))}'
+            said += f'; {time} a run' if seconds else ''
             methods = groups.setdefault(facts, {}).setdefault(_config(result), [])
             methods.append(f'{method_title(result.method)} ({said})')
     shown = [i for i in range(len(FACTS)) if any(facts[i] for facts in groups)]

@@ -196,23 +196,21 @@ def _average(numbers: Sequence[Number]) -> dict[str, Any]:
     """The mean improvement on hard labels over a column; empty for hard labels themselves."""
     differences = [number.difference for number in numbers if number.difference is not None]
     if not differences:
-        return dict(own='', made=False, paper='')
+        return dict(own='')
     # The paper claims nothing where its numbers are equal.
     claims = [claim for number in numbers if (claim := number.claim(Kind.HARD))]
     paper = -sum(claim.expected for claim in claims) / len(differences)
     ours = [-difference.mean for difference in differences if difference.n]
-    own = 'missing'
-    if ours:
-        mean = texts.signed(sum(ours) / len(ours), 2)
-        own = mean if len(ours) == len(differences) else f'{mean} ({_part(numbers, len(ours))})'
-    return dict(own=own, made=bool(ours), paper=texts.signed(paper, 2))
+    own = texts.signed(sum(ours) / len(ours), 2) if ours else 'missing'
+    part = _part(numbers, len(ours)) if 0 < len(ours) < len(differences) else ''
+    return dict(own=own, made=bool(ours), part=part, paper=texts.signed(paper, 2))
 
 
 def _part(numbers: Sequence[Number], made: int) -> str:
     """Of how many numbers of a column an average is, and what the paper's is for the same."""
     claims = [c for n in numbers if (c := n.claim(Kind.HARD)) and n.difference and n.difference.n]
     there = texts.signed(-sum(claim.expected for claim in claims) / made, 2)
-    return f'{made} of {len(numbers)}; there the paper has {there}'
+    return f'{made} of {len(numbers)}, where the paper has {there}'
 
 
 def _counts(results: Sequence[CellResult]) -> list[tuple[str, int]]:

@@ -206,8 +206,8 @@ def test_table_6_ends_with_the_average_improvement(tmp_path):
     (table,) = [t for t in Tables(html).tables if t[0][1:] == ['Hard labels', 'LS', 'Tf-KD', 'OLS']]
     ls1, ls5, tfkd1, _, ols1, ols5 = table[-1][3:]
     own, paper = zip(*(text.rsplit(' paper ', 1) for text in (ls1, tfkd1, ols1, ols5)))
-    assert own == ('+0.90 (1 of 16; there the paper has +1.54)', 'missing',
-                   '+1.90 (1 of 16; there the paper has +2.46)', 'missing')  # fmt: skip
+    assert own == ('+0.90 1 of 16, where the paper has +1.54', 'missing',
+                   '+1.90 1 of 16, where the paper has +2.46', 'missing')  # fmt: skip
     assert [float(text) for text in paper] == pytest.approx([1.11, 0.44, 2.00, 0.96], abs=0.02)
     assert ls5.startswith('missing')
     # A table of which nothing is there keeps its numbers in a fold.
@@ -220,6 +220,12 @@ def test_notes_say_what_the_paper_leaves_open_and_what_was_chosen(tmp_path):
         made_result(plain, {0: 90.0}),
         made_result(chosen, {0: 91.0}, config='fine_grained/mobilenetv2_flowers_1020.py'),
         made_result(the_cell('VI', 'mobilenetv2_aircraft', 'hard'), {0: 80.0}, config='other.py'),
+        made_result(
+            the_cell('VI', 'mobilenetv2_aircraft', 'tfkd_reg'),
+            {0: 80.0},
+            config='other.py',
+            method='tfkd_reg:form=fair',
+        ),
     ]
     notes = {
         (row['network'], row['data'], row['method']): row['notes']
@@ -230,9 +236,20 @@ def test_notes_say_what_the_paper_leaves_open_and_what_was_chosen(tmp_path):
     assert notes['mobilenetv2', 'flowers', 'hard'].startswith(question)
     assert notes['mobilenetv2', 'flowers', 'hard'].endswith('These runs train on 2,040.')
     assert notes['mobilenetv2', 'flowers', 'ols'].endswith('These runs train on 1,020.')
-    # What was trained there is not the paper's: nothing is said of what it has.
-    assert notes['mobilenetv2', 'aircraft', 'hard'] == (
-        'Table V gives Aircraft 90 classes; it has 100 variants.'
+    # What was trained there is not the paper's: only what is open about methods is left.
+    assert notes['mobilenetv2', 'aircraft', 'hard'] == ''
+    assert notes['mobilenetv2', 'aircraft', 'tfkd_reg'].endswith('on the scale of a cross entropy.')
+    assert 'Table V' not in notes['mobilenetv2', 'aircraft', 'tfkd_reg']
+
+
+def test_a_note_of_the_paper_is_not_said_twice(tmp_path):
+    made = [made_result(the_cell('VIII', 'resnet29', 'ls'), {0: 50.0}, 'pgd/top1_error')]
+    rows = csv.DictReader(write_page(made, tmp_path)[2].read_text().splitlines())
+    rows = [r for r in rows if (r['table'], r['metric']) == ('VIII', 'pgd/top1_error')]
+    notes = {row['method']: row['notes'] for row in rows}
+    assert 'how large its PGD attack was' in notes['ls'] and 'not stated' not in notes['ls']
+    assert notes['ols'] == (
+        "The paper's number: the size of the attack is not stated; it is not 8/255."
     )
 
 
