@@ -75,8 +75,8 @@ def start(cluster, *words):
     )
 
 
-def starter(cluster, folder, at_once=2):
-    return start(cluster, 'tests/toy_cluster.py', folder, at_once)
+def starter(cluster, folder, *words):
+    return start(cluster, 'tests/toy_cluster.py', folder, 2, *words)
 
 
 def events_of(process, status=0):
@@ -112,6 +112,8 @@ def tiny_disk(folder):
 def test_ten_runs_two_at_once_survive_what_happens_on_clusters(cluster, at_cluster, tmp_path):
     (tmp_path / 'tasks.json').write_text(json.dumps(RUNS))
     with tiny_disk(tmp_path / 'full'):
+        (said,) = events_of(starter(cluster, tmp_path, 'dies'), -signal.SIGKILL)
+        (array,) = re.findall(r'10 runs submitted as SLURM jobs: (\d+)', said[2])
         first = starter(cluster, tmp_path)
         been = [tmp_path / name / 'been' for name in ('preempted', 'out_of_time')]
         wait_for(lambda: all(path.exists() for path in been))
@@ -119,7 +121,7 @@ def test_ten_runs_two_at_once_survive_what_happens_on_clusters(cluster, at_clust
         assert states == {'RUNNING': 2, 'PENDING': 8}
         first.kill()
         (said, *started) = events_of(first, -signal.SIGKILL)
-        (array,) = re.findall(r'10 runs submitted as SLURM jobs: (\d+)', said[2])
+        assert said[2] == f'10 runs have jobs already: {array}'
         assert started == [
             ['started', 'preempted', f'SLURM job {array}_0 on {hostname()}'],
             ['started', 'out_of_time', f'SLURM job {array}_1 on {hostname()}'],

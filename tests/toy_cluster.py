@@ -1,11 +1,14 @@
 """Runs of a line of shell each, as jobs of a cluster; as a program, what starts and watches them.
 
-`python toy_cluster.py FOLDER` reads `FOLDER/tasks.json` and prints what is reported.
+`python toy_cluster.py FOLDER AT_ONCE` reads `FOLDER/tasks.json` and prints what is reported. With a
+third word it is killed before it lets its held jobs go.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,9 +43,9 @@ def read_tasks(folder):
     return list(tasks.values())
 
 
-def main(folder, at_once):
+def main(folder, at_once, dies=False):
+    from mmdet_ols.experiments.executors import slurm
     from mmdet_ols.experiments.executors.local import terminating_is_interrupting
-    from mmdet_ols.experiments.executors.slurm import SlurmExecutor
     from mmdet_ols.experiments.executors.slurm_options import SlurmOptions
 
     def say(text):
@@ -52,8 +55,10 @@ def main(folder, at_once):
         if event != 'running':
             print(json.dumps([event, run.name, text]), flush=True)
 
+    if dies:
+        slurm.release = lambda jobs: os.kill(os.getpid(), signal.SIGKILL)
     options = SlurmOptions.parse(['time=10', 'gpus=0', f'at_once={at_once}', 'partition=main'])
-    executor = SlurmExecutor(folder / 'slurm', options, say=say, poll=0.3, patience=1.5)
+    executor = slurm.SlurmExecutor(folder / 'slurm', options, say=say, poll=0.3, patience=1.5)
     try:
         with terminating_is_interrupting():
             executor.check()
@@ -65,4 +70,4 @@ def main(folder, at_once):
 
 
 if __name__ == '__main__':
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    main(Path(sys.argv[1]), int(sys.argv[2]), len(sys.argv) > 3)

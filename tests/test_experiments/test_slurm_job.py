@@ -15,6 +15,8 @@ from mmdet_ols.experiments.executors import slurm_job
 from mmdet_ols.experiments.executors.slurm_job import MAX_FRUITLESS, RunFailed, RunInJob
 from mmdet_ols.experiments.states import failure_of, is_at_work, locked_log, note_failure
 
+TESTS = os.getpid()
+
 
 @pytest.fixture(autouse=True)
 def as_before(monkeypatch):
@@ -27,14 +29,20 @@ def as_before(monkeypatch):
     signal.signal(signal.SIGTERM, handler)
 
 
+def note_start(task):
+    when = 'too late' if (task.folder / 'starts').exists() else 'in time'
+    where = 'here' if os.getpid() == TESTS else 'elsewhere'
+    (task.folder / 'noted').write_text(f'{when}, {where}')
+
+
 def test_a_job_executes_a_run_until_it_is_finished(tmp_path):
     note_failure(tmp_path / 'run', 'an earlier attempt')
-    started = []
-    task = ShellTask(tmp_path / 'run', 'echo said; touch done')
-    pickle.loads(pickle.dumps(RunInJob(task, started.append)))  # as submitit hands it on
-    RunInJob(task, started.append)()
-    assert task.next_command() is None and started == [task] and not failure_of(task.folder)
-    assert 'said' in (task.folder / 'compare.log').read_text()
+    task = ShellTask(tmp_path / 'run', 'echo "said [$CUDA_VISIBLE_DEVICES]"; touch done')
+    job = RunInJob(task, note_start, cpu_only=True)
+    pickle.loads(pickle.dumps(job))()  # as submitit hands it on
+    assert task.next_command() is None and not failure_of(task.folder)
+    assert (task.folder / 'noted').read_text() == 'in time, elsewhere'
+    assert '\nsaid []\n' in (task.folder / 'compare.log').read_text()
 
 
 @pytest.mark.parametrize(

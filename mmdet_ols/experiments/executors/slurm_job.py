@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import time
@@ -37,11 +38,13 @@ class RunInJob:
     Args:
         task: The run.
         note_start: Called on the node at each start of one of its commands.
+        cpu_only: Whether it must not use a GPU, even if the node shows it one.
         fruitless: How often in a row the job was queued again without a new checkpoint.
     """
 
     task: Task
     note_start: Callable[[Any], None] | None = None
+    cpu_only: bool = False
     fruitless: int = 0
     _popen: Popen | None = field(default=None, init=False, repr=False)
     _before: object = field(default=None, init=False, repr=False)
@@ -53,7 +56,7 @@ class RunInJob:
         Raises:
             RunFailed: It is not finished and cannot go on; its folder says why.
         """
-        os.environ.update(_share_of_node())
+        os.environ.update(_share_of_node(self.cpu_only))
         # submitit only logs it. Where nothing can be saved in between, nor can we do more.
         signal.signal(signal.SIGTERM, self._note_stop)
         folder = self.task.folder
@@ -97,7 +100,7 @@ class RunInJob:
             log.write(f'\n$ {" ".join(command)}\n')
             log.flush()
             if self.note_start is not None:
-                self.note_start(self.task)
+                _note_apart(self.note_start, self.task)
             self._popen, before = start_in_group(command, log, {}), command
             status = self._popen.wait()
             if status:
@@ -147,10 +150,24 @@ def _next_command(task: Task) -> list[str] | None:
             time.sleep(LOOK)
 
 
-def _share_of_node() -> dict[str, str]:
+def _note_apart(note_start: Callable[[Any], None], task: Task) -> None:
+    """Let a process of its own note a start, which asks for the GPU that the run is to have."""
+
+    def note() -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # they are for the job
+        note_start(task)
+
+    process = multiprocessing.get_context('fork').Process(target=note)
+    process.start()
+    process.join()
+
+
+def _share_of_node(cpu_only: bool) -> dict[str, str]:
     """Choose environment variables that give a run the cores and the GPU of its job."""
     share = share_of_machine(0, 1)
     cores = os.environ.get('SLURM_CPUS_PER_TASK')
     if cores and 'OMP_NUM_THREADS' in share:
         share['OMP_NUM_THREADS'] = cores
+    if cpu_only:
+        share['CUDA_VISIBLE_DEVICES'] = ''
     return share
