@@ -23,6 +23,8 @@ RESERVED = (
     'no-requeue', 'ntasks', 'ntasks-per-node', 'open-mode', 'output', 'requeue', 'signal',
     'test-only', 'wrap',
 )  # fmt: skip
+#: Minutes that a job needs to start, and to be told in time that it has to stop.
+SHORTEST = 5
 #: They may name GPUs in place of `gpus`.
 NAMING_GPUS = ('gres', 'gpus-per-node', 'gpus-per-task')
 
@@ -57,6 +59,12 @@ class SlurmOptions:
         given = _given(words)
         if 'time' not in given:
             raise ValueError(f'--slurm needs time=LIMIT: {KEYS["time"]}.')
+        minutes = minutes_of(given['time'])
+        if minutes < SHORTEST:
+            raise ValueError(
+                f'--slurm time={given["time"]} must be at least {SHORTEST} minutes: a job is told '
+                'to stop 90 seconds before its end.'
+            )
         others = {key: value for key, value in given.items() if key not in KEYS}
         if 'gpus' in given:
             gpus = _number('gpus', given['gpus'], 0)
@@ -71,7 +79,7 @@ class SlurmOptions:
             )
         cpus, at_once = given.get('cpus'), given.get('at_once')
         return cls(
-            minutes_of(given['time']),
+            minutes,
             gpus,
             None if cpus is None else _number('cpus', cpus),
             given.get('memory'),
@@ -118,8 +126,6 @@ def minutes_of(limit: str) -> int:
         numbers.insert(0, 0)
     hours, minutes, seconds = [*numbers, 0, 0][:3]
     total = math.ceil((int(days or 0) * 24 + hours) * 60 + minutes + seconds / 60)
-    if not total:
-        raise ValueError(f'--slurm time={limit} must be at least a minute.')
     return total
 
 
