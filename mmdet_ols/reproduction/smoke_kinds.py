@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 
@@ -17,7 +18,12 @@ from mmdet_ols.reproduction.made_sets import made_kind
 
 def network_of(config: str) -> str:
     """The name of a config's network, as the paper's figures have it."""
-    return (_read(config).get('paper_cell') or {}).get('network') or Path(config).stem
+    return paper_cell_of(config).get('network') or Path(config).stem
+
+
+def paper_cell_of(config: str) -> dict[str, Any]:
+    """What a config says about its place in the paper; empty where it says nothing."""
+    return dict(_read(config).get('paper_cell') or {})
 
 
 def kind_of_data(config: str) -> str:

@@ -103,7 +103,7 @@ def execute(run: SmokeRun, data: Path, row: Mapping[str, Any], keep: bool = Fals
         row: What the row of the run is to hold in addition.
         keep: Whether its last checkpoint is kept, since another run learns from it.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started this process will end it
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that started this one ends it
     threading.Thread(target=_end_with_starter, daemon=True).start()
     _redirect(run.folder)
     gc.freeze()  # what was imported stays
@@ -245,14 +245,14 @@ def _missing(run: SmokeRun, row: Mapping[str, Any], metrics: Mapping[str, float]
         yield 'It logged no metrics.'
         return
     names = {name: value for key, value in metrics.items() for name in metric_of(key).names}
-    for name, table in dict.fromkeys(_wanted(run, row['paper_cell'])):
+    for name, table in dict.fromkeys(wanted_metrics(run, row['paper_cell'])):
         if name not in names:
             yield f'It did not log {name} of {_place(table)}, only {", ".join(metrics)}.'
         elif not math.isfinite(names[name]):
             yield f'{name} of {_place(table)} is {names[name]}.'
 
 
-def _wanted(run: SmokeRun, paper_cell: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def wanted_metrics(run: SmokeRun, paper_cell: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """The metrics that the cells of a run are about, each with its table."""
     tables = {cell.table for cell in run.cells}
     for figure in figures(paper_cell, run.method) if paper_cell else ():

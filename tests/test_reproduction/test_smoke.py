@@ -10,8 +10,8 @@ import pytest
 from mmdet_ols.paper import Cell, cells
 from mmdet_ols.reproduction import smoke
 from mmdet_ols.reproduction.smoke import by_cell, read_smoke, run_smoke, smoke_runs
-from mmdet_ols.reproduction.smoke_kinds import one_of_each_kind
-from mmdet_ols.reproduction.smoke_run import read_row, write_row
+from mmdet_ols.reproduction.smoke_kinds import one_of_each_kind, paper_cell_of
+from mmdet_ols.reproduction.smoke_run import read_row, wanted_metrics, write_row
 
 CONFIG = 'cifar100/resnet56_cifar100.py'
 GOOD = Cell('VII', CONFIG, 'pencil', ())
@@ -140,6 +140,12 @@ def test_cells_of_several_tables_are_one_run(tmp_path):
     first = configs.index('imagenet/resnet50_imagenet.py')
     nearby = configs[first - 20 : first + 40]
     assert 'fine_grained/resnet50_cub.py' in nearby  # of the same network
+
+
+def test_it_is_known_what_each_cell_has_to_log(tmp_path):
+    for run in smoke_runs(cells(), tmp_path):
+        tables = {table for _, table in wanted_metrics(run, paper_cell_of(run.config))}
+        assert tables == {cell.table for cell in run.cells}
 
 
 def test_a_few_cells_have_all_kinds():
