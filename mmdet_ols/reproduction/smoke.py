@@ -267,7 +267,11 @@ def code_key() -> str:
 
 def _slug(config: str, method: str, options: Sequence[str], tta: bool) -> str:
     """The folder of a run, below that of its config."""
-    words = [method_slug(method), *(option.rpartition('.')[2] for option in options)]
+    entries = (option.partition('=') for option in options)
+    words = [
+        method_slug(method),
+        *(f'{key.rpartition(".")[2]}={value}' for key, _, value in entries),
+    ]
     if tta:
         words.append('tta')
     name = re.sub(r'[^\w.+=-]+', '_', '_'.join(words))

@@ -142,6 +142,13 @@ def test_cells_of_several_tables_are_one_run(tmp_path):
     assert 'fine_grained/resnet50_cub.py' in nearby  # of the same network
 
 
+def test_other_values_of_options_go_into_other_folders(tmp_path):
+    runs = smoke_runs(
+        [GOOD._replace(options=(f'a.b={value}', 'c=d/e')) for value in ('0.25', '1.25')], tmp_path
+    )
+    assert [run.folder.name for run in runs] == ['pencil_b=0.25_c=d_e', 'pencil_b=1.25_c=d_e']
+
+
 def test_it_is_known_what_each_cell_has_to_log(tmp_path):
     for run in smoke_runs(cells(), tmp_path):
         tables = {table for _, table in wanted_metrics(run, paper_cell_of(run.config))}
