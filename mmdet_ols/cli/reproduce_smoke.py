@@ -1,4 +1,4 @@
-"""The smoke scale of `reproduce`: every cell for a few steps, many of them in one process."""
+"""The smoke scale of `reproduce`: every cell for a few steps, on this machine."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def write(
     """Write the page of these results."""
     of = by_cell(results)
     rows = [_cell_result(cell, of[one]) for cell, one in made.items()]
-    paths = write_page(rows, work_dir, 'smoke', {'seed': "the configs' own"})
+    paths = write_page(rows, work_dir, 'smoke', {'seed': '0'})
     print(f'Written: {paths[0]}')
 
 
@@ -116,8 +116,8 @@ def _show(made: dict[Cell, Cell], results: Sequence[SmokeResult], console: Conso
         numbers = (counts[state] for state in ('done', 'failed', 'waiting'))
         table.add_row(name, str(sum(counts.values())), *map(str, numbers))
     console.print(table)
-    seconds = sum(result.seconds for result in results)
-    console.print(f'{len(results)} runs, {duration(seconds)} of one core in all')
+    seconds = sum(result.cpu_seconds for result in results)
+    console.print(f'{len(results)} runs; the finished ones took {duration(seconds)} of one core')
     for result in results:
         if result.state.startswith('failed'):
             text = f'{result.smoke_run.label} {result.state}'

@@ -28,7 +28,7 @@ def test_a_cell_is_run_once_and_shown(smoke, tmp_path):
     assert '│ XII   │ 1     │ 0    │ 0      │ 1       │' in smoke('plan')
     output = smoke('run')
     assert '│ XII   │ 1     │ 1    │ 0      │ 0       │' in output
-    assert '1 runs' in output and 'reproduction.html' in output
+    assert '1 runs; the finished ones took' in output and 'reproduction.html' in output
     (folder,) = {path.parent for path in tmp_path.rglob('smoke.json')}
     before = (folder / 'smoke.json').read_text()
     assert '│ XII   │ 1     │ 1    │' in smoke('run')
