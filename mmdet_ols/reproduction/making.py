@@ -82,8 +82,9 @@ def _seeds_by_facts(result: CellResult) -> dict[tuple[str, ...], list[int]]:
 
 
 def _config(result: CellResult) -> str:
-    """The name of what was trained, with the options that override it."""
-    return ' '.join([PurePosixPath(result.config).stem, *result.options])
+    """The name of what was trained, with the last parts of what overrides its entries."""
+    options = (option.rpartition('.')[2] for option in result.options)
+    return ' '.join([PurePosixPath(result.config).stem, *options])
 
 
 def _options(result: CellResult) -> tuple[str, ...]:

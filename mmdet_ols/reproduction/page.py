@@ -40,10 +40,12 @@ NOTES = (
     'Our numbers are those of the last epoch: mean ± sample standard deviation. The paper gives '
     'its classifiers at the best epoch, which is chosen on the test set.',
 )
+#: The scale whose runs only show that they can be made.
+SMOKE = 'smoke'
 SCALES = {
     'small': 'These are reduced runs. They can show whether a direction is the same at a small '
     "scale; they do not reproduce the paper's numbers.",
-    'smoke': 'These runs took a few steps on made-up data. They show that every cell can be made; '
+    SMOKE: 'These runs took a few steps on made-up data. They show that every cell can be made; '
     'their numbers say nothing of the methods.',
 }
 
@@ -75,10 +77,10 @@ def write_page(
     check_extras()
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    numbers = Numbers(results)
-    tables = [lay_out(name, numbers.table(name)) for name in LAYOUTS]
+    numbers, judged = Numbers(results), scale != SMOKE
+    tables = [lay_out(name, _of_table(numbers, name, judged)) for name in LAYOUTS]
     how = {'scale': scale, **(how or {})}
-    notes = [*([SCALES[scale]] if scale in SCALES else []), *notes, *NOTES]
+    notes = [*([SCALES[scale]] if scale in SCALES else []), *notes, *(NOTES if judged else [])]
     html = page_template('page.html', PACKAGE).render(
         tables=[_table(table, results, scale) for table in tables],
         figures=[_figure(drawing, results, scale) for drawing in drawings(results, folder)],
@@ -86,6 +88,8 @@ def write_page(
         totals=_totals(tables),
         how=how,
         notes=notes,
+        judged=judged,
+        warning=SCALES.get(scale),
     )
     written = {
         PAGE: html,
@@ -95,6 +99,13 @@ def write_page(
     for name, text in written.items():
         (folder / name).write_text(text, encoding='utf-8')
     return [folder / name for name in written]
+
+
+def _of_table(numbers: Numbers, name: str, judged: bool) -> list[Number]:
+    """The numbers of a table; without differences and claims where runs say nothing of them."""
+    if judged:
+        return numbers.table(name)
+    return [number._replace(difference=None, claims=()) for number in numbers.table(name)]
 
 
 def _table(table: TableLayout, results: Sequence[CellResult], scale: str) -> dict[str, Any]:
@@ -119,7 +130,7 @@ def _table(table: TableLayout, results: Sequence[CellResult], scale: str) -> dic
         rows=rows,
         lines=verdict_lines(table),
         notes=notes,
-        averages=_averages(table) if table.name == 'VI' else [],
+        averages=_averages(table) if table.name == 'VI' and scale != SMOKE else [],
         count=sum(number.summary.n > 0 for number in paper),
         of=len(paper),
         planned=bool(own),
@@ -145,7 +156,7 @@ def _making(name: str, own: Sequence[CellResult], scale: str) -> dict[str, Any]:
     return dict(
         command=command_to_reproduce(name, scale),
         made=dict(zip(('header', 'rows'), made_table(own))),
-        commands=commands_to_compare(own),
+        commands=[] if scale == SMOKE else commands_to_compare(own),
     )
 
 

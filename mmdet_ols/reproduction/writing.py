@@ -63,16 +63,18 @@ def to_markdown(
 
 def summary_table(tables: Sequence[TableLayout]) -> tuple[list[str], list[list[str]]]:
     """Header and rows: for each table how many of the paper's claims hold, and so on."""
-    names = ['holds', 'cannot be told', 'fails', 'missing']
-    header = ['table', 'numbers made', *(f'hard labels: {name}' for name in names)]
-    header += [f'OLS: {name}' for name in names]
-    rows = []
+    header, rows = ['table', 'numbers made'], []
+    judged = any(number.claims for table in tables for number in table.numbers)
+    if judged:
+        verdicts = ('holds', 'cannot be told', 'fails', 'missing')
+        header += [f'{what}: {name}' for what in ('hard labels', 'OLS') for name in verdicts]
     for table in tables:
         own = [number for number in table.numbers if not number.figure.source]
         made = sum(number.summary.n > 0 for number in own)
-        counts = [texts.tally(own, kinds) for kinds in ((Kind.HARD,), OLS_KINDS)]
-        rows.append([f'{table.name}: {table.title}', f'{made} of {len(own)}',
-                     *(str(count) for tally in counts for count in tally)])  # fmt: skip
+        row = [f'{table.name}: {table.title}', f'{made} of {len(own)}']
+        for kinds in ((Kind.HARD,), OLS_KINDS) if judged else ():
+            row += map(str, texts.tally(own, kinds))
+        rows.append(row)
     return header, rows
 
 

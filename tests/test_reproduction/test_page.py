@@ -253,11 +253,16 @@ def test_a_note_of_the_paper_is_not_said_twice(tmp_path):
     )
 
 
-def test_smoke_runs_say_that_they_say_nothing(tmp_path):
-    (html, *_) = write_page([], tmp_path, scale='smoke', notes=['Images of 8 pixels.'])
+def test_smoke_runs_say_that_they_say_nothing(results, tmp_path):
+    html, markdown, table = write_page(results, tmp_path, 'smoke', notes=['Images of 8 pixels.'])
     text = html.read_text()
     assert 'their numbers say nothing of the methods' in text and 'Images of 8 pixels.' in text
-    assert '--table II --scale smoke' in text
+    assert '--table II --scale smoke' in text and 'tools/compare.py' not in text
+    assert '20.07 ± 0.21' in text  # but no difference, and no verdict on one
+    for shown in (text.partition('</style>')[2], markdown.read_text()):
+        assert not re.search(r'holds\b|cannot be told|fails\b|−0\.60', shown)
+    row = row_of(csv.DictReader(table.read_text().splitlines()), 'ols')
+    assert (row['n'], row['verdict'], row['difference']) == ('3', '', '')
 
 
 def test_every_cell_has_a_place(tmp_path):
