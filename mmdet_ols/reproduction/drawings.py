@@ -318,6 +318,7 @@ def _chart(
     if not lines:
         return None
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     with page_style(f'{title} {y_label}'):
         figure = Figure(figsize=(5, 3.2), layout='constrained')
@@ -332,6 +333,8 @@ def _chart(
             axes.minorticks_off()
             ticks = sorted({x for line in lines for x in line.curve})
             axes.set_xticks(ticks, [f'{tick:g}' for tick in ticks], rotation=45)
+        if log is None:  # epochs
+            axes.xaxis.set_major_locator(MaxNLocator(7, integer=True))
         axes.set_xlabel(x_label, color=INK)
         axes.set_ylabel(y_label, color=INK)
         style_axes(axes)
