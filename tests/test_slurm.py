@@ -44,7 +44,7 @@ RUNS = {
     'pupil_of_broken': ['broken', 'touch done'],
     'full': 'head -c 1000000 /dev/zero > weights && touch done',
     'cancelled': 'touch been; sleep 300',
-    'one': 'touch done',
+    'one': 'echo "[$CUDA_VISIBLE_DEVICES] $OMP_NUM_THREADS" > share; touch done',
     'two': 'touch done',
 }
 FAILED = ('broken', 'cancelled', 'full', 'pupil_of_broken')
@@ -147,6 +147,7 @@ def test_ten_runs_two_at_once_survive_what_happens_on_clusters(cluster, at_clust
         check_events(events_of(third), array)
         starts = {name: path.read_text().count('start') for name in RUNS
                   if (path := tmp_path / name / 'starts').exists()}  # fmt: skip
+    assert (tmp_path / 'one' / 'share').read_text() == '[] 1\n'
     stopped = ('preempted', 'out_of_time')
     assert starts == {
         name: 2 if name in stopped else 1 for name in RUNS if name != 'pupil_of_broken'

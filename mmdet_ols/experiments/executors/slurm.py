@@ -134,10 +134,10 @@ class SlurmExecutor:
             part = tasks[start : start + ARRAY]
             for task in part:
                 forget_failure(task.folder)
+            cpu_only = self.options.gpus == 0
+            runs = [RunInJob(task, self.note_start, cpu_only) for task in part]
             try:
-                submitted = executor.submit_array(
-                    [RunInJob(task, self.note_start) for task in part]
-                )
+                submitted = executor.submit_array(runs)
             except (OSError, submitit.core.utils.UncompletedJobError) as error:
                 raise ExecutorError(f'The runs cannot be submitted: {error}') from error
             jobs.update((key_of(task), job.job_id) for task, job in zip(part, submitted))

@@ -17,6 +17,8 @@ from mmdet_ols.experiments.states import end_of_log, forget_failure, locked_log,
 
 #: How often in a row a run may be queued again without a new checkpoint.
 MAX_FRUITLESS = 3
+#: Seconds between two looks at the process of a command.
+POLL = 0.2
 #: Seconds between two looks at what another process does.
 LOOK = 2.0
 #: Seconds until files that another node has written are seen here.
@@ -102,7 +104,9 @@ class RunInJob:
             if self.note_start is not None:
                 _note_apart(self.note_start, self.task)
             self._popen, before = start_in_group(command, log, {}), command
-            status = self._popen.wait()
+            # Not `wait`, during which `checkpoint` could not ask whether the process has ended.
+            while (status := self._popen.poll()) is None:
+                time.sleep(POLL)
             if status:
                 if status < 0 or status > 128:  # ended by a signal
                     self._await_end()
