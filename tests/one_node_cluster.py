@@ -75,7 +75,7 @@ def one_node_cluster():
         _wait(env, ['squeue', '--me', '--noheader'], '')
         for name in ('slurmd', 'slurmctld', 'munged'):
             with suppress(OSError, ValueError):
-                os.kill(int((folder / f'{name}.pid').read_text()), signal.SIGTERM)
+                _end(folder / f'{name}.pid')
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -106,6 +106,15 @@ def _start(folder: Path, env: dict[str, str]) -> None:
         return
     logs = ''.join(path.read_text()[-2000:] for path in folder.glob('slurm*.log'))
     raise RuntimeError(f'the cluster did not start: {logs}')
+
+
+def _end(file: Path) -> None:
+    """End the daemon of a file, and wait until it has removed that as the last thing it does."""
+    os.kill(int(file.read_text()), signal.SIGTERM)
+    for _ in range(50):
+        if not file.exists():
+            return
+        time.sleep(0.1)
 
 
 def _wait(env: dict[str, str], command: list[str], answer: str) -> bool:
