@@ -210,7 +210,8 @@ def test_compare_resumes_a_training_that_was_queued_again(cluster, at_cluster, t
     go_on.touch()
     output = process.communicate(timeout=300)[0]
     assert process.returncode == 0, output
-    assert f'hard seed 0 started: SLURM job {job} on {hostname()}' in output
+    # Whether its start is seen depends on when the queue is looked at.
+    assert f'1 runs submitted as SLURM jobs: {job.partition("_")[0]}' in output
     assert (work_dir / 'comparison.md').exists()
     log = (folder / LOG).read_text()
     assert log.count('Epoch(val) [1]') == log.count('--resume') == 1
