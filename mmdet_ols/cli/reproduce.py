@@ -42,6 +42,7 @@ from mmdet_ols.reproduction.page import write_page
 from mmdet_ols.reproduction.plan import Plan
 from mmdet_ols.reproduction.request import PaperRequest, load_request
 from mmdet_ols.reproduction.scales import SCALES
+from mmdet_ols.reproduction.step_times import StepTimes
 from mmdet_ols.reproduction.times import RunTimes
 
 
@@ -120,6 +121,12 @@ def _add_request(parser: argparse.ArgumentParser) -> None:
         metavar='FILE.csv',
         help='rows of compare --record whose runs count as finished',
     )
+    parser.add_argument(
+        '--step-times',
+        metavar='FILE.csv',
+        help='rows of benchmarks/step_times.py, by which to say how long runs take that have not '
+        'begun',
+    )
 
 
 def main() -> None:
@@ -137,6 +144,7 @@ def plan(args: argparse.Namespace) -> None:
     """Show what would run."""
     with user_errors():
         request, work_dir = _request(args)
+        steps = request.read_step_times()
         request.save(work_dir)
         if request.scale == 'smoke':
             return reproduce_smoke.plan(request, work_dir, args.each_kind)
@@ -144,7 +152,7 @@ def plan(args: argparse.Namespace) -> None:
         if args.check:
             planned.check(args.strict)
     console = Console()
-    _show(planned, console)
+    _show(planned, console, steps)
     _show_blocked(planned, console)
     runs, cells = len(planned.folders), len(planned.cells)
     console.print(
@@ -160,6 +168,7 @@ def run(args: argparse.Namespace) -> None:
     with user_errors(), loading_rules(args.trust_checkpoint):
         check_extras()
         request, work_dir = _request(args)
+        steps = request.read_step_times()
         request.save(work_dir)
         if request.scale == 'smoke':
             return reproduce_smoke.run(request, work_dir, args)
@@ -194,7 +203,7 @@ def run(args: argparse.Namespace) -> None:
         else:
             display.say(f'Only watching: these runs were started by {other}')
             failed = watch(tasks, planned.is_finished, display.report, work_dir)
-    _show(planned, display.console)
+    _show(planned, display.console, steps)
     with user_errors():
         _write(request, planned, work_dir)
     if failed:
@@ -209,11 +218,12 @@ def status(args: argparse.Namespace) -> None:
     """Show how far the runs are."""
     with user_errors():
         request, work_dir = _request(args)
+        steps = request.read_step_times()
         if request.scale == 'smoke':
             return reproduce_smoke.plan(request, work_dir, args.each_kind)
         planned = request.plan(work_dir, progress=_progress)
     console = Console()
-    _show(planned, console)
+    _show(planned, console, steps)
     starter = starter_of(work_dir)
     text = f'started by {starter}' if starter else 'no process starts runs now'
     console.print(text, markup=False, soft_wrap=True)
@@ -283,9 +293,9 @@ def _progress(groups: list) -> Iterable:
     return track(groups, 'reading configs', console=Console(stderr=True), transient=True)
 
 
-def _show(planned: Plan, console: Console) -> None:
+def _show(planned: Plan, console: Console, steps: StepTimes | None) -> None:
     """Print how many runs each table needs, how far they are, and how long is left."""
-    times = RunTimes(planned)
+    times = RunTimes(planned, steps)
     states = {folder: planned.state(folder).name for folder in planned.folders}
     table = Table('table', 'cells', 'runs', 'finished', 'running', 'failed', 'waiting', 'time left')
     names = list(dict.fromkeys(cell.cell.table for cell in planned.cells))
@@ -297,6 +307,15 @@ def _show(planned: Plan, console: Console) -> None:
         table.add_section()
         table.add_row('all', str(len(planned.cells)), *_counts(planned.folders, states, times))
     console.print(table)
+    seconds, runs = times.total_by_steps()
+    if steps is not None and runs:
+        console.print(
+            f'{seconds / 3600:,.0f} hours of {steps.place} are for {runs} runs that have not '
+            f'begun, by measured times of training steps (medians of {steps.n} or more). Loading '
+            'data and testing are not in them.',
+            markup=False,
+            soft_wrap=True,
+        )
 
 
 def _counts(folders: Collection[Path], states: Mapping[Path, str], times: RunTimes) -> list[str]:

@@ -10,10 +10,12 @@ from mmdet_ols.paper.open_questions import (
 )
 from mmdet_ols.paper.tables import (
     Cell,
+    DataSet,
     Figure,
     SmallCell,
     all_figures,
     cells,
+    data_sets,
     figures,
     paper_results,
     same_method,
@@ -22,6 +24,7 @@ from mmdet_ols.paper.tables import (
 
 __all__ = [
     'Cell',
+    'DataSet',
     'Figure',
     'OpenQuestion',
     'SmallCell',
@@ -30,6 +33,7 @@ __all__ = [
     'cells',
     'check_choices',
     'choice_of',
+    'data_sets',
     'figures',
     'open_questions',
     'paper_results',

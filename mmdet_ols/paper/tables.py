@@ -3,7 +3,7 @@
 `results.csv` holds every figure of the paper's tables, those that it quotes from other papers
 included. `cells.csv` says how a figure is made: which config below `configs/`, with which
 method and which further options of `tools/compare.py`; `small_cells.csv` says what stands for it
-on a CPU.
+on a CPU. `data_sets.csv` holds the sizes of the data sets.
 """
 
 from __future__ import annotations
@@ -84,6 +84,26 @@ class SmallCell(NamedTuple):
     reduced: str
 
 
+class DataSet(NamedTuple):
+    """The size of a data set as the paper trains on it.
+
+    Attributes:
+        data: Its name, as in the names of the configs.
+        split: The `split` of the training data that it holds for; empty is any.
+        training_images: How many images an epoch has.
+        test_images: How many are tested.
+        classes: How many classes there are.
+        source: Where the numbers are from.
+    """
+
+    data: str
+    split: str
+    training_images: int
+    test_images: int
+    classes: int
+    source: str
+
+
 @lru_cache
 def all_figures() -> tuple[Figure, ...]:
     """Every figure of the paper's tables, those that it quotes from other papers included."""
@@ -141,6 +161,22 @@ def small_cells() -> tuple[SmallCell, ...]:
             row['reduced'],
         )
         for row in _rows('small_cells.csv')
+    )
+
+
+@lru_cache
+def data_sets() -> tuple[DataSet, ...]:
+    """The sizes of the paper's data sets."""
+    return tuple(
+        DataSet(
+            row['data'],
+            row['split'],
+            int(row['training_images']),
+            int(row['test_images']),
+            int(row['classes']),
+            row['source'],
+        )
+        for row in _rows('data_sets.csv')
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from mmdet_ols.experiments.evidence import EvidenceFile
 from mmdet_ols.reproduction.plan import Plan
 from mmdet_ols.reproduction.scales import planned_cells
+from mmdet_ols.reproduction.step_times import StepTimes, read_step_times
 
 #: The request, in the work directory.
 FILE = 'request.json'
@@ -32,6 +33,8 @@ class PaperRequest:
             config.
         choices: What was chosen where the paper leaves something open, by the name of the question.
         evidence: Files whose rows count as finished runs; may hold wildcards.
+        step_times: File of the seconds that training steps take, which tell how long runs are like
+            which none has begun; empty is none.
     """
 
     scale: str = 'paper'
@@ -41,6 +44,7 @@ class PaperRequest:
     entries: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     choices: Mapping[str, str] = field(default_factory=dict)
     evidence: tuple[str, ...] = ()
+    step_times: str = ''
 
     def plan(
         self, work_dir: Path, trust: bool = False, progress: Callable[[list], Iterable] = iter
@@ -62,6 +66,22 @@ class PaperRequest:
             trust,
             progress,
         )
+
+    def read_step_times(self) -> StepTimes | None:
+        """Read the times of training steps; None where no file is named.
+
+        Raises:
+            ValueError: The file is no such one, or the scale is not the paper's.
+            OSError: It cannot be read.
+        """
+        if not self.step_times:
+            return None
+        if self.scale != 'paper':
+            raise ValueError(
+                f'Step times tell how long the scale paper takes, not {self.scale}: leave '
+                '--step-times out.'
+            )
+        return read_step_times(self.step_times)
 
     def save(self, work_dir: Path) -> None:
         """Write it into the work directory."""

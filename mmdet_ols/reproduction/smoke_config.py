@@ -18,6 +18,7 @@ from mmdet_ols.engine.data_root import replace_data_root
 from mmdet_ols.engine.run_config import write_out_defaults
 from mmdet_ols.methods import apply_method
 from mmdet_ols.reproduction import made_cifar
+from mmdet_ols.reproduction.image_sides import side_of, sizes_of
 from mmdet_ols.reproduction.made_sets import MADE_TYPES, made_kind
 
 #: Enough for every stage of every method, whose starts are shares of the training.
@@ -35,8 +36,6 @@ LARGE = 100
 ATTACKED = 2
 #: Entries of transforms, of augmentations of batches and of test-time augmentation: pixels.
 SIZES = ('crop_size', 'padding', 'scale', 'size', 'sizes')
-#: Transforms that say the size of the images that leave them.
-SIZING = ('CenterCrop', 'RandomCrop', 'RandomResizedCrop', 'Resize', 'ResizeEdge')
 #: Detectors pad images to whole strides.
 STRIDE = 32
 
@@ -145,17 +144,17 @@ def _shrink_images(cfg: Config) -> list[str]:
         for split in SPLITS
         for dataset in leaf_datasets(cfg[f'{split}_dataloader']['dataset'])
     ]
-    before = _side(pipelines[-1])
+    before = side_of(pipelines[-1])
     whole = [
         node.get('batch_transforms')
         for split in SPLITS
         for node in walk_datasets(cfg[f'{split}_dataloader']['dataset'])
     ]
     if before is None:  # the images are as large as they lie in their files
-        (before,) = {step['crop_size'] for steps in whole for step in steps or () if _sizes(step)}
+        (before,) = {step['crop_size'] for steps in whole for step in steps or () if sizes_of(step)}
     side = _smallest_side(cfg) if before >= LARGE else SMALL_SIDE
     for pipeline in pipelines:
-        if _side(pipeline) is None:
+        if side_of(pipeline) is None:
             resize = dict(type='Resize', scale=(before, before))
             packs = [i for i, step in enumerate(pipeline) if type_name(step).startswith('Pack')]
             pipeline.insert(packs[0], resize)
@@ -183,19 +182,6 @@ def _smallest_side(cfg: Config) -> int:
             continue
         return side
     return LARGE_SIDES[-1]
-
-
-def _side(pipeline: Any) -> int | None:
-    """The size that the last transform of a pipeline with one gives images."""
-    for step in reversed(list(pipeline)):
-        if type_name(step) in SIZING:
-            return _sizes(step)[0]
-    return None
-
-
-def _sizes(step: Any) -> list[int]:
-    value = step.get('crop_size', step.get('scale'))
-    return list(value) if isinstance(value, (list, tuple)) else [value] if value else []
 
 
 def _scale(node: Any, factor: float) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from mmdet_ols.reproduction.plan import Plan
+from mmdet_ols.reproduction.step_times import StepTimes
 from mmdet_ols.results.run_folder import Run
 
 
@@ -13,14 +14,20 @@ class RunTimes:
     """Estimates the time of runs from finished ones, and from the pace of those that have begun.
 
     A run takes as long as the finished ones with the same settings; where there are none, as those
-    of the same config with other methods; where there are none either, as its own pace says.
+    of the same config with other methods; where there are none either, as its own pace says. Only
+    where it has not begun, the time of its training steps is taken.
 
     Args:
         plan: Whose runs to estimate; its rows of other machines count as well.
+        steps: The times of training steps on some device.
     """
 
-    def __init__(self, plan: Plan) -> None:
-        self.plan = plan
+    def __init__(self, plan: Plan, steps: StepTimes | None = None) -> None:
+        self.plan, self.steps = plan, steps
+        self._data = {
+            folder: cell.data for cell in plan.cells for folder in plan.folders_of(cell).values()
+        }
+        self._by_steps: dict[tuple[str, str], float | None] = {}
         self._runs = {folder: plan.read(folder) for folder in plan.folders}
         self._by_settings: dict[str, list[float]] = {}
         self._by_base: dict[str, list[float]] = {}
@@ -34,12 +41,8 @@ class RunTimes:
 
     def whole(self, folder: Path) -> float | None:
         """Seconds that a run takes from start to end; None where nothing tells."""
-        variant, run = self.plan.variant(folder), self._runs[folder]
-        measured = self._by_settings.get(variant.portable_key)
-        measured = measured or self._by_base.get(variant.portable_base)
-        if measured:
-            return sum(measured) / len(measured)
-        return run.seconds / run.done * run.length if run.done and run.seconds else None
+        seconds = self._by_runs(folder)
+        return self._of_steps(folder) if seconds is None else seconds
 
     def left(self, folder: Path) -> float | None:
         """Seconds that a run has before it; None where nothing tells."""
@@ -53,6 +56,33 @@ class RunTimes:
         """Seconds that runs have before them, and of how many nothing tells."""
         left = [self.left(folder) for folder in folders]
         return sum(filter(None, left)), left.count(None)
+
+    def total_by_steps(self) -> tuple[float, int]:
+        """Seconds left of the runs for which only step times tell, and how many these are."""
+        left = [
+            self.left(folder)
+            for folder, run in self._runs.items()
+            if not run.final and self._by_runs(folder) is None
+        ]
+        known = [seconds for seconds in left if seconds is not None]
+        return sum(known), len(known)
+
+    def _by_runs(self, folder: Path) -> float | None:
+        variant, run = self.plan.variant(folder), self._runs[folder]
+        measured = self._by_settings.get(variant.portable_key)
+        measured = measured or self._by_base.get(variant.portable_base)
+        if measured:
+            return sum(measured) / len(measured)
+        return run.seconds / run.done * run.length if run.done and run.seconds else None
+
+    def _of_steps(self, folder: Path) -> float | None:
+        if self.steps is None:
+            return None
+        variant, data = self.plan.variant(folder), self._data[folder]
+        key = variant.portable_key, data
+        if key not in self._by_steps:
+            self._by_steps[key] = self.steps.whole(variant, data)
+        return self._by_steps[key]
 
     def _note(self, settings: str, base: str, seconds: float) -> None:
         if seconds:

@@ -1,0 +1,186 @@
+"""How long training takes by the time of its steps, for runs like which none is finished yet."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mmdet_ols import losses
+from mmdet_ols.config_tree import type_name
+from mmdet_ols.datasets.tree import CLEAN_PART, leaf_datasets, walk_datasets
+from mmdet_ols.experiments.identity import portable_settings
+from mmdet_ols.experiments.settings import settings_key
+from mmdet_ols.experiments.specification import Variant
+from mmdet_ols.paper import data_sets
+from mmdet_ols.reproduction.image_sides import training_side
+
+#: The parts of a config that a step is made of.
+PARTS = re.compile(r'(model|optim_wrapper|train_cfg)\.|data_preprocessor\.batch_augments\.')
+#: Entries of these that cost nothing to change: losses and what smooths labels, weights to start
+#: from, the number of classes (under 1 % of any of the networks), tests, numbers of the optimizer,
+#: and how long the training is.
+FREE = re.compile(
+    r'(^|\.)(loss|loss_\w+|one_hot_smoother|init_cfg|num_classes|test_cfg)(\.|$)'
+    r'|^optim_wrapper\..*\.(lr|momentum|weight_decay)$'
+    r'|^train_cfg\.(by_epoch|max_epochs|val_begin|val_interval|dynamic_intervals)\b'
+)
+#: The columns of a file of step times that are read; the others say how it was made.
+READ = ('step', 'device', 'machine', 'threads', 'n', 'median_s')
+
+
+class StepRow(NamedTuple):
+    """What was measured of one kind of step.
+
+    Attributes:
+        step: The kind, as `step_kind` gives it.
+        device: 'cpu' or 'cuda'.
+        machine: The processor or GPU.
+        threads: Of the CPU.
+        n: How many steps were timed.
+        seconds: Median seconds of a step, for each training image.
+    """
+
+    step: str
+    device: str
+    machine: str
+    threads: int
+    n: int
+    seconds: float
+
+    @property
+    def place(self) -> str:
+        """Where it was measured, for people."""
+        if self.device != 'cpu':
+            return f'one {self.machine}'
+        if self.threads == 1:
+            return f'one {self.machine} core'
+        return f'{self.threads} {self.machine} cores'
+
+
+def step_kind(variant: Variant) -> str | None:
+    """Key of what a training step computes: methods that change only the loss share it.
+
+    Data, batch size and length of the training do not count, nor do the numbers of the optimizer.
+
+    Args:
+        variant: A config with its method.
+
+    Returns:
+        The key; None where the training is more than its steps, because a method does a pass over
+        all images between epochs, or where the config does not say how large the images are.
+    """
+    side = training_side(variant.cfg)
+    if side is None or passes_between_epochs(variant):
+        return None
+    settings = portable_settings(variant.forms.trained)
+    kept: dict[str, Any] = {
+        key: value for key, value in settings.items() if PARTS.match(key) and not FREE.search(key)
+    }
+    return settings_key(dict(kept, side=side))
+
+
+def passes_between_epochs(variant: Variant) -> bool:
+    """Whether a loss of a config has all training images measured at the end of an epoch."""
+    types = (value for key, value in variant.forms.trained.items() if key.endswith('.type'))
+    return any(getattr(getattr(losses, str(name), None), 'has_pass', False) for name in types)
+
+
+def training_images(variant: Variant, data: str) -> int | None:
+    """How many images an epoch of one of the paper's data sets has; None for other data.
+
+    Args:
+        variant: A config with its method, which may hold a clean part out.
+        data: Name of the data.
+    """
+    dataset = variant.cfg.train_dataloader['dataset']
+    splits = {leaf.get('split') for leaf in leaf_datasets(dataset)}
+    for row in data_sets():
+        if row.data == data and (not row.split or {row.split} == splits):
+            held_out = [
+                node['samples_per_class'] * row.classes
+                for node in walk_datasets(dataset)
+                if type_name(node) == CLEAN_PART
+            ]
+            return row.training_images - sum(held_out)
+    return None
+
+
+class StepTimes:
+    """The seconds that steps take for each image on one device.
+
+    Args:
+        rows: As `benchmarks/step_times.py` writes them.
+        name: What to call their file in errors.
+
+    Raises:
+        ValueError: There are none, or they are from several devices.
+    """
+
+    def __init__(self, rows: Iterable[StepRow], name: str = 'The file') -> None:
+        rows = list(rows)
+        places = sorted({row.place for row in rows})
+        if len(places) != 1:
+            raise ValueError(
+                f'{name} must hold the step times of one device, but has those of '
+                f'{", ".join(places) or "none"}: keep a file for each.'
+            )
+        (self.place,) = places
+        #: The fewest steps that a median is of.
+        self.n = min(row.n for row in rows)
+        self._seconds = {row.step: row.seconds for row in rows}
+
+    def whole(self, variant: Variant, data: str) -> float | None:
+        """Seconds of all training steps of a run; None where nothing tells.
+
+        Args:
+            variant: A config with its method.
+            data: Name of its data.
+        """
+        seconds = self._seconds.get(step_kind(variant) or '')
+        images = training_images(variant, data)
+        if seconds is None or images is None or not variant.by_epoch:
+            return None
+        return seconds * images * variant.length
+
+
+def read_step_rows(path: str | Path) -> list[StepRow]:
+    """Read a CSV file of `benchmarks/step_times.py`.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: A column is missing, or a value is no number.
+    """
+    with Path(path).open(encoding='utf-8', newline='') as file:
+        reader = csv.DictReader(file)
+        missing = [name for name in READ if name not in (reader.fieldnames or ())]
+        if missing:
+            raise ValueError(
+                f'{path} must be a CSV file of benchmarks/step_times.py, but lacks the columns '
+                f'{", ".join(missing)}: name another file.'
+            )
+        rows = list(reader)
+    try:
+        return [
+            StepRow(
+                row['step'],
+                row['device'],
+                row['machine'],
+                int(row['threads']),
+                int(row['n']),
+                float(row['median_s']),
+            )
+            for row in rows
+        ]
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f'{path} must be a CSV file of benchmarks/step_times.py, but a value is no number '
+            f'({error}): remove the row and measure it again.'
+        ) from error
+
+
+def read_step_times(path: str | Path) -> StepTimes:
+    """Read the step times of a device; see `read_step_rows` and `StepTimes` for errors."""
+    return StepTimes(read_step_rows(path), str(path))
