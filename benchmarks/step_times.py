@@ -12,7 +12,8 @@ once, and kinds that have one are not measured again, so the command can be inte
 
 The seconds are those for each training image. The optimizer's work does not grow with the batch, so
 it is timed by itself and divided by the config's batch size, not by the smaller one of
-`--batch-size`.
+`--batch-size`. On one thread of a CPU it is processor time, which other processes on the machine
+change less than they do the time that passes.
 """
 
 from __future__ import annotations
@@ -141,7 +142,7 @@ def measure(kind: str, variant: Variant, args: argparse.Namespace) -> dict[str, 
     assert side is not None  # of what has a kind
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmengine')):
         step = make_step(cfg, size, side, args.device)
-        stopwatch = Stopwatch(args.device)
+        stopwatch = StepClock(args.device)
         stopwatch.seconds(step, 1)  # which makes the optimizer's momentum
         steps: list[tuple[float, ...]] = []
         start = time.perf_counter()
@@ -158,6 +159,7 @@ def measure(kind: str, variant: Variant, args: argparse.Namespace) -> dict[str, 
         batch_size=size,
         config_batch_size=whole,
         side=side,
+        clock='processor' if args.device == 'cpu' and args.threads == 1 else 'wall',
         n=len(seconds),
         q1_s=low,
         median_s=middle,
@@ -187,7 +189,7 @@ def make_step(cfg: Config, size: int, side: int, device: str) -> Step:
         run = _plain_step(cfg, model, optimizer, size, side)
     else:
         raise RuntimeError(f'there is no made-up data for the steps of {loop}')
-    return _with_parts(run, optimizer, Stopwatch(device))
+    return _with_parts(run, optimizer, StepClock(device))
 
 
 def _with_parts(run: Callable[[], Any], optimizer: Any, stopwatch: Stopwatch) -> Step:
@@ -251,6 +253,15 @@ def _step_of_loop(
             module.allocate(len(images))
     batch = next(iter(loader))
     return lambda: loop.run_iter(0, batch)
+
+
+class StepClock(Stopwatch):
+    """The clock of a device; for one thread of a CPU it is that of the process."""
+
+    def now(self) -> Any:
+        if self.on_gpu or torch.get_num_threads() > 1:
+            return super().now()
+        return time.process_time()
 
 
 class MadeImages(BaseDataset):

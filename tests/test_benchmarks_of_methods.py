@@ -11,6 +11,29 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / 'benchmarks'))
 
 import method_cost
+import step_times
+
+from mmdet_ols.experiments.specification import Request, read_variants
+from mmdet_ols.paper import Cell
+from mmdet_ols.reproduction.scales import PlannedCell
+from mmdet_ols.reproduction.step_times import read_step_rows
+
+TINY = """
+model = dict(
+    type='ImageClassifier',
+    backbone=dict(type='CIFARResNet', depth=8, block='basic'),
+    neck=dict(type='GlobalAveragePooling'),
+    head=dict(type='LinearClsHead', num_classes=6, in_channels=64,
+              loss=dict(type='CrossEntropyLoss')),
+)
+default_scope = 'mmpretrain'
+pipeline = [dict(type='Resize', scale=8), dict(type='PackInputs')]
+train_dataloader = dict(
+    batch_size=4, dataset=dict(type='CustomDataset', data_root='data/six', pipeline=pipeline))
+val_dataloader = train_dataloader
+optim_wrapper = dict(optimizer=dict(type='SGD', lr=0.01))
+train_cfg = dict(by_epoch=True, max_epochs=2)
+"""
 
 
 def test_each_method_has_a_row(tmp_path, capsys):
@@ -28,3 +51,44 @@ def test_each_method_has_a_row(tmp_path, capsys):
     assert 1 < peaks['byot+ols'] < peaks['ddgsd'] and 1 <= peaks['tfkd_self'] < peaks['ddgsd']
     table = capsys.readouterr().out
     assert table.count('| `') == 4 and '| `tfkd_self` |' in table
+
+
+def test_each_kind_of_step_is_measured_once(tmp_path, monkeypatch, capsys):
+    config, out = tmp_path / 'tiny.py', tmp_path / 'steps.csv'
+    config.write_text(TINY)
+    methods = ['hard', 'ols', 'ddgsd', 'l2rw', 'pencil', 'm_correction']
+
+    def planned_cells(scale, tables):
+        paper = Cell('VII', 'cifar100/resnet56_cifar100.py', 'hard', ())
+        return [PlannedCell(paper, (), str(config), method, (), False, 'six') for method in methods]
+
+    monkeypatch.setattr(step_times, 'planned_cells', planned_cells)
+    words = ['--batch-size', '2', '--steps', '2', '--seconds', '0', '--out', str(out)]
+    step_times.main(words)
+    with out.open() as file:
+        rows = {row['method']: row for row in csv.DictReader(file)}
+    assert list(rows) == ['hard', 'ddgsd', 'l2rw', 'pencil']  # OLS has the steps of hard labels
+    assert all(float(row['median_s']) > 0 and row['side'] == '8' for row in rows.values())
+    assert {(row['batch_size'], row['config_batch_size']) for row in rows.values()} == {('2', '4')}
+    assert 'epochs are more than their steps: m_correction' in capsys.readouterr().out
+    assert [row.n for row in read_step_rows(out)] == [2] * 4
+
+    measured = []
+    monkeypatch.setattr(step_times, 'measure', lambda kind, *_: measured.append(kind))
+    step_times.main(words)
+    assert measured == []
+    out.write_text(out.read_text().replace(rows['hard']['machine'], 'Z80'))
+    with pytest.raises(SystemExit, match='step times of one device'):
+        step_times.main(words)
+
+
+def test_the_update_of_weights_counts_once_a_batch(tmp_path, monkeypatch):
+    """A smaller batch than the config's does not make it dearer for each image."""
+    config = tmp_path / 'tiny.py'
+    config.write_text(TINY)
+    args = step_times.parse_args(['--batch-size', '2', '--steps', '1', '--out', 'unused'])
+    (variant,) = read_variants([Request('a', str(config), 'hard')])
+    monkeypatch.setattr(step_times.StepClock, 'seconds', lambda *_: (3.0, 8.0, 1.0))
+    args.seconds = 0
+    row = step_times.measure('kind', variant, args)
+    assert row['median_s'] == (3 + 1) / 2 + 8 / 4
