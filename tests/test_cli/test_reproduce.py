@@ -7,12 +7,17 @@ import shutil
 
 import pytest
 from toy_classifier import make_classifier
+from toy_plan import CONFIG, cell
 
 from mmdet_ols.cli import reproduce as tool
+from mmdet_ols.experiments.specification import Request, read_variants
 from mmdet_ols.experiments.starter import starting
 from mmdet_ols.paper import Cell
 from mmdet_ols.reproduction import request
 from mmdet_ols.reproduction.scales import PlannedCell, figures_of
+from mmdet_ols.reproduction.step_times import step_kind
+
+SIZED = "data_root=data_root, pipeline=[dict(type='Resize', scale=16)]"
 
 
 @pytest.fixture(scope='module')
@@ -90,3 +95,22 @@ def test_what_is_missing_is_said_before_anything_starts(reproduce, config, tmp_p
 )
 def test_what_cannot_be_used_is_an_error(reproduce, tmp_path, words, message):
     assert message in reproduce('plan', '--work-dir', tmp_path, *words, ok=False)
+
+
+def test_a_plan_says_the_hours_of_the_device_whose_steps_were_measured(
+    command, monkeypatch, tmp_path
+):
+    config, file = tmp_path / 'sized.py', tmp_path / 'steps.csv'
+    config.write_text(CONFIG.replace('data_root=data_root', SIZED))
+    monkeypatch.setattr(request, 'planned_cells', lambda *_: [cell(config, 'ols', data='cub')])
+    kind = step_kind(read_variants([Request('ols', str(config), 'ols')])[0])
+    file.write_text(f'step,device,machine,threads,n,median_s\n{kind},cpu,Z80,1,5,50\n')
+    words = '--work-dir', tmp_path / 'runs', '--seeds', 0, 1, 2
+    assert '3 not known' in command(tool.main, 'plan', *words)
+    # 5,994 images, 2 epochs, 3 seeds, 50 s each: 499.5 hours.
+    said = '500 hours of one Z80 core are for 3 runs that have not begun', 'testing are not in them'
+    for words in (('plan', '--step-times', file), ('status',)):  # which is kept
+        output = command(tool.main, *words, '--work-dir', tmp_path / 'runs')
+        assert all(text in output for text in said) and '499 h 30 min' in output
+    words = '--scale', 'small', '--work-dir', tmp_path / 'runs'
+    assert 'not small: leave' in command(tool.main, 'plan', *words, ok=False)
