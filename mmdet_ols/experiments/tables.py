@@ -168,10 +168,12 @@ def recorded(comparison: Comparison) -> list[list[str]]:
 
 
 def duration(seconds: float) -> str:
-    """Write a time, as in '1 h 02 min', '3 min 20 s' or '12 s'."""
+    """Write a time, as in '1,200 h', '1 h 02 min', '3 min 20 s' or '12 s'."""
     if np.isnan(seconds):
         return '–'
     minutes, rest = divmod(round(seconds), 60)
+    if minutes >= 60_000:
+        return f'{round(minutes / 60):,} h'
     if minutes >= 60:
         return f'{minutes // 60} h {minutes % 60:02d} min'
     return f'{minutes} min {rest:02d} s' if minutes else f'{rest} s'
