@@ -89,7 +89,7 @@ def watch(
         is_finished: Whether the result of a folder is there.
         report: As for an executor.
         work_dir: The folder whose runs the other process starts.
-        poll: Seconds between two looks.
+        poll: Seconds between two checks.
 
     Returns:
         What went wrong, by folder.

@@ -1,6 +1,6 @@
 """What the folder of a run says about it: who is at work there, and why it failed.
 
-The folders are the truth, whichever process started the run: whoever asks reads them.
+The folders are the truth, whichever process started the run: every process reads them.
 """
 
 from __future__ import annotations

@@ -113,7 +113,7 @@ def curve(result: CellResult, key: str) -> dict[float, Summary]:
 
 
 def sweep(results: Sequence[CellResult]) -> dict[float, Summary]:
-    """The final test error of cells that differ in one number, by that number.
+    """The final test error of cells that differ in a single number, by that number.
 
     Args:
         results: The cells of Fig. 7a, or those of Fig. 7b.
@@ -154,7 +154,7 @@ def _features(results: Sequence[CellResult], folder: Path) -> Drawing:
     without = [method_title(name) for name in ('hard', 'ls', 'ols') if name not in checkpoints]
     missing = f'There is no picture at {path}.'
     if without:
-        missing += f' Checkpoints are missing, too: {", ".join(without)} (Table XI makes them).'
+        missing += f' Checkpoints are missing as well: {", ".join(without)} (Table XI makes them).'
     return Drawing('Fig. 3', title, lead, missing=[missing], commands=commands)
 
 
@@ -191,7 +191,7 @@ def _errors(results: Sequence[CellResult]) -> Drawing:
             for result in group
             for key in (TEST_ERROR, TRAIN_ERROR)
         ]
-        drawn = _chart(f'{title}', 'epoch', 'top-1 error (%)', lines)
+        drawn = _chart(title, 'epoch', 'top-1 error (%)', lines)
         charts += [drawn] if drawn else []
         verdicts += _verdicts(f'{title}, training error', group, TRAIN_ERROR, 1)
         verdicts += _verdicts(f'{title}, test error', group, TEST_ERROR, -1)

@@ -227,10 +227,9 @@ def _part(numbers: Sequence[Number], made: int) -> str:
 def _counts(results: Sequence[CellResult]) -> list[tuple[str, int]]:
     """How many cells and runs there are, and how far they are; a shared run counts once."""
     states = {
-        run_folder: result.states.get(seed, 'waiting').partition(':')[0]
+        (run.folder, seed): result.states.get(seed, 'waiting').partition(':')[0]
         for result in results
         for seed, run in result.runs.items()
-        if (run_folder := (run.folder, seed))
     }
     named = ('done', 'running', 'waiting', 'failed')
     counts = [(name, list(states.values()).count(name)) for name in named]

@@ -81,7 +81,7 @@ def smoke_runs(cells: Iterable[Cell], work_dir: str | Path) -> list[SmokeRun]:
         method = parse_method(cell.method).text
         key = (cell.config, method, options, '--tta' in cell.options)
         shared.setdefault(key, []).append(cell)
-    for config, method, options, _ in list(shared):  # what others learn from is run, too
+    for config, method, options, _ in list(shared):  # what others learn from is run as well
         needs = needed_run(method)
         if needs is not None:
             shared.setdefault((config, needs.method, options, False), [])

@@ -40,12 +40,12 @@ class RunTimes:
                 self._note(variant.portable_key, variant.portable_base, run.seconds)
 
     def whole(self, folder: Path) -> float | None:
-        """Seconds that a run takes from start to end; None where nothing tells."""
+        """Seconds that a run takes from start to end; None where it is not known."""
         seconds = self._by_runs(folder)
         return self._of_steps(folder) if seconds is None else seconds
 
     def left(self, folder: Path) -> float | None:
-        """Seconds that a run has before it; None where nothing tells."""
+        """Seconds that a run has left; None where it is not known."""
         run: Run = self._runs[folder]
         if run.final:
             return 0.0
@@ -53,7 +53,7 @@ class RunTimes:
         return None if whole is None else whole * (1 - min(run.done / run.length, 1))
 
     def total_left(self, folders: Iterable[Path]) -> tuple[float, int]:
-        """Seconds that runs have before them, and of how many nothing tells."""
+        """Seconds that runs have left, and of how many it is not known."""
         left = [self.left(folder) for folder in folders]
         return sum(filter(None, left)), left.count(None)
 

@@ -1,7 +1,7 @@
 """What executes many runs: this machine, or a cluster.
 
-An executor knows folders and commands only. An engine that is not here yet is one more file with a
-class like `LocalExecutor`.
+An executor knows folders and commands only. Another engine is one more file with a class like
+`LocalExecutor`.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ from mmdet_ols.experiments.states import forget_failure
 ARRAY = 1000
 #: What submitit adds to the id of a job for the file of what it executes.
 SUBMITTED = '_submitted.pkl'
-#: submitit gives up a job after so many ends of its time; `RunInJob` knows better when to.
+#: submitit gives a job up after this many timeouts; `RunInJob` knows better when to.
 TIMEOUTS = 1_000_000
 
 
@@ -46,7 +46,7 @@ class SlurmExecutor:
         options: What each run is given.
         note_start: Called on the node, with the task, at each start of one of its commands.
         say: Called with what a user should know: which jobs were submitted.
-        poll: Seconds between two looks at the queue.
+        poll: Seconds between two checks of the queue.
         patience: Seconds to wait for the files of a job that has ended.
     """
 

@@ -17,9 +17,9 @@ from mmdet_ols.experiments.states import end_of_log, forget_failure, locked_log,
 
 #: How often in a row a run may be queued again without a new checkpoint.
 MAX_FRUITLESS = 3
-#: Seconds between two looks at the process of a command.
+#: Seconds between two checks of the process of a command.
 POLL = 0.2
-#: Seconds between two looks at what another process does.
+#: Seconds between two checks of what another process does.
 LOOK = 2.0
 #: Seconds until files that another node has written are seen here.
 LAG = 120.0
@@ -30,7 +30,7 @@ STOPPING = 600.0
 
 
 class RunFailed(Exception):  # noqa: N818
-    """Says why a run failed, so that its job counts as failed, too."""
+    """Says why a run failed, so that its job counts as failed as well."""
 
 
 @dataclass
@@ -75,7 +75,7 @@ class RunInJob:
         """Stop, since the time is up or the node is needed; submitit queues what is returned.
 
         Returns:
-            None where that would be in vain.
+            None where that would achieve nothing.
         """
         from submitit.helpers import DelayedSubmission
 

@@ -26,7 +26,7 @@ class Watch:
         tasks: The runs.
         jobs: Their jobs, by folder; those of runs that get one later are added later.
         report: Told of everything that happens to a run.
-        say: Called with what a user should know besides.
+        say: Called with what else a user should know.
         logs: Folder of what the jobs print.
         patience: Seconds to wait for the files of a job that has ended.
     """
