@@ -45,13 +45,14 @@ from rich.table import Table
 
 from mmdet_ols.analysis.annotations import read_annotations
 from mmdet_ols.checks.checkpoints import loading_rules
+from mmdet_ols.cli.execution import ending_on_interrupt
 from mmdet_ols.cli.options import add_config_options, user_errors
 from mmdet_ols.config_tree import type_name
 from mmdet_ols.datasets.tree import GIVING_ALL, NOISY, RELABELLING, inner_datasets, map_datasets
 from mmdet_ols.engine.run_config import read_config
 from mmdet_ols.experiments.display import WIDTH_OF_LOGS, RunDisplay
 from mmdet_ols.experiments.evidence import MISTAKES, EvidenceFile, EvidenceRow
-from mmdet_ols.experiments.executors.local import LocalExecutor, terminating_is_interrupting
+from mmdet_ols.experiments.executors.local import LocalExecutor
 from mmdet_ols.experiments.experiment import Experiment
 from mmdet_ols.experiments.identity import portable_config, portable_options
 from mmdet_ols.experiments.provenance import facts, read_records
@@ -300,12 +301,8 @@ def run(args: argparse.Namespace) -> None:
 
 def main(words: Sequence[str] | None = None) -> None:
     args = parse_args(words)
-    try:
-        with terminating_is_interrupting(), user_errors(), loading_rules(False):
-            run(args)
-    except KeyboardInterrupt:
-        print('Interrupted: all runs are stopped. The same command goes on.', file=sys.stderr)
-        sys.exit(130)
+    with ending_on_interrupt(), user_errors(), loading_rules(False):
+        run(args)
 
 
 if __name__ == '__main__':

@@ -6,38 +6,32 @@ Finished runs are kept and interrupted ones resumed, so the same command can be 
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from mmdet_ols.checks.checkpoints import loading_rules
-from mmdet_ols.cli.executor_options import (
-    add_executor_options,
-    check_executor,
-    executor_from,
-    runs_at_once,
+from mmdet_ols.cli.execution import (
+    end_unless_finished,
+    ending_on_interrupt,
+    recording,
+    run_or_watch,
 )
+from mmdet_ols.cli.executor_options import add_executor_options, check_executor, runs_at_once
 from mmdet_ols.cli.options import (
     add_config_options,
     add_strict_option,
     add_trust_option,
-    command_line,
     escape_unprintable,
     user_errors,
 )
 from mmdet_ols.experiments.comparison import Comparison
 from mmdet_ols.experiments.display import RunDisplay
 from mmdet_ols.experiments.evidence import EvidenceFile
-from mmdet_ols.experiments.executors import ExecutorError
-from mmdet_ols.experiments.executors.local import terminating_is_interrupting
 from mmdet_ols.experiments.experiment import Experiment
-from mmdet_ols.experiments.provenance import facts
 from mmdet_ols.experiments.rows import requested_rows, with_needed_rows
 from mmdet_ols.experiments.specification import Variant, read_variants
-from mmdet_ols.experiments.starter import starting, watch
-from mmdet_ols.experiments.states import LOG
 from mmdet_ols.experiments.tables import class_table, main_table, notes, overview
 from mmdet_ols.experiments.writing import check_extras, write_comparison
 
@@ -135,13 +129,8 @@ def _check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
 def main() -> None:
     escape_unprintable()
     args = parse_args()
-    try:
-        with terminating_is_interrupting():
-            compare(args)
-    except KeyboardInterrupt as interrupt:
-        stopped = 'Interrupted: all runs are stopped. The same command goes on.'
-        print(str(interrupt) or stopped, file=sys.stderr)
-        sys.exit(130)
+    with ending_on_interrupt():
+        compare(args)
 
 
 def compare(args: argparse.Namespace) -> None:
@@ -156,44 +145,26 @@ def compare(args: argparse.Namespace) -> None:
     display = RunDisplay(experiment, runs_at_once(args))
     # Those that the configs ask for, and that are set.
     variables = {k: v for row in experiment.variants for k, v in row.cfg.env_variables.items()}
-
-    def warn(text: object) -> None:
-        if text:
-            display.console.print(f'warning: {text}', markup=False, soft_wrap=True)
-
-    def report(event: str, folder: Path, text: str) -> None:
-        display.report(event, folder, text)
-        try:
-            if event == 'started' and args.executor == 'local':
-                experiment.record(folder, facts(command_line(), args.jobs, variables))
-            elif event == 'finished':  # so that nothing is lost
-                warn(experiment.keep(folder))
-                write_comparison(experiment.comparison({}), work_dir, how)
-        except OSError as error:  # such as a full disk: no reason to stop the others
-            warn(error)
-
+    report = recording(
+        args,
+        display,
+        lambda folder: experiment,
+        lambda folder: write_comparison(experiment.comparison({}), work_dir, how),
+        variables,
+    )
     with user_errors():
         for folder in experiment.folders:  # those that were finished before
-            warn(experiment.keep(folder))
+            display.warn(experiment.keep(folder))
         work_dir.mkdir(parents=True, exist_ok=True)
-    with starting(work_dir, command_line()) as other, display:
-        if other is None:
-            made = facts(command_line(), args.jobs, variables)
-            executor = executor_from(args, work_dir, made, display.say)
-            with user_errors((ExecutorError,)):
-                failed = executor.run(experiment.open_tasks, report)
-        else:
-            display.say(f'Only watching: these runs were started by {other}')
-            failed = watch(experiment.open_tasks, experiment.is_finished, display.report, work_dir)
-    comparison = experiment.comparison(failed)
+    tasks = experiment.open_tasks
+    outcome = run_or_watch(args, work_dir, tasks, display, report, variables)
+    comparison = experiment.comparison(outcome.failed)
     if comparison.keys:
         show(comparison, display.console)
         with user_errors():
             write_comparison(comparison, work_dir, how)
         print(f'Written: {work_dir / "comparison.md"}, with tables as CSV and pictures next to it')
-    if failed:
-        logs = ', '.join(str(folder / LOG) for folder in failed)
-        sys.exit(f'error: {len(failed)} of {len(experiment.runs)} runs failed, see {logs}')
+    end_unless_finished(outcome, len(experiment.runs))
 
 
 def plan(args: argparse.Namespace) -> tuple[Experiment, Path]:

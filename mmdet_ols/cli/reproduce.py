@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -16,25 +17,21 @@ from rich.table import Table
 
 from mmdet_ols.checks.checkpoints import loading_rules
 from mmdet_ols.cli import reproduce_smoke
-from mmdet_ols.cli.executor_options import (
-    add_executor_options,
-    check_executor,
-    executor_from,
-    runs_at_once,
+from mmdet_ols.cli.execution import (
+    end_unless_finished,
+    ending_on_interrupt,
+    recording,
+    run_or_watch,
 )
+from mmdet_ols.cli.executor_options import add_executor_options, check_executor, runs_at_once
 from mmdet_ols.cli.options import (
     add_strict_option,
     add_trust_option,
-    command_line,
     escape_unprintable,
     user_errors,
 )
 from mmdet_ols.experiments.display import RunDisplay
-from mmdet_ols.experiments.executors import ExecutorError
-from mmdet_ols.experiments.executors.local import terminating_is_interrupting
-from mmdet_ols.experiments.provenance import facts
-from mmdet_ols.experiments.starter import starter_of, starting, watch
-from mmdet_ols.experiments.states import LOG
+from mmdet_ols.experiments.starter import starter_of
 from mmdet_ols.experiments.tables import duration
 from mmdet_ols.experiments.writing import check_extras, write_comparison
 from mmdet_ols.reproduction.collecting import cell_results
@@ -56,6 +53,12 @@ def parse_args() -> argparse.Namespace:
     for command in (plan, run, status, page):
         _add_request(command)
     for command in (plan, run):
+        command.add_argument(
+            '--forget',
+            action='store_true',
+            help='ask for what this command says only, and not for what was asked for before',
+        )
+    for command in (plan, run):
         add_strict_option(command)
     plan.add_argument(
         '--check', action='store_true', help='also look for data, weights and errors in configs'
@@ -72,7 +75,11 @@ def parse_args() -> argparse.Namespace:
 
 
 def _add_request(parser: argparse.ArgumentParser) -> None:
-    """Add what is to be made; what is left out is as it was asked for in the work directory."""
+    """Add what is to be made."""
+    parser.epilog = (
+        'What is left out is as it was asked for in the work directory before; in parentheses: '
+        'what it is the first time.'
+    )
     parser.add_argument(
         '--scale',
         choices=(*SCALES, 'smoke'),
@@ -132,12 +139,8 @@ def _add_request(parser: argparse.ArgumentParser) -> None:
 def main() -> None:
     escape_unprintable()
     args = parse_args()
-    try:
-        with terminating_is_interrupting():
-            _COMMANDS[args.command](args)
-    except KeyboardInterrupt as interrupt:
-        print(str(interrupt) or 'Interrupted. The same command goes on.', file=sys.stderr)
-        sys.exit(130)
+    with ending_on_interrupt():
+        _COMMANDS[args.command](args)
 
 
 def plan(args: argparse.Namespace) -> None:
@@ -145,10 +148,11 @@ def plan(args: argparse.Namespace) -> None:
     with user_errors():
         request, work_dir = _request(args)
         steps = request.read_step_times()
-        request.save(work_dir)
         if request.scale == 'smoke':
-            return reproduce_smoke.plan(request, work_dir, args.each_kind)
+            reproduce_smoke.show(request, work_dir, args.each_kind)
+            return request.save(work_dir)
         planned = request.plan(work_dir, progress=_progress)
+        request.save(work_dir)  # once it is known that it can be planned
         if args.check:
             planned.check(args.strict)
     console = Console()
@@ -169,46 +173,25 @@ def run(args: argparse.Namespace) -> None:
         check_extras()
         request, work_dir = _request(args)
         steps = request.read_step_times()
-        request.save(work_dir)
         if request.scale == 'smoke':
             return reproduce_smoke.run(request, work_dir, args)
         planned = request.plan(work_dir, args.trust_checkpoint, _progress)
+        request.save(work_dir)
         if starter_of(work_dir) is None:
             planned.check(args.strict)
         tasks = planned.tasks()
     display = RunDisplay(planned, runs_at_once(args))
     _show_blocked(planned, display.console)
 
-    def warn(text: object) -> None:
-        if text:
-            display.console.print(f'warning: {text}', markup=False, soft_wrap=True)
+    def write(folder: Path) -> None:
+        write_comparison(planned.experiment(folder).comparison({}), folder.parents[1], {})
 
-    def report(event: str, folder: Path, text: str) -> None:
-        display.report(event, folder, text)
-        experiment = planned.experiment(folder)
-        try:
-            if event == 'started' and args.executor == 'local':
-                experiment.record(folder, facts(command_line(), args.jobs, {}))
-            elif event == 'finished':  # so that nothing is lost
-                warn(experiment.keep(folder))
-                write_comparison(experiment.comparison({}), folder.parents[1], {})
-        except OSError as error:  # such as a full disk: no reason to stop the others
-            warn(error)
-
-    with starting(work_dir, command_line()) as other, display:
-        if other is None:
-            made = facts(command_line(), args.jobs, {})
-            with user_errors((ExecutorError,)):
-                failed = executor_from(args, work_dir, made, display.say).run(tasks, report)
-        else:
-            display.say(f'Only watching: these runs were started by {other}')
-            failed = watch(tasks, planned.is_finished, display.report, work_dir)
+    report = recording(args, display, planned.experiment, write, {})
+    outcome = run_or_watch(args, work_dir, tasks, display, report, {})
     _show(planned, display.console, steps)
     with user_errors():
-        _write(request, planned, work_dir)
-    if failed:
-        logs = ', '.join(str(folder / LOG) for folder in failed)
-        sys.exit(f'error: {len(failed)} of {len(planned.folders)} runs failed, see {logs}')
+        _write(request, work_dir)
+    end_unless_finished(outcome, len(planned.folders))
     if planned.blocked:
         count = f'{len(planned.blocked)} of {len(planned.experiments)}'
         sys.exit(f'error: {count} configs cannot be run, as said above')
@@ -218,9 +201,14 @@ def status(args: argparse.Namespace) -> None:
     """Show how far the runs are."""
     with user_errors():
         request, work_dir = _request(args)
+        if load_request(work_dir) is None:
+            raise ValueError(
+                '--work-dir must be a folder in which something was planned or run, but '
+                f'{work_dir} is none: name that of `plan` or `run`, or their --scale.'
+            )
         steps = request.read_step_times()
         if request.scale == 'smoke':
-            return reproduce_smoke.plan(request, work_dir, args.each_kind)
+            return reproduce_smoke.show(request, work_dir, args.each_kind)
         planned = request.plan(work_dir, progress=_progress)
     console = Console()
     _show(planned, console, steps)
@@ -243,11 +231,13 @@ def page(args: argparse.Namespace) -> None:
     with user_errors():
         request, work_dir = _request(args)
         if request.scale == 'smoke':
-            return reproduce_smoke.page(request, work_dir, args.each_kind)
-        _write(request, request.plan(work_dir, progress=_progress), work_dir)
+            return reproduce_smoke.page(request, work_dir)
+        _write(request, work_dir)
 
 
-def _write(request: PaperRequest, planned: Plan, work_dir: Path) -> None:
+def _write(request: PaperRequest, work_dir: Path) -> None:
+    """Write the page of all tables, since others may have been asked for before."""
+    planned = replace(request, tables=()).plan(work_dir, progress=_progress)
     how = {'seeds': ' '.join(map(str, request.seeds))}
     if request.choices:
         how['choices'] = ' '.join(f'{name}={value}' for name, value in request.choices.items())
@@ -266,7 +256,15 @@ def _request(args: argparse.Namespace) -> tuple[PaperRequest, Path]:
         OSError: A file cannot be read or written.
     """
     work_dir = args.work_dir or Path('work_dirs', f'reproduce_{args.scale or "paper"}')
-    before = load_request(work_dir) or PaperRequest()
+    if work_dir.exists() and not work_dir.is_dir():
+        raise ValueError(f'--work-dir must be a folder, but {work_dir} is a file.')
+    forget = getattr(args, 'forget', False)
+    before = (None if forget else load_request(work_dir)) or PaperRequest(args.scale or 'paper')
+    if args.scale not in (None, before.scale):
+        raise ValueError(
+            f'--scale must be {before.scale} in {work_dir}, as it was asked for there before, but '
+            f'got {args.scale}: name another --work-dir, or give `plan` or `run` --forget.'
+        )
     given = dict(vars(args))
     for name, option in (('data', '--data'), ('choices', '--choose')):
         given[name] = _pairs(given[name], option)
@@ -275,7 +273,28 @@ def _request(args: argparse.Namespace) -> tuple[PaperRequest, Path]:
         if short:
             raise ValueError(f'--set takes NAME KEY=VALUE [...], but got {" ".join(short[0])}.')
         given['entries'] = {name: tuple(words) for name, *words in given['entries']}
-    return before.changed(given), work_dir
+    request = before.changed(given)
+    _check_scale(request.scale, args)
+    return request, work_dir
+
+
+def _check_scale(scale: str, args: argparse.Namespace) -> None:
+    """Refuse options that a scale has no use for.
+
+    Raises:
+        ValueError: One is given.
+    """
+    if scale != 'smoke':
+        if args.each_kind:
+            raise ValueError('--each-kind is for --scale smoke: leave it out.')
+        return
+    options = {'seeds': '--seeds', 'data': '--data', 'entries': '--set', 'evidence': '--evidence'}
+    given = [option for name, option in options.items() if getattr(args, name) is not None]
+    if given:
+        raise ValueError(
+            'The smoke scale makes its own data and runs each cell once, with seed 0: leave '
+            f'{", ".join(given)} out.'
+        )
 
 
 def _pairs(words: list[str] | None, option: str) -> dict[str, str] | None:

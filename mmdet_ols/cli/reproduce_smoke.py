@@ -6,13 +6,15 @@ import argparse
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from mmdet_ols.cli.options import user_errors
+from mmdet_ols.cli.options import command_line, user_errors
+from mmdet_ols.experiments.starter import starting
 from mmdet_ols.experiments.tables import duration
 from mmdet_ols.paper import Cell, apply_choices, cells
 from mmdet_ols.reproduction.page import write_page
@@ -23,7 +25,7 @@ from mmdet_ols.reproduction.smoke import SmokeResult, by_cell, read_smoke, run_s
 from mmdet_ols.reproduction.smoke_kinds import one_of_each_kind
 
 
-def plan(request: PaperRequest, work_dir: Path, each_kind: bool) -> None:
+def show(request: PaperRequest, work_dir: Path, each_kind: bool) -> None:
     """Show which cells there are, and which of them are done."""
     made = _made_cells(request, each_kind)
     _show(made, read_smoke(made.values(), work_dir), Console())
@@ -34,6 +36,7 @@ def run(request: PaperRequest, work_dir: Path, args: argparse.Namespace) -> None
     if args.executor != 'local':
         sys.exit('error: the smoke scale runs on this machine: leave --executor out')
     made = _made_cells(request, args.each_kind)
+    request.save(work_dir)
     console = Console()
     total = len(smoke_runs(made.values(), work_dir))
     bar = Progress(
@@ -52,30 +55,24 @@ def run(request: PaperRequest, work_dir: Path, args: argparse.Namespace) -> None
         if event in ('finished', 'failed'):
             bar.advance(task)
 
-    with user_errors(), bar:
+    with starting(work_dir, command_line()) as other, user_errors(), bar:
+        if other is not None:  # two processes would remove each other's folders
+            raise ValueError(
+                f'These runs were started by {other}: wait for it, or name another --work-dir.'
+            )
         results = run_smoke(made.values(), work_dir, args.jobs, report)
-        bar.update(task, completed=total)  # those that were done before, too
+        bar.update(task, completed=total)  # with those that were done before
     _show(made, results, console)
-    write(request, work_dir, made, results)
+    page(request, work_dir)
     broken = [result for result in results if result.state != 'done']
     if broken:
         sys.exit(f'error: {len(broken)} of {len(results)} runs are broken, as said above')
 
 
-def page(request: PaperRequest, work_dir: Path, each_kind: bool) -> None:
-    """Write the page from what is there."""
-    made = _made_cells(request, each_kind)
-    write(request, work_dir, made, read_smoke(made.values(), work_dir))
-
-
-def write(
-    request: PaperRequest,
-    work_dir: Path,
-    made: dict[Cell, Cell],
-    results: Sequence[SmokeResult],
-) -> None:
-    """Write the page of these results."""
-    of = by_cell(results)
+def page(request: PaperRequest, work_dir: Path) -> None:
+    """Write the page of all cells, since others may have been asked for before."""
+    made = _made_cells(replace(request, tables=()), each_kind=False)
+    of = by_cell(read_smoke(made.values(), work_dir))
     rows = [_cell_result(cell, of[one]) for cell, one in made.items()]
     paths = write_page(rows, work_dir, 'smoke', {'seed': '0'})
     print(f'Written: {paths[0]}')

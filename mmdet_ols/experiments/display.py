@@ -110,6 +110,15 @@ class RunDisplay:
         line = f'{time.strftime("%H:%M:%S")} {text}'
         self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
+    def warn(self, text: object) -> None:
+        """Print a warning; nothing where `text` is empty."""
+        if text:
+            self.console.print(f'warning: {text}', markup=False, soft_wrap=True)
+
+    def is_finished(self, folder: Path) -> bool:
+        """Whether the result of a run is there now."""
+        return bool(self.experiment.read(folder).final)
+
     def _update(self) -> None:
         for folder, bar in self._bars.items():
             run = self.runs[folder]

@@ -48,7 +48,7 @@ class Plan:
         self.cells, self.seeds, self.evidence = list(cells), list(seeds), evidence
         data, entries = data or {}, entries or {}
         _check_names(data, {cell.data for cell in cells}, '--data')
-        names = {name for cell in cells for name in _names(cell)}
+        names = {name for cell in cells for name in names_of(cell)}
         _check_names(entries, names, '--set')
         #: One for each config, by the name of its folder.
         self.experiments: dict[str, Experiment] = {}
@@ -93,7 +93,8 @@ class Plan:
     def check(self, strict: bool = False) -> dict[str, str]:
         """Find what would stop the runs of each config, before any of them starts.
 
-        What is wrong is kept in the folder of the config until it is right, for whoever asks later.
+        What is wrong is kept in the folder of the config until it is right, so that `status` shows
+        it.
 
         Args:
             strict: Whether what may be wrong with the data is an error rather than a warning.
@@ -101,7 +102,7 @@ class Plan:
         Returns:
             Why configs cannot be run, by the names of their folders.
         """
-        for experiment in self.experiments.values():
+        for name, experiment in self.experiments.items():
             folder = experiment.folders[0].parents[1]
             note = folder / _BLOCKED
             note.unlink(missing_ok=True)
@@ -111,8 +112,14 @@ class Plan:
                 experiment.check(strict)
             except ValueError as error:
                 folder.mkdir(parents=True, exist_ok=True)
-                note.write_text(str(error), encoding='utf-8')
+                note.write_text(self._with_own_options(name, str(error)), encoding='utf-8')
         return self.blocked
+
+    def _with_own_options(self, name: str, text: str) -> str:
+        """Name the options of this plan where a message has those of the tools for one config."""
+        cell = next(cell for cell, (group, _) in self._variants.items() if group == name)
+        text = text.replace('with --data-root', f'with --data {cell.data}=FOLDER')
+        return text.replace('--cfg-options', f'--set {names_of(cell)[0]}')
 
     @property
     def blocked(self) -> dict[str, str]:
@@ -201,7 +208,7 @@ def _variants_of(
 ) -> dict[str, Variant]:
     """Resolve the rows of one config, by their names."""
     first = group[0]
-    own = [entry for name in _names(first) for entry in entries.get(name, ())]
+    own = [entry for name in names_of(first) for entry in entries.get(name, ())]
     rows = {
         method_slug(cell.method): Request(
             method_slug(cell.method),
@@ -215,7 +222,7 @@ def _variants_of(
     return {variant.name: variant for variant in variants}
 
 
-def _names(cell: PlannedCell) -> list[str]:
+def names_of(cell: PlannedCell) -> list[str]:
     """What a cell can be called by: its network, its data and its config."""
     return list(
         dict.fromkeys([place_of(cell.cell.config)['network'], cell.data, Path(cell.config).stem])

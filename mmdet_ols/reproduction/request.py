@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from mmdet_ols.experiments.evidence import EvidenceFile
-from mmdet_ols.reproduction.plan import Plan
-from mmdet_ols.reproduction.scales import planned_cells
+from mmdet_ols.reproduction.plan import Plan, names_of
+from mmdet_ols.reproduction.scales import PlannedCell, planned_cells
 from mmdet_ols.reproduction.step_times import StepTimes, read_step_times
 
 #: The request, in the work directory.
@@ -55,13 +55,18 @@ class PaperRequest:
             ValueError: Something that was asked for is not there.
             OSError: A file of rows cannot be read.
         """
-        others = [path for pattern in self.evidence for path in sorted(glob(pattern)) or [pattern]]
+        others = [path for pattern in self.evidence for path in _files(pattern)]
+        cells = planned_cells(self.scale, self.tables, self.choices)
+        all_cells = planned_cells(self.scale, (), self.choices)
+        # What was said of data and networks of other tables is kept, and no mistake in these.
+        other_data = {cell.data for cell in all_cells} - {cell.data for cell in cells}
+        other_names = _names(all_cells) - _names(cells)
         return Plan(
-            planned_cells(self.scale, self.tables, self.choices),
+            cells,
             self.seeds,
             work_dir,
-            self.data,
-            self.entries,
+            {name: path for name, path in self.data.items() if name not in other_data},
+            {name: words for name, words in self.entries.items() if name not in other_names},
             EvidenceFile(work_dir / ROWS, others),
             trust,
             progress,
@@ -89,10 +94,32 @@ class PaperRequest:
         (work_dir / FILE).write_text(json.dumps(asdict(self), indent=1) + '\n', encoding='utf-8')
 
     def changed(self, given: Mapping[str, Any]) -> PaperRequest:
-        """The same with what was given now, where that is not None."""
+        """The same with what was given now, where that is not None.
+
+        Of data, entries and choices, the names that are not given now stay as they are.
+        """
         known = {f.name for f in fields(self)}
         new = {key: value for key, value in given.items() if key in known and value is not None}
+        for name in ('data', 'entries', 'choices'):
+            if name in new:
+                new[name] = {**getattr(self, name), **new[name]}
         return replace(self, **new)
+
+
+def _names(cells: Iterable[PlannedCell]) -> set[str]:
+    return {name for cell in cells for name in names_of(cell)}
+
+
+def _files(pattern: str) -> list[str]:
+    """The files that a word of `--evidence` names.
+
+    Raises:
+        ValueError: There is none.
+    """
+    files = sorted(glob(pattern))
+    if not files:
+        raise ValueError(f'--evidence must name CSV files, but there is no {pattern}.')
+    return files
 
 
 def load_request(work_dir: Path) -> PaperRequest | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 
@@ -9,6 +10,7 @@ import pytest
 from toy_classifier import make_classifier
 from toy_plan import CONFIG, cell
 
+from mmdet_ols.cli import execution
 from mmdet_ols.cli import reproduce as tool
 from mmdet_ols.experiments.specification import Request, read_variants
 from mmdet_ols.experiments.starter import starting
@@ -58,6 +60,11 @@ def test_a_plan_is_run_each_run_once_and_kept(reproduce, tmp_path):
     assert len(rows) == 3 and (tmp_path / 'ce' / 'comparison.md').exists()
     status = reproduce('status', *where)
     assert status.count('│ all   │ 4     │ 2    │ 2        │') == 1
+    # The page has the other tables as well, whatever was asked for last.
+    reproduce('page', *where, '--table', 'VII')
+    with (tmp_path / 'reproduction.csv').open() as file:
+        done = {row['table'] for row in csv.DictReader(file) if row['state'] == 'done'}
+    assert 'XI' in done
 
     # Rows of this folder count in another one; only the new seed is trained there.
     shutil.copy(tmp_path / 'runs.csv', tmp_path / 'rows.csv')
@@ -79,6 +86,7 @@ def test_what_is_missing_is_said_before_anything_starts(reproduce, config, tmp_p
     for command in (('plan', '--check'), ('run',)):
         output = reproduce(*command, *words, ok=command[0] == 'plan')
         assert 'cannot be run: ce: hard: `data_root` of' in output and '/nowhere/at/all' in output
+        assert '--data greys=FOLDER' in output and '--data-root' not in output
     assert not list(tmp_path.rglob('*.log')) and '1 of 1 configs cannot be run' in output
     assert 'cannot be run: ce' in reproduce('status', '--work-dir', tmp_path)
 
@@ -91,6 +99,8 @@ def test_what_is_missing_is_said_before_anything_starts(reproduce, config, tmp_p
         (['--set', 'ce'], '--set takes NAME KEY=VALUE [...], but got ce'),
         (['--set', 'ce', 'a'], 'KEY=VALUE, but got'),
         (['--seeds', '1', '1'], '--seeds must differ'),
+        (['--each-kind'], '--each-kind is for --scale smoke'),
+        (['--scale', 'smoke', '--seeds', '1', '--set', 'ce', 'a=1'], 'leave --seeds, --set out'),
     ],
 )
 def test_what_cannot_be_used_is_an_error(reproduce, tmp_path, words, message):
@@ -112,5 +122,58 @@ def test_a_plan_says_the_hours_of_the_device_whose_steps_were_measured(
     for words in (('plan', '--step-times', file), ('status',)):  # which is kept
         output = command(tool.main, *words, '--work-dir', tmp_path / 'runs')
         assert all(text in output for text in said) and '499 h 30 min' in output
-    words = '--scale', 'small', '--work-dir', tmp_path / 'runs'
+    words = '--scale', 'small', '--forget', '--step-times', file, '--work-dir', tmp_path / 'runs'
     assert 'not small: leave' in command(tool.main, 'plan', *words, ok=False)
+
+
+def test_what_cannot_be_used_is_not_remembered(reproduce, tmp_path):
+    where = '--work-dir', tmp_path
+    reproduce('plan', *where, '--seeds', 4)
+    before = (tmp_path / 'request.json').read_text()
+    for command in ('plan', 'run'):
+        reproduce(command, *where, '--data', 'cifar=/a', ok=False)
+        assert 'there is no nothing*.csv' in reproduce(
+            command, *where, '--evidence', 'nothing*.csv', ok=False
+        )
+    assert (tmp_path / 'request.json').read_text() == before
+    assert '4 cells need 2 runs' in reproduce('plan', *where)
+
+
+def test_what_was_asked_for_before_can_be_forgotten(reproduce, tmp_path):
+    where = '--work-dir', tmp_path
+    reproduce('plan', *where, '--table', 'XI', '--seeds', 4)
+    assert '2 cells need 2 runs' in reproduce('plan', *where)
+    message = '--scale must be paper in {}, as it was asked for there before, but got small'
+    output = reproduce('run', *where, '--scale', 'small', ok=False)
+    assert message.format(tmp_path) in output and '--forget' in output
+    assert '4 cells need 6 runs' in reproduce('plan', *where, '--scale', 'small', '--forget')
+    assert json.loads((tmp_path / 'request.json').read_text())['scale'] == 'small'
+
+
+def test_a_folder_without_plan_has_no_status(reproduce, tmp_path):
+    output = reproduce('status', '--work-dir', tmp_path / 'misspelt', ok=False)
+    assert f'but {tmp_path}/misspelt is none' in output
+    assert not (tmp_path / 'misspelt').exists()
+    (tmp_path / 'file').write_text('')
+    output = reproduce('plan', '--work-dir', tmp_path / 'file', ok=False)
+    assert '--work-dir must be a folder' in output
+
+
+@pytest.mark.parametrize(
+    ('end', 'message'),
+    [
+        (None, '2 of 2 runs are not finished, and the process that started runs here has ended'),
+        (KeyboardInterrupt, 'Stopped watching. The runs go on.'),
+    ],
+)
+def test_who_watched_in_vain_is_told(reproduce, tmp_path, monkeypatch, end, message):
+    def watch(tasks, is_finished, report, work_dir):
+        if end is not None:
+            raise end
+        assert not any(is_finished(task.folder) for task in tasks)
+        return {}
+
+    monkeypatch.setattr(execution, 'watch', watch)
+    with starting(tmp_path, ['mmdet-ols', 'reproduce', 'run']):
+        output = reproduce('run', '--work-dir', tmp_path, '--seeds', 0, ok=False)
+    assert 'Only watching' in output and message in output

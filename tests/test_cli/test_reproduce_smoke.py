@@ -7,6 +7,7 @@ import csv
 import pytest
 
 from mmdet_ols.cli import reproduce, reproduce_smoke
+from mmdet_ols.experiments.starter import starting
 from mmdet_ols.paper import cells
 
 
@@ -33,7 +34,7 @@ def test_a_cell_is_run_once_and_shown(smoke, tmp_path):
     before = (folder / 'smoke.json').read_text()
     assert '│ XII   │ 1     │ 1    │' in smoke('run')
     assert (folder / 'smoke.json').read_text() == before
-    smoke('page')
+    smoke('page', '--table', 'XI')  # which the page does not leave out
     with (tmp_path / 'reproduction.csv').open() as file:
         rows = [row for row in csv.DictReader(file) if row['state'] == 'done']
     assert {row['metric'] for row in rows} == {'top1_error', 'cifar10h/kl'}
@@ -57,5 +58,13 @@ def test_a_broken_cell_ends_in_an_error(smoke, monkeypatch):
 def test_choices_count_and_clusters_do_not(smoke):
     assert 'XII' in smoke('plan', '--choose', 'weight_decay=1e-4')
     assert 'must be one of' in smoke('plan', '--choose', 'colour=red', ok=False)
+    assert 'XII' in smoke('plan')  # which no longer asks for that colour
     cluster = '--executor', 'slurm', '--slurm', 'time=1:00:00', 'gpus=0'
     assert 'leave --executor out' in smoke('run', *cluster, ok=False)
+
+
+def test_one_process_at_a_time_runs_the_cells(smoke, tmp_path):
+    with starting(tmp_path, ['mmdet-ols', 'reproduce', 'run']):
+        output = smoke('run', ok=False)
+    assert 'These runs were started by process' in output and 'wait for it' in output
+    assert not list(tmp_path.rglob('compare.log'))

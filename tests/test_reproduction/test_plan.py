@@ -11,6 +11,7 @@ from toy_plan import CONFIG, cell, finish
 from mmdet_ols.experiments.evidence import EvidenceFile
 from mmdet_ols.experiments.states import note_failure
 from mmdet_ols.paper import cells
+from mmdet_ols.reproduction import request
 from mmdet_ols.reproduction.plan import Plan
 from mmdet_ols.reproduction.request import FILE, PaperRequest, load_request
 from mmdet_ols.reproduction.scales import planned_cells
@@ -172,9 +173,24 @@ def test_a_request_is_kept_and_changed(tmp_path):
     assert read == PaperRequest('small', ('VI',), (0, 1), {'cars': '/a'}, {'x': ['a=1', 'b=2']})
     changed = read.changed({'seeds': [3], 'tables': None, 'jobs': 2})
     assert changed.seeds == [3] and changed.tables == ('VI',)
+    more = read.changed({'data': {'cub': '/b'}, 'entries': {'x': ('a=2',)}})
+    assert more.data == {'cars': '/a', 'cub': '/b'} and more.entries == {'x': ('a=2',)}
     (tmp_path / FILE).write_text(json.dumps({'colour': 'red'}))
     with pytest.raises(ValueError, match='request.json must be the request .* Remove it'):
         load_request(tmp_path)
+
+
+def test_what_was_said_of_other_tables_is_kept(config, tmp_path, monkeypatch):
+    asked = [cell(config, 'hard'), cell(config, 'ols', data='seven')]
+    monkeypatch.setattr(
+        request, 'planned_cells', lambda scale, tables, choices: asked[: len(tables) or None]
+    )
+    said = {'data': {'seven': str(tmp_path)}, 'tables': ('VII',), 'seeds': (0,)}
+    (folder,) = PaperRequest().changed(said).plan(tmp_path).folders
+    assert folder.parents[1].name == 'six'
+    said['data'] = {'eight': str(tmp_path)}
+    with pytest.raises(ValueError, match='--data must name one of .*, but got eight'):
+        PaperRequest().changed(said).plan(tmp_path)
 
 
 def test_choices_change_what_is_trained_for_the_same_cells(tmp_path):

@@ -52,6 +52,9 @@ class LocalExecutor:
                 waiting = execution.start([*execution.ended(), *waiting])
                 if waiting or execution.running:
                     time.sleep(self.poll)
+        except KeyboardInterrupt:
+            text = 'Interrupted: all runs are stopped. The same command goes on.'
+            raise KeyboardInterrupt(text) from None
         finally:
             end_groups([process.popen for process in execution.running])
         return execution.failed
