@@ -144,7 +144,14 @@ def test_what_is_not_in_the_table_is_said():
 
 @pytest.mark.parametrize(
     ('seconds', 'text'),
-    [(12.4, '12 s'), (200, '3 min 20 s'), (3725, '1 h 02 min'), (float('nan'), '–')],
+    [
+        (12.4, '12 s'),
+        (200, '3 min 20 s'),
+        (3725, '1 h 02 min'),
+        (3_600_000 - 1, '1,000 h'),
+        (4_444_444, '1,235 h'),
+        (float('nan'), '–'),
+    ],
 )
 def test_durations_are_readable(seconds, text):
     assert duration(seconds) == text
