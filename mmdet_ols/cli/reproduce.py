@@ -52,13 +52,13 @@ def parse_args() -> argparse.Namespace:
     page = commands.add_parser('page', help='write the page from what is there')
     for command in (plan, run, status, page):
         _add_request(command)
+        _add_changes(command)
     for command in (plan, run):
         command.add_argument(
             '--forget',
             action='store_true',
-            help='ask for what this command says only, and not for what was asked for before',
+            help='ask only for what this command says, not for what was asked for before',
         )
-    for command in (plan, run):
         add_strict_option(command)
     plan.add_argument(
         '--check', action='store_true', help='also look for data, weights and errors in configs'
@@ -93,12 +93,17 @@ def _add_request(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--table',
         nargs='+',
+        action='extend',
         dest='tables',
         metavar='TABLE',
         help="such as II VII 'Fig. 7a' (all)",
     )
-    parser.add_argument('--seeds', nargs='+', type=int, help='(0 1 2)')
+    parser.add_argument('--seeds', nargs='+', type=int, action='extend', help='(0 1 2)')
     parser.add_argument('--work-dir', type=Path, help='(work_dirs/reproduce_SCALE)')
+
+
+def _add_changes(parser: argparse.ArgumentParser) -> None:
+    """Add what changes the configs of the cells, and what counts as finished."""
     parser.add_argument(
         '--data',
         nargs='+',
@@ -118,6 +123,7 @@ def _add_request(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--choose',
         nargs='+',
+        action='extend',
         dest='choices',
         metavar='NAME=VALUE',
         help='what to take where the paper leaves something open, as in block=basic',
@@ -125,6 +131,7 @@ def _add_request(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--evidence',
         nargs='+',
+        action='extend',
         metavar='FILE.csv',
         help='rows of compare --record whose runs count as finished',
     )
@@ -268,11 +275,7 @@ def _request(args: argparse.Namespace) -> tuple[PaperRequest, Path]:
     given = dict(vars(args))
     for name, option in (('data', '--data'), ('choices', '--choose')):
         given[name] = _pairs(given[name], option)
-    if given['entries'] is not None:
-        short = [words for words in given['entries'] if len(words) < 2]
-        if short:
-            raise ValueError(f'--set takes NAME KEY=VALUE [...], but got {" ".join(short[0])}.')
-        given['entries'] = {name: tuple(words) for name, *words in given['entries']}
+    given['entries'] = _entries(given['entries'])
     request = before.changed(given)
     _check_scale(request.scale, args)
     return request, work_dir
@@ -295,6 +298,18 @@ def _check_scale(scale: str, args: argparse.Namespace) -> None:
             'The smoke scale makes its own data and runs each cell once, with seed 0: leave '
             f'{", ".join(given)} out.'
         )
+
+
+def _entries(options: list[list[str]] | None) -> dict[str, tuple[str, ...]] | None:
+    """The words of each `--set NAME KEY=VALUE ...`, by name; None where there are none."""
+    if options is None:
+        return None
+    entries: dict[str, tuple[str, ...]] = {}
+    for name, *words in options:
+        if not words:
+            raise ValueError(f'--set takes NAME KEY=VALUE [...], but got {name}.')
+        entries[name] = (*entries.get(name, ()), *words)
+    return entries
 
 
 def _pairs(words: list[str] | None, option: str) -> dict[str, str] | None:

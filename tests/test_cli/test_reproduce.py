@@ -150,6 +150,17 @@ def test_what_was_asked_for_before_can_be_forgotten(reproduce, tmp_path):
     assert json.loads((tmp_path / 'request.json').read_text())['scale'] == 'small'
 
 
+def test_an_option_may_be_given_twice(reproduce, tmp_path):
+    words = '--set ce model.head.topk=(1,) --set ce train_cfg.max_epochs=2 --seeds 4 --seeds 5'
+    tables = '--table', 'XI', '--table', 'VII'
+    assert '4 cells need 4 runs' in reproduce(
+        'plan', '--work-dir', tmp_path, *words.split(), *tables
+    )
+    asked = json.loads((tmp_path / 'request.json').read_text())
+    assert asked['entries'] == {'ce': ['model.head.topk=(1,)', 'train_cfg.max_epochs=2']}
+    assert asked['seeds'] == [4, 5] and asked['tables'] == ['XI', 'VII']
+
+
 def test_a_folder_without_plan_has_no_status(reproduce, tmp_path):
     output = reproduce('status', '--work-dir', tmp_path / 'misspelt', ok=False)
     assert f'but {tmp_path}/misspelt is none' in output
