@@ -213,7 +213,7 @@ def read_rows(path: str | Path) -> list[EvidenceRow]:
     if missing:
         raise ValueError(
             f'{path} must have the columns of a file of runs, but {", ".join(missing)} is not '
-            'there: name another file.'
+            'there: name another file, or move this one away.'
         )
     rows = []
     for number, line in enumerate(cells, 2):
