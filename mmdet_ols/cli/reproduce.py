@@ -30,7 +30,7 @@ from mmdet_ols.cli.options import (
     escape_unprintable,
     user_errors,
 )
-from mmdet_ols.experiments.display import RunDisplay
+from mmdet_ols.experiments.display import RunDisplay, make_console
 from mmdet_ols.experiments.starter import starter_of
 from mmdet_ols.experiments.tables import duration
 from mmdet_ols.experiments.writing import check_extras, write_comparison
@@ -162,7 +162,7 @@ def plan(args: argparse.Namespace) -> None:
         request.save(work_dir)  # once it is known that it can be planned
         if args.check:
             planned.check(args.strict)
-    console = Console()
+    console = make_console()
     _show(planned, console, steps)
     _show_blocked(planned, console)
     runs, cells = len(planned.folders), len(planned.cells)
@@ -217,7 +217,7 @@ def status(args: argparse.Namespace) -> None:
         if request.scale == 'smoke':
             return reproduce_smoke.show(request, work_dir, args.each_kind)
         planned = request.plan(work_dir, progress=_progress)
-    console = Console()
+    console = make_console()
     _show(planned, console, steps)
     starter = starter_of(work_dir)
     text = f'started by {starter}' if starter else 'no process starts runs now'

@@ -17,6 +17,12 @@ from mmdet_ols.results.run_folder import Run
 WIDTH_OF_LOGS = 160
 
 
+def make_console() -> Console:
+    """A console as wide as the terminal, or wide enough for tables where there is none."""
+    terminal = Console()
+    return terminal if terminal.is_terminal else Console(width=WIDTH_OF_LOGS)
+
+
 class ShownRuns(Protocol):
     """The runs of an experiment as a display needs them."""
 
@@ -44,8 +50,8 @@ class RunDisplay:
 
     def __init__(self, experiment: ShownRuns, jobs: int) -> None:
         self.experiment, self.jobs = experiment, jobs
-        self.live = Console().is_terminal
-        self.console = Console() if self.live else Console(width=WIDTH_OF_LOGS)
+        self.console = make_console()
+        self.live = self.console.is_terminal
         self.runs = {folder: experiment.read(folder) for folder in experiment.folders}
         #: The runs that were not finished at the start.
         self.open = [folder for folder, run in self.runs.items() if not run.final]
