@@ -172,6 +172,8 @@ def plan(args: argparse.Namespace) -> None:
         markup=False,
         soft_wrap=True,
     )
+    if args.check:
+        _end_if_blocked(planned)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -199,9 +201,7 @@ def run(args: argparse.Namespace) -> None:
     with user_errors():
         _write(request, work_dir)
     end_unless_finished(outcome, len(planned.folders))
-    if planned.blocked:
-        count = f'{len(planned.blocked)} of {len(planned.experiments)}'
-        sys.exit(f'error: {count} configs cannot be run, as said above')
+    _end_if_blocked(planned)
 
 
 def status(args: argparse.Namespace) -> None:
@@ -216,7 +216,7 @@ def status(args: argparse.Namespace) -> None:
         steps = request.read_step_times()
         if request.scale == 'smoke':
             return reproduce_smoke.show(request, work_dir, args.each_kind)
-        planned = request.plan(work_dir, progress=_progress)
+        planned = request.plan(work_dir, progress=_progress, read_only=True)
     console = make_console()
     _show(planned, console, steps)
     starter = starter_of(work_dir)
@@ -360,6 +360,12 @@ def _counts(folders: Collection[Path], states: Mapping[Path, str], times: RunTim
     known = [duration(seconds)] if unknown < len(folders) else []
     unknown_too = [f'{unknown} not known'] if unknown else []
     return [str(len(folders)), *map(str, counts), ' + '.join(known + unknown_too)]
+
+
+def _end_if_blocked(planned: Plan) -> None:
+    if planned.blocked:
+        count = f'{len(planned.blocked)} of {len(planned.experiments)}'
+        sys.exit(f'error: {count} configs cannot be run, as said above')
 
 
 def _show_blocked(planned: Plan, console: Console) -> None:

@@ -117,19 +117,24 @@ class EvidenceFile:
     Args:
         path: The file; made with its folder once there is a row.
         others: Files whose rows count as well, and which are only read.
+        read_only: Whether no row will be added, so that its folder may be another user's.
 
     Raises:
         ValueError: A file is not one of these.
         OSError: One cannot be read, or the folder of the first cannot be written into.
     """
 
-    def __init__(self, path: str | Path, others: Sequence[str | Path] = ()) -> None:
+    def __init__(
+        self, path: str | Path, others: Sequence[str | Path] = (), read_only: bool = False
+    ) -> None:
         self.path = Path(path)
         self._others = [row for other in others for row in read_rows(other)]
         self._read: tuple[tuple[int, int, int] | None, list[EvidenceRow]] = (None, [])
         if self.path.is_dir():
             raise ValueError(f'{path} is a folder: name a CSV file in it.')
         self.rows()
+        if read_only:
+            return
         self.path.parent.mkdir(parents=True, exist_ok=True)
         if not os.access(self.path.parent, os.W_OK):
             raise PermissionError(

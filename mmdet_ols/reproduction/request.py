@@ -47,9 +47,19 @@ class PaperRequest:
     step_times: str = ''
 
     def plan(
-        self, work_dir: Path, trust: bool = False, progress: Callable[[list], Iterable] = iter
+        self,
+        work_dir: Path,
+        trust: bool = False,
+        progress: Callable[[list], Iterable] = iter,
+        read_only: bool = False,
     ) -> Plan:
         """Plan its runs.
+
+        Args:
+            work_dir: Where they go.
+            trust: Whether they load checkpoints that hold more than data.
+            progress: Wraps the configs while they are read, as a progress bar does.
+            read_only: Whether they are only looked at, in a folder that may be another user's.
 
         Raises:
             ValueError: Something that was asked for is not there.
@@ -67,7 +77,7 @@ class PaperRequest:
             work_dir,
             {name: path for name, path in self.data.items() if name not in other_data},
             {name: words for name, words in self.entries.items() if name not in other_names},
-            EvidenceFile(work_dir / ROWS, others),
+            EvidenceFile(work_dir / ROWS, others, read_only),
             trust,
             progress,
         )

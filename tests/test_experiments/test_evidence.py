@@ -52,6 +52,12 @@ def add_twenty(path, first):
         file.add(replace(ROW, seed=seed, metrics={f'metric{seed}': 1.0}))
 
 
+def test_a_file_that_is_only_read_leaves_no_folder_behind(tmp_path):
+    folder = tmp_path / 'of another user'
+    assert EvidenceFile(folder / 'rows.csv', read_only=True).rows() == []
+    assert not folder.exists()
+
+
 def test_processes_that_add_at_once_lose_nothing(tmp_path):
     path = tmp_path / 'rows.csv'
     context = multiprocessing.get_context('fork')  # a new interpreter would import for seconds
