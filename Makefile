@@ -51,7 +51,7 @@ $(LOOPS)/installed: requirements/loops.txt | setup
 	$(PY) -m pip --disable-pip-version-check install --quiet --no-deps --target $(LOOPS) --requirement $<
 	touch $@
 
-smoke: setup  ## Run a few cells of the paper's tables for a few steps: each method, network and table (4 minutes)
+smoke: setup  ## Run a few cells of the paper's tables for a few steps: each method, network and table (a minute)
 	$(PY) tools/reproduce.py run --scale smoke --each-kind --jobs 2
 
 check: setup  ## Check style, format and types
