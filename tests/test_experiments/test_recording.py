@@ -8,6 +8,7 @@ import sys
 
 import pytest
 import torch
+import toy_plan
 from toy_runs import checkpoint, make_start
 
 from mmdet_ols.cli import compare as tool
@@ -17,19 +18,7 @@ from mmdet_ols.experiments.provenance import machine
 from mmdet_ols.experiments.specification import Request, read_variants
 from mmdet_ols.experiments.writing import to_markdown, write_comparison
 
-CONFIG = """
-model = dict(
-    type='ImageClassifier',
-    backbone=dict(type='CIFARResNet', depth=8, block='basic'),
-    neck=dict(type='GlobalAveragePooling'),
-    head=dict(type='LinearClsHead', num_classes=6, in_channels=64,
-              loss=dict(type='CrossEntropyLoss')),
-)
-default_scope = 'mmpretrain'
-data_root = 'data/six'
-train_dataloader = dict(batch_size=4, dataset=dict(type='CustomDataset', data_root=data_root))
-train_cfg = dict(by_epoch=True, max_epochs=3)
-"""
+CONFIG = toy_plan.CONFIG.replace('max_epochs=2', 'max_epochs=3')
 VERSIONS = 'Python 3.11, torch 2.11.0+cpu, mmcv 2, mmdet_ols 0.1.0 (git {})'
 TOP1 = 'accuracy/top1'
 
