@@ -199,7 +199,7 @@ def run(args: argparse.Namespace) -> None:
     outcome = run_or_watch(args, work_dir, tasks, display, report, {})
     _show(planned, display.console, steps)
     with user_errors():
-        _write(request, work_dir)
+        _write(request, work_dir, planned)
     end_unless_finished(outcome, len(planned.folders))
     _end_if_blocked(planned)
 
@@ -242,9 +242,16 @@ def page(args: argparse.Namespace) -> None:
         _write(request, work_dir)
 
 
-def _write(request: PaperRequest, work_dir: Path) -> None:
-    """Write the page of all tables, since others may have been asked for before."""
-    planned = replace(request, tables=()).plan(work_dir, progress=_progress)
+def _write(request: PaperRequest, work_dir: Path, planned: Plan | None = None) -> None:
+    """Write the page of all tables, since others may have been asked for before.
+
+    Args:
+        request: What was asked for.
+        work_dir: Where it goes.
+        planned: Its plan, if it is there already: reading all configs takes seconds.
+    """
+    if planned is None or request.tables:
+        planned = replace(request, tables=()).plan(work_dir, progress=_progress)
     how = {'seeds': ' '.join(map(str, request.seeds))}
     if request.choices:
         how['choices'] = ' '.join(f'{name}={value}' for name, value in request.choices.items())

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from mmdet_ols.cli.options import command_line, user_errors
+from mmdet_ols.experiments.display import make_console
 from mmdet_ols.experiments.starter import starting
 from mmdet_ols.experiments.tables import duration
 from mmdet_ols.paper import Cell, apply_choices, cells
@@ -28,7 +29,7 @@ from mmdet_ols.reproduction.smoke_kinds import one_of_each_kind
 def show(request: PaperRequest, work_dir: Path, each_kind: bool) -> None:
     """Show which cells there are, and which of them are done."""
     made = _made_cells(request, each_kind)
-    _show(made, read_smoke(made.values(), work_dir), Console())
+    _show(made, read_smoke(made.values(), work_dir), make_console())
 
 
 def run(request: PaperRequest, work_dir: Path, args: argparse.Namespace) -> None:
@@ -37,7 +38,7 @@ def run(request: PaperRequest, work_dir: Path, args: argparse.Namespace) -> None
         sys.exit('error: the smoke scale runs on this machine: leave --executor out')
     made = _made_cells(request, args.each_kind)
     request.save(work_dir)
-    console = Console()
+    console = make_console()
     total = len(smoke_runs(made.values(), work_dir))
     bar = Progress(
         TextColumn('{task.description}'),

@@ -103,15 +103,14 @@ class Plan:
             Why configs cannot be run, by the names of their folders.
         """
         for name, experiment in self.experiments.items():
-            folder = experiment.folders[0].parents[1]
-            note = folder / _BLOCKED
+            note = _blocked_note(experiment.folders[0])
             note.unlink(missing_ok=True)
             if all(experiment.is_finished(run) for run in experiment.folders):
                 continue
             try:
                 experiment.check(strict)
             except ValueError as error:
-                folder.mkdir(parents=True, exist_ok=True)
+                note.parent.mkdir(parents=True, exist_ok=True)
                 note.write_text(self._with_own_options(name, str(error)), encoding='utf-8')
         return self.blocked
 
@@ -125,7 +124,7 @@ class Plan:
     def blocked(self) -> dict[str, str]:
         """Why configs could not be run when it was checked last, by the names of their folders."""
         notes = {
-            name: experiment.folders[0].parents[1] / _BLOCKED
+            name: _blocked_note(experiment.folders[0])
             for name, experiment in self.experiments.items()
         }
         return {
@@ -157,7 +156,7 @@ class Plan:
         """Where a run stands; one that waits for something that is missing says what."""
         state = state_of(folder, self.is_finished(folder))
         if state.name == 'waiting':
-            note = folder.parents[1] / _BLOCKED
+            note = _blocked_note(folder)
             return state._replace(why=note.read_text(encoding='utf-8') if note.is_file() else '')
         return state
 
@@ -179,6 +178,15 @@ class Plan:
         return next(iter(self.experiments.values())).newest(run)
 
 
+def _blocked_note(folder: Path) -> Path:
+    """The file that says why the runs of a config cannot start, in the folder of the config.
+
+    Args:
+        folder: That of one of its runs.
+    """
+    return folder.parents[1] / 'blocked.txt'
+
+
 def _grouped(cells: Iterable[PlannedCell]) -> dict[str, list[PlannedCell]]:
     """The cells of each config, by the name of its folder."""
     groups: dict[tuple, list[PlannedCell]] = {}
@@ -195,8 +203,6 @@ def _grouped(cells: Iterable[PlannedCell]) -> dict[str, list[PlannedCell]]:
     return named
 
 
-#: Why the runs of a config cannot start, in its folder.
-_BLOCKED = 'blocked.txt'
 #: What all sweeps of OLSHook's period have in common, so that it names nothing.
 _SAME_IN_ALL = ('default_hooks.ols.type=', 'default_hooks.ols.by_epoch=')
 

@@ -103,7 +103,7 @@ def test_a_teacher_comes_before_its_pupil(started):
     assert pupil.teacher is not None
     assert order.index(pupil.teacher.folder) < order.index(pupil.folder)
     assert pupil.teacher.checkpoint is not None
-    assert pupil.checkpoint is None  # it takes room, and nobody learns from it
+    assert pupil.checkpoint is None  # it takes space, and no run learns from it
 
 
 def test_what_is_done_is_not_done_again(started, monkeypatch):

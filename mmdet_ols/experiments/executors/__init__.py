@@ -57,4 +57,4 @@ class ExecutorError(Exception):
 
 
 def silent(event: str, folder: Path, text: str) -> None:
-    """A report that nobody reads."""
+    """Ignore an event."""
