@@ -44,6 +44,12 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--classes', action='store_true', help='add the AP of each class')
     parser.add_argument(
+        '--across',
+        metavar='KEY',
+        help='a table with a column for each value of this option, to choose it by, as in '
+        'optim_wrapper.optimizer.lr',
+    )
+    parser.add_argument(
         '--together',
         action='store_true',
         help='one table for rows that differ in more than their methods',
@@ -51,7 +57,7 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
 
 
 def _selection(args: argparse.Namespace) -> Selection:
-    return Selection(args.reference, args.metrics, args.classes, args.together)
+    return Selection(args.reference, args.metrics, args.classes, args.together, args.across)
 
 
 def filled_page(page: str | Path) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from mmdet_ols.experiments.across import tables_across, without_option
 from mmdet_ols.experiments.comparison import Comparison
 from mmdet_ols.experiments.evidence import MISTAKES, PLAIN_LOOP, EvidenceRow, read_rows
 from mmdet_ols.experiments.tables import class_table, main_table, notes, recorded
@@ -29,12 +30,15 @@ class Selection(NamedTuple):
         classes: Whether to add the average precision of each class.
         together: Whether rows with different settings share a table. By default there is a table
             for each group of rows that differ in nothing but their methods.
+        across: Key of an option whose values become the columns of a table, in which the methods
+            are the rows: to choose a learning rate by, for example.
     """
 
     reference: str | None = None
     metrics: Sequence[str] = ()
     classes: bool = False
     together: bool = False
+    across: str | None = None
 
 
 def evidence_tables(rows: Sequence[EvidenceRow], selection: Selection) -> str:
@@ -49,11 +53,21 @@ def evidence_tables(rows: Sequence[EvidenceRow], selection: Selection) -> str:
     """
     if not rows:
         raise ValueError('There are no rows yet: record runs with tools/compare.py --record FILE.')
+    if selection.across and not any(f'{selection.across}=' in row.options for row in rows):
+        raise ValueError(f'--across must name an option of the rows, but got {selection.across!r}.')
     groups: dict[tuple[str, ...], list[EvidenceRow]] = {}
     for row in rows:
-        key = (row.test,) if selection.together else (row.test, row.base)
-        groups.setdefault(key, []).append(row)
+        groups.setdefault(_compared_in(row, selection), []).append(row)
     return '\n\n'.join(_group(group, selection) for group in groups.values()) + '\n'
+
+
+def _compared_in(row: EvidenceRow, selection: Selection) -> tuple[str, ...]:
+    """What the rows of one table have in common."""
+    if selection.together:
+        return (row.test,)
+    if selection.across:
+        return row.test, row.config, without_option(row, selection.across), row.length
+    return row.test, row.base
 
 
 def fill_page(page: str | Path, parse: Callable[[list[str]], tuple[list[str], Selection]]) -> str:
@@ -89,6 +103,24 @@ def fill_page(page: str | Path, parse: Callable[[list[str]], tuple[list[str], Se
 
 def _group(rows: Sequence[EvidenceRow], selection: Selection) -> str:
     """One table, what a reader must know about it, and how its runs were made."""
+    parts = _across(rows, selection) if selection.across else _side_by_side(rows, selection)
+    return '\n\n'.join(parts)
+
+
+def _across(rows: Sequence[EvidenceRow], selection: Selection) -> list[str]:
+    """A table with a column for each value of an option."""
+    assert selection.across is not None
+    facts: dict[str, dict[str, None]] = {}
+    for row in rows:
+        for fact, value in _facts(row).items():
+            facts.setdefault(fact, {})[value] = None
+    made = [[fact, '; '.join(values)] for fact, values in facts.items()]
+    tables = tables_across(rows, selection.across, selection.metrics)
+    return [*tables, markdown_table(['made with', ''], made), _commands(rows)]
+
+
+def _side_by_side(rows: Sequence[EvidenceRow], selection: Selection) -> list[str]:
+    """A table with a row for each method."""
     labels = _labels(rows)
     names = list(dict.fromkeys(labels[row.settings] for row in rows))
     if selection.reference is not None:
@@ -111,10 +143,7 @@ def _group(rows: Sequence[EvidenceRow], selection: Selection) -> str:
     if selection.classes and classes:
         parts.append(markdown_table(header, classes))
     parts += [note for note in notes(comparison) if not note.startswith('Read from rows')]
-    parts.append(markdown_table(['made with', ''], recorded(comparison)))
-    commands = '\n'.join(_commands(ordered))
-    parts.append(f'```bash\n{commands}\n```')
-    return '\n\n'.join(parts)
+    return [*parts, markdown_table(['made with', ''], recorded(comparison)), _commands(ordered)]
 
 
 def _labels(rows: Sequence[EvidenceRow]) -> dict[str, str]:
@@ -147,12 +176,17 @@ def _facts(row: EvidenceRow) -> dict[str, str]:
     return {'commit': row.commit, 'machine': row.machine, 'torch': row.torch, 'length': row.length}
 
 
-def _commands(rows: Sequence[EvidenceRow]) -> list[str]:
+def _commands(rows: Sequence[EvidenceRow]) -> str:
     """The commands that make these runs; paths of data and weights are the reader's."""
+    commands = '\n'.join(_commands_of_runs(rows))
+    return f'```bash\n{commands}\n```'
+
+
+def _commands_of_runs(rows: Sequence[EvidenceRow]) -> list[str]:
     mistakes = [row for row in rows if row.test == MISTAKES]
     if mistakes:
         others = [row for row in rows if row.test != MISTAKES]
-        return [*_commands_of_mistakes(mistakes), *(_commands(others) if others else [])]
+        return [*_commands_of_mistakes(mistakes), *(_commands_of_runs(others) if others else [])]
     groups: dict[tuple[str, str, str, tuple[int, ...]], list[EvidenceRow]] = {}
     for row in {row.settings: row for row in rows}.values():
         seeds = tuple(sorted({r.seed for r in rows if r.settings == row.settings}))

@@ -44,7 +44,7 @@ def _main_row(comparison: Comparison, metric: Metric, name: str) -> list[str]:
     seconds = [run.seconds for (of, _), run in comparison.finished.items() if of == name]
     row.append(duration(summarise(seconds).mean))
     if comparison.shows_best:
-        row.append(_mean_and_sd(comparison.best_values(name, metric), digits))
+        row.append(mean_and_sd(comparison.best_values(name, metric), digits))
     if comparison.paper:
         row.append(paper_cell(comparison, name, metric))
     return row
@@ -55,7 +55,7 @@ def overview(comparison: Comparison) -> Table:
     names, metrics = comparison.names, comparison.metrics
     table = [['', *names]] + [
         [metric.described]
-        + [_mean_and_sd(comparison.values(name, metric), metric.digits) for name in names]
+        + [mean_and_sd(comparison.values(name, metric), metric.digits) for name in names]
         for metric in metrics
     ]
     if len(names) > len(metrics):
@@ -72,7 +72,7 @@ def class_table(comparison: Comparison) -> Table:
         if name_of_class is not None:
             metric = metric_of(key)
             values = [comparison.values(name, metric) for name in comparison.names]
-            rows.append([name_of_class, *(_mean_and_sd(cell, metric.digits) for cell in values)])
+            rows.append([name_of_class, *(mean_and_sd(cell, metric.digits) for cell in values)])
     return header, rows
 
 
@@ -179,7 +179,7 @@ def duration(seconds: float) -> str:
     return f'{minutes} min {rest:02d} s' if minutes else f'{rest} s'
 
 
-def _mean_and_sd(values: Mapping[int, float], digits: int) -> str:
+def mean_and_sd(values: Mapping[int, float], digits: int) -> str:
     """Mean ± sample standard deviation of the values by seed."""
     mean, sd, n, *_ = summarise(list(values.values()))
     return f'{_number(mean, digits)} ± {_number(sd, digits)}' if n > 1 else _number(mean, digits)

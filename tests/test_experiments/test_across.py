@@ -1,0 +1,68 @@
+"""Tables across the values of one option."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from toy_rows import ROW
+
+from mmdet_ols.experiments.evidence_page import Selection, evidence_tables
+
+LR = 'optim_wrapper.optimizer.lr'
+
+
+def row(name, lr, top1, seed=0, options='a=1'):
+    """A run of a method at a learning rate; the config's own where there is none."""
+    given = f'{options} {LR}={lr}' if lr else options
+    return replace(
+        ROW,
+        settings=f'{name} {lr} {options}',
+        base=f'{lr} {options}',
+        name=name,
+        method=name,
+        options=given,
+        seed=seed,
+        metrics={'accuracy/top1': top1, 'other': 1.0},
+    )
+
+
+def tables(rows, **kwargs):
+    return evidence_tables(rows, Selection(across=LR, **kwargs))
+
+
+def test_values_are_columns_by_size_and_the_best_of_each_method_is_bold():
+    rows = [row('hard', '0.1', 60), row('hard', '1e-2', 70), row('ols', '1e-2', 80)]
+    rows += [row('ols', '0.1', 75), row('ols', '', 81), row('sce', '0.1', 50)]
+    text = tables(rows, metrics=['accuracy/top1'])
+    assert text.splitlines()[:5] == [
+        '| top-1 error (%), lower is better | 1e-2 | 0.1 | as in the config |',
+        '| --- | --- | --- | --- |',
+        '| hard | **30.00** | 40.00 |  |',
+        '| ols | 20.00 | 25.00 | **19.00** |',
+        '| sce |  | 50.00 |  |',
+    ]
+    assert f'`{LR}`; n = 1; the best' in text
+
+
+def test_seeds_share_a_cell():
+    rows = [row('hard', '0.1', 60), row('hard', '0.1', 62, seed=1), row('hard', '1', 10)]
+    text = tables(rows, metrics=['accuracy/top1'])
+    assert '| hard | **39.00 ± 1.41** | 90.00 |' in text
+    assert 'n = 1 to 2 (mean ± sample standard deviation)' in text
+
+
+def test_no_direction_no_best_value():
+    rows = [row('hard', '0.1', 60), row('hard', '1', 60)]
+    assert '| hard | 1.000 | 1.000 |' in tables(rows, metrics=['other'])
+
+
+def test_rows_that_differ_in_another_option_have_a_table_each():
+    rows = [row('hard', '0.1', 60), row('hard', '0.2', 61), row('hard', '0.1', 62, options='a=2')]
+    text = tables(rows, metrics=['accuracy/top1'])
+    assert text.count('| hard |') == 2
+
+
+def test_an_option_without_values_is_an_error():
+    with pytest.raises(ValueError, match=r"--across must name an option of the rows, but got 'x'"):
+        evidence_tables([row('hard', '0.1', 60)], Selection(across='x'))
