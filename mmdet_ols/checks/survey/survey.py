@@ -225,5 +225,7 @@ def _notes(config: Any, survey: SplitSurvey) -> list[str]:
             notes.append(f'{kind} repeats its images {node.get("times")} times an epoch')
     total = sum(dataset.loaded.images for dataset in survey.datasets if dataset.loaded)
     if survey.loaded is not None and survey.loaded.images < total:
-        notes.append(f'{survey.loaded.images:,} of {total:,} images are taken')
+        left_out = any(d.contents and d.contents.objects_left_out for d in survey.datasets)
+        of_all = '; what is left out is counted in all of them' if left_out else ''
+        notes.append(f'{survey.loaded.images:,} of {total:,} images are taken{of_all}')
     return notes

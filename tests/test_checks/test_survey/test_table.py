@@ -38,6 +38,16 @@ def test_splits_side_by_side_with_what_is_left_out(root, capsys):
     assert 'train: RepeatDataset repeats its images 3 times an epoch.' in ' '.join(out.split())
 
 
+def test_what_is_left_out_of_a_part_is_counted_in_the_whole(root, capsys):
+    whole = voc_set(root, ('cat', 'dog'))
+    part = dict(type='mmpretrain.KFoldDataset', num_splits=3, fold=0, dataset=whole)
+    check_datasets(run_config(train=part))
+    out = capsys.readouterr().out
+    assert ['not: unknown class', '1'] in rows(out)
+    said = 'train: 2 of 3 images are taken; what is left out is counted in all of them.'
+    assert said in ' '.join(out.split())
+
+
 def test_of_many_classes_the_fewest_are_shown():
     names = [f'[class {number}]' for number in range(100)]
     loaded = Loaded(5050, 5050, Counter({n: n + 1 for n in range(100)}), classes=names)
