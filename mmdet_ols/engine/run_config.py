@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.device import get_device
 from mmengine.registry import METRICS, MODELS
 from mmengine.runner import Runner
@@ -205,6 +205,8 @@ def _merge(cfg: Config, options: Mapping[str, Any]) -> None:
     Raises:
         ValueError: The config has no place for an entry.
     """
+    for key in options:
+        _open(cfg, key.split('.')[:-1])
     try:
         cfg.merge_from_dict(dict(options))
     except (AttributeError, KeyError, TypeError) as error:
@@ -213,6 +215,19 @@ def _merge(cfg: Config, options: Mapping[str, Any]) -> None:
             'Options must override entries below dicts, or items that a list has, but got '
             f'--cfg-options {given}: {error.args[0]}'
         ) from error
+
+
+def _open(node: Any, keys: Sequence[str]) -> None:
+    """Make a dict of what stands in the way of an option as None, as in `clip_grad=None`.
+
+    MMEngine asks for `clip_grad._delete_=True` then.
+    """
+    for key in keys:
+        if not isinstance(node, (Config, dict)) or key not in node:
+            return
+        if node[key] is None:
+            node[key] = ConfigDict()
+        node = node[key]
 
 
 def write_out_defaults(cfg: Config) -> None:

@@ -160,6 +160,13 @@ def test_entries_are_parsed_as_mmengine_parses_them():
 OURS = 'custom_imports = dict(imports=["mmdet_ols"])'
 
 
+def test_an_entry_below_none_makes_a_dict_of_it(config):
+    path = config('optim_wrapper = dict(clip_grad=None)')
+    options = ['optim_wrapper.clip_grad.max_norm=35', 'optim_wrapper.clip_grad.norm_type=2']
+    cfg = read_config(path, options=options)
+    assert cfg.optim_wrapper.clip_grad == dict(max_norm=35, norm_type=2)
+
+
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
