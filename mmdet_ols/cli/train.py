@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
+from errno import EDQUOT, ENOSPC
+from pathlib import Path
+from zipfile import is_zipfile
 
 from mmengine.config import Config
 from mmengine.runner import Runner, find_latest_checkpoint
@@ -80,6 +83,10 @@ def train(args: argparse.Namespace) -> None:
             except KeyboardInterrupt:
                 print(_interrupted(runner), file=sys.stderr)
                 sys.exit(130)  # as shells have it
+            except OSError as error:
+                if error.errno not in (ENOSPC, EDQUOT):
+                    raise
+                sys.exit(f'error: {_out_of_space(runner, error)}')
 
 
 def _interrupted(runner: Runner) -> str:
@@ -90,6 +97,29 @@ def _interrupted(runner: Runner) -> str:
     return (
         f'Interrupted in epoch {runner.epoch + 1}, at iteration {runner.iter}. The newest '
         f'checkpoint is {checkpoint}: the same command with --resume goes on from there.'
+    )
+
+
+def _out_of_space(runner: Runner, error: OSError) -> str:
+    """Say what a training leaves that has filled its disk, and how to go on with it.
+
+    The checkpoint that is cut short is removed: it would be in the way of the next one.
+    """
+    cut = runner.message_hub.runtime_info.get('last_ckpt')
+    if cut is not None and Path(cut).is_file() and not is_zipfile(cut):
+        Path(cut).unlink()
+    checkpoint = find_latest_checkpoint(runner.work_dir)
+    if checkpoint is None or not is_zipfile(checkpoint):
+        # With `max_keep_ckpts`, MMEngine removes an old checkpoint before it writes the new one.
+        left = 'no whole checkpoint is left: start again.'
+    else:
+        left = (
+            f'the newest whole checkpoint is {checkpoint}: the same command with --resume goes on '
+            'from there.'
+        )
+    return (
+        f'{error.strerror} at iteration {runner.iter}, in epoch {runner.epoch + 1}. Make room for '
+        f'{runner.work_dir}; {left}'
     )
 
 

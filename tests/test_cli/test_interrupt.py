@@ -1,8 +1,13 @@
-"""Ctrl-C in the middle of a training: what is kept, and how to go on."""
+"""Ctrl-C or a full disk in the middle of a training: what is kept, and how to go on."""
 
 from __future__ import annotations
 
+import errno
+import os
+from pathlib import Path
+
 import pytest
+from mmengine.fileio import LocalBackend
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from toy_classifier import make_classifier
@@ -44,3 +49,27 @@ def test_what_is_kept_is_said(config, tmp_path, command, at, message):
     if at > 1:
         output = command(tool.main, *words, '--resume')
         assert 'resumed epoch: 1' in output and (tmp_path / 'epoch_2.pth').exists()
+
+
+@pytest.mark.parametrize(
+    ('kept', 'message'),
+    [
+        (3, 'the newest whole checkpoint is {}/epoch_1.pth: the same command with --resume'),
+        (1, 'no whole checkpoint is left: start again'),  # MMEngine removes the old one first
+    ],
+)
+def test_a_full_disk_is_no_traceback(config, tmp_path, command, monkeypatch, kept, message):
+    put = LocalBackend.put
+
+    def put_what_there_is_room_for(self, obj, filepath):
+        if Path(filepath).name != 'epoch_2.pth':
+            return put(self, obj, filepath)
+        put(self, obj[: len(obj) // 2], filepath)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(LocalBackend, 'put', put_what_there_is_room_for)
+    options = '--cfg-options', f'default_hooks.checkpoint.max_keep_ckpts={kept}'
+    output = command(tool.main, config, '--work-dir', tmp_path, *options, ok=False)
+    assert 'No space left on device at iteration' in output and 'Make room for' in output
+    assert message.format(tmp_path) in output
+    assert not (tmp_path / 'epoch_2.pth').exists()  # which was cut short
