@@ -72,6 +72,13 @@ def test_tables_that_share_a_run_go_on_sharing_it():
     both = [apply_choices(a_cell(table, 'resnet29_cifar10.py', 'ols'), chosen)
             for table in ('VIII', 'XII')]  # fmt: skip
     assert both[0][1:] == both[1][1:] and len(both[0].options) == 3
+    for table in ('IV', 'IX'):
+        cell = apply_choices(a_cell(table, 'resnet50_imagenet.py', 'ols'), chosen)
+        cfg = Config.fromfile(config_path(cell.config))
+        cfg.merge_from_dict(dict(option.split('=') for option in cell.options))
+        fgsm, pgd = cfg.custom_hooks[0].attacks
+        assert (fgsm.name, fgsm.eps, pgd.name) == ('fgsm', 8, 'pgd')
+        assert (float(pgd.eps), float(pgd.step), pgd.steps) == (1, 0.25, 20)
     # The data of Fig. 7 are its own; what is chosen for ResNet-29 holds for them, too.
     sweep = a_cell('Fig. 7a', 'resnet29_cifar10.py', 'ols:alpha=0.3')
     moved = apply_choices(sweep, {**chosen, 'fig7_data': 'cifar100'})
