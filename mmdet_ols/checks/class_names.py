@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from mmdet_ols.checks.option_names import option_names
 from mmdet_ols.checks.survey.names import skeleton
 from mmdet_ols.checks.weight_report import WeightReport
 
@@ -92,8 +93,8 @@ def _report_others(
         report.notes.append(f'{sentence} They are the same, since {RENAMED} says so.')
     else:
         sentence += (
-            f' {_remedy(use)} If they are the same classes under other names: --cfg-options '
-            f'{RENAMED}=True'
+            f' {_remedy(use)} If they are the same classes under other names: '
+            f'{option_names().entries} {RENAMED}=True'
         )
         serious = use != 'start' and len(others) >= MOST * len(ours)
         (report.errors if serious else report.warnings).append(sentence)

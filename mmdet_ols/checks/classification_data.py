@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 from mmengine.config import ConfigDict
 
+from mmdet_ols.checks.option_names import option_names
+
 
 class Source(NamedTuple):
     """Where a public data set comes from.
@@ -94,7 +96,7 @@ def instructions(name: str, data_root: str) -> str:
     held = ', or '.join(', '.join(paths) for paths in layouts)
     return (
         f'Download {archives} from {page} and unpack, so that {_absolute(data_root)} holds {held}.'
-        f'{note} If the data lie elsewhere, name their folder with --data-root.'
+        f'{note} If the data lie elsewhere, name their folder with {option_names().data_root}.'
     )
 
 

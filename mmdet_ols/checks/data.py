@@ -19,6 +19,7 @@ from mmdet_ols.checks.classification_data import (
 from mmdet_ols.checks.downloads import downloads_itself
 from mmdet_ols.checks.folders import dataset_paths, is_local, listing
 from mmdet_ols.checks.head_classes import check_head_classes, head_of
+from mmdet_ols.checks.option_names import option_names
 from mmdet_ols.checks.processes import is_first_process
 from mmdet_ols.checks.survey.problems import Problems
 from mmdet_ols.checks.survey.records import SplitSurvey
@@ -122,7 +123,8 @@ def _check_paths(paths: dict[str, Any], where: str, is_xml: bool) -> None:
     if root and not Path(root).is_dir():
         message = (
             f'`data_root` of {where} must be a folder, but {root} does not exist. {layout}'
-            'Put the data there, or name the folder that holds them with --data-root.'
+            'Put the data there, or name the folder that holds them with '
+            f'{option_names().data_root}.'
         )
         if 'demo' in str(root):
             message += ' The demo data are made by `python tools/make_demo_data.py`.'

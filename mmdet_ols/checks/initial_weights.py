@@ -20,6 +20,7 @@ from mmdet_ols.checks.matching import (
     state_dict_of,
     without_memory,
 )
+from mmdet_ols.checks.option_names import option_names
 from mmdet_ols.checks.pretrained import local_file, pretrained_inits, resolve
 from mmdet_ols.checks.weight_report import WeightReport, WeightRow, percent, some_layers
 
@@ -169,7 +170,7 @@ def _report_source(report: WeightReport, source: Source, given_later: set[str]) 
         reason = f'{_other_shape(match)} {_explain_pretrained(source, match, content)}'
         report.errors.append(
             f'{what}; the rest would stay random.{reason} To start from random weights: '
-            f'--cfg-options {source.place}.init_cfg=None'
+            f'{option_names().entries} {source.place}.init_cfg=None'
         )
     elif absent:
         report.warnings.append(

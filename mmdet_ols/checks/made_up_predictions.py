@@ -17,6 +17,7 @@ from mmengine.registry import DATASETS, METRICS, MODELS
 from mmengine.structures import InstanceData
 
 from mmdet_ols.checks.coco_ground_truth import check_ground_truth
+from mmdet_ols.checks.option_names import option_names
 from mmdet_ols.checks.silence import no_logging
 from mmdet_ols.config_tree import is_a, registered_class, type_name
 from mmdet_ols.datasets.tree import leaf_datasets
@@ -138,8 +139,8 @@ def _try(
     if isinstance(largest, int) and largest > num_classes:
         raise ValueError(
             f'`topk` of {name} must not be above the number of classes that the model predicts, '
-            f'{num_classes}, but got {topk}: set topk=(1,) there, for example with --cfg-options '
-            f'{where}.topk=1.'
+            f'{num_classes}, but got {topk}: set topk=(1,) there, for example with '
+            f'{option_names().entries} {where}.topk=1.'
         )
     evaluator = Evaluator([metric])
     evaluator.dataset_meta = metainfo

@@ -17,6 +17,7 @@ from mmengine.runner import checkpoint as hosts_checkpoints
 
 from mmdet_ols.checks.checkpoints import load_checkpoint
 from mmdet_ols.checks.downloads import folder_for_downloads
+from mmdet_ols.checks.option_names import option_names
 from mmdet_ols.checks.processes import is_first_on_machine
 from mmdet_ols.checks.servers import SERVER_TIMEOUT, server_timeout
 from mmdet_ols.checks.suggestions import unregistered
@@ -41,7 +42,8 @@ def check_pretrained(cfg: Config) -> None:
         return
     for place, checkpoint in _pretrained_weights(cfg.get('model') or {}, 'model'):
         where = f"The pretrained weights of {place}, '{checkpoint}',"
-        otherwise = f'To start from random weights: --cfg-options {place}.init_cfg=None'
+        entries = option_names().entries
+        otherwise = f'To start from random weights: {entries} {place}.init_cfg=None'
         source = resolve(checkpoint)
         file = local_file(source)
         if file is None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from mmdet_ols import config_path
+from mmdet_ols.checks.option_names import OptionNames, naming_options
 from mmdet_ols.experiments.evidence import EvidenceFile
 from mmdet_ols.experiments.experiment import Experiment
 from mmdet_ols.experiments.rows import with_needed_rows
@@ -107,18 +108,15 @@ class Plan:
             note.unlink(missing_ok=True)
             if all(experiment.is_finished(run) for run in experiment.folders):
                 continue
+            cell = next(cell for cell, (group, _) in self._variants.items() if group == name)
+            options = OptionNames(f'--data {cell.data}=FOLDER', f'--set {names_of(cell)[0]}')
             try:
-                experiment.check(strict)
+                with naming_options(options):
+                    experiment.check(strict)
             except ValueError as error:
                 note.parent.mkdir(parents=True, exist_ok=True)
-                note.write_text(self._with_own_options(name, str(error)), encoding='utf-8')
+                note.write_text(str(error), encoding='utf-8')
         return self.blocked
-
-    def _with_own_options(self, name: str, text: str) -> str:
-        """Name the options of this plan where a message has those of the tools for one config."""
-        cell = next(cell for cell, (group, _) in self._variants.items() if group == name)
-        text = text.replace('with --data-root', f'with --data {cell.data}=FOLDER')
-        return text.replace('--cfg-options', f'--set {names_of(cell)[0]}')
 
     @property
     def blocked(self) -> dict[str, str]:

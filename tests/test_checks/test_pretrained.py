@@ -13,6 +13,7 @@ from mmengine.runner import CheckpointLoader
 from mmengine.runner import checkpoint as checkpoints
 
 from mmdet_ols.checks import pretrained as pretrained_module
+from mmdet_ols.checks.option_names import OptionNames, naming_options
 from mmdet_ols.checks.pretrained import check_pretrained
 
 
@@ -88,6 +89,9 @@ def test_weights_that_cannot_be_fetched(name, reason, server, tmp_path, monkeypa
     assert f'Fetch it from {url} by other means and save it as {file}.' in message
     assert reason in message.partition('are not there: ')[2].lower()
     assert message.endswith('--cfg-options model.stages.1.init_cfg=None')
+    with naming_options(OptionNames(entries='--set net')), pytest.raises(OSError) as caught:
+        check_pretrained(pretrained(url))
+    assert str(caught.value).endswith(' weights: --set net model.stages.1.init_cfg=None')
     # The remedies work.
     cfg = pretrained(url)
     cfg.merge_from_dict({'model.stages.1.init_cfg': None})
