@@ -12,28 +12,10 @@ sys.path.insert(0, str(Path(__file__).parents[1] / 'benchmarks'))
 
 import method_cost
 import step_times
+from toy_plan import CONFIG, cell
 
 from mmdet_ols.experiments.specification import Request, read_variants
-from mmdet_ols.paper import Cell
-from mmdet_ols.reproduction.scales import PlannedCell
 from mmdet_ols.reproduction.step_times import read_step_rows
-
-TINY = """
-model = dict(
-    type='ImageClassifier',
-    backbone=dict(type='CIFARResNet', depth=8, block='basic'),
-    neck=dict(type='GlobalAveragePooling'),
-    head=dict(type='LinearClsHead', num_classes=6, in_channels=64,
-              loss=dict(type='CrossEntropyLoss')),
-)
-default_scope = 'mmpretrain'
-pipeline = [dict(type='Resize', scale=8), dict(type='PackInputs')]
-train_dataloader = dict(
-    batch_size=4, dataset=dict(type='CustomDataset', data_root='data/six', pipeline=pipeline))
-val_dataloader = train_dataloader
-optim_wrapper = dict(optimizer=dict(type='SGD', lr=0.01))
-train_cfg = dict(by_epoch=True, max_epochs=2)
-"""
 
 
 def test_each_method_has_a_row(tmp_path, capsys):
@@ -55,14 +37,11 @@ def test_each_method_has_a_row(tmp_path, capsys):
 
 def test_each_kind_of_step_is_measured_once(tmp_path, monkeypatch, capsys):
     config, out = tmp_path / 'tiny.py', tmp_path / 'steps.csv'
-    config.write_text(TINY)
+    config.write_text(CONFIG)
     methods = ['hard', 'ols', 'ddgsd', 'l2rw', 'pencil', 'm_correction']
 
-    def planned_cells(scale, tables):
-        paper = Cell('VII', 'cifar100/resnet56_cifar100.py', 'hard', ())
-        return [PlannedCell(paper, (), str(config), method, (), False, 'six') for method in methods]
-
-    monkeypatch.setattr(step_times, 'planned_cells', planned_cells)
+    cells = [cell(config, method) for method in methods]
+    monkeypatch.setattr(step_times, 'planned_cells', lambda scale, tables: cells)
     words = ['--batch-size', '2', '--steps', '2', '--seconds', '0', '--out', str(out)]
     step_times.main(words)
     with out.open() as file:
@@ -85,7 +64,7 @@ def test_each_kind_of_step_is_measured_once(tmp_path, monkeypatch, capsys):
 def test_the_update_of_weights_counts_once_a_batch(tmp_path, monkeypatch):
     """A smaller batch than the config's does not make it dearer for each image."""
     config = tmp_path / 'tiny.py'
-    config.write_text(TINY)
+    config.write_text(CONFIG)
     args = step_times.parse_args(['--batch-size', '2', '--steps', '1', '--out', 'unused'])
     (variant,) = read_variants([Request('a', str(config), 'hard')])
     monkeypatch.setattr(step_times.StepClock, 'seconds', lambda *_: (3.0, 8.0, 1.0))

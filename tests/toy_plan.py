@@ -17,7 +17,11 @@ model = dict(
 )
 default_scope = 'mmpretrain'
 data_root = 'data/six'
-train_dataloader = dict(batch_size=4, dataset=dict(type='CustomDataset', data_root=data_root))
+pipeline = [dict(type='Resize', scale=8), dict(type='PackInputs')]
+train_dataloader = dict(
+    batch_size=4, dataset=dict(type='CustomDataset', data_root=data_root, pipeline=pipeline))
+val_dataloader = test_dataloader = train_dataloader
+optim_wrapper = dict(optimizer=dict(type='SGD', lr=0.01))
 train_cfg = dict(by_epoch=True, max_epochs=2)
 """
 

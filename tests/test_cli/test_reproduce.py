@@ -19,7 +19,8 @@ from mmdet_ols.reproduction import request
 from mmdet_ols.reproduction.scales import PlannedCell, figures_of
 from mmdet_ols.reproduction.step_times import step_kind
 
-SIZED = "data_root=data_root, pipeline=[dict(type='Resize', scale=16)]"
+#: Whose cells are planned.
+TABLES = {'first': 'XI', 'second': 'VII'}
 
 
 @pytest.fixture(scope='module')
@@ -111,7 +112,7 @@ def test_a_plan_says_the_hours_of_the_device_whose_steps_were_measured(
     command, monkeypatch, tmp_path
 ):
     config, file = tmp_path / 'sized.py', tmp_path / 'steps.csv'
-    config.write_text(CONFIG.replace('data_root=data_root', SIZED))
+    config.write_text(CONFIG)
     monkeypatch.setattr(request, 'planned_cells', lambda *_: [cell(config, 'ols', data='cub')])
     kind = step_kind(read_variants([Request('ols', str(config), 'ols')])[0])
     file.write_text(f'step,device,machine,threads,n,median_s\n{kind},cpu,Z80,1,5,50\n')

@@ -24,9 +24,6 @@ from mmdet_ols.reproduction.times import RunTimes
 
 #: Measured on one core.
 KEPT = Path(__file__).parents[2] / 'benchmarks' / 'step_times_cpu.csv'
-SIZED = CONFIG.replace(
-    'data_root=data_root', "data_root=data_root, pipeline=[dict(type='Resize', scale=16)]"
-)
 
 
 def variants(config, *methods, options=()):
@@ -118,8 +115,8 @@ def test_sides_and_epochs_are_those_of_the_config(config, method, data, side, im
 
 def test_steps_tell_only_of_what_has_not_begun(tmp_path):
     deep, flat = tmp_path / 'deep.py', tmp_path / 'flat.py'
-    deep.write_text(SIZED.replace('depth=8', 'depth=14'))
-    flat.write_text(SIZED)
+    deep.write_text(CONFIG.replace('depth=8', 'depth=14'))
+    flat.write_text(CONFIG)
     asked = [
         cell(deep, 'hard', data='cub'),
         cell(deep, 'ols', data='cub'),
