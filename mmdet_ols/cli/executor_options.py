@@ -76,4 +76,9 @@ def executor_from(
     """
     if args.executor == 'local':
         return LocalExecutor(args.jobs)
-    return SlurmExecutor(Path(work_dir, 'slurm'), args.slurm, NodeRecorder(facts), say)
+    return SlurmExecutor(slurm_folder(work_dir), args.slurm, NodeRecorder(facts), say)
+
+
+def slurm_folder(work_dir: str | Path) -> Path:
+    """Where what is submitted to a SLURM cluster is kept."""
+    return Path(work_dir, 'slurm')

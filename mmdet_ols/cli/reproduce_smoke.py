@@ -26,9 +26,10 @@ from mmdet_ols.reproduction.smoke import SmokeResult, by_cell, read_smoke, run_s
 from mmdet_ols.reproduction.smoke_kinds import one_of_each_kind
 
 
-def show(request: PaperRequest, work_dir: Path, each_kind: bool) -> None:
+
+def show(request: PaperRequest, work_dir: Path) -> None:
     """Show which cells there are, and which of them are done."""
-    made = _made_cells(request, each_kind)
+    made = _made_cells(request)
     _show(made, read_smoke(made.values(), work_dir), make_console())
 
 
@@ -36,7 +37,7 @@ def run(request: PaperRequest, work_dir: Path, args: argparse.Namespace) -> None
     """Run the cells that are not done, and write the page."""
     if args.executor != 'local':
         sys.exit('error: the smoke scale runs on this machine: leave --executor out')
-    made = _made_cells(request, args.each_kind)
+    made = _made_cells(request)
     request.save(work_dir)
     console = make_console()
     total = len(smoke_runs(made.values(), work_dir))
@@ -71,19 +72,24 @@ def run(request: PaperRequest, work_dir: Path, args: argparse.Namespace) -> None
 
 
 def page(request: PaperRequest, work_dir: Path) -> None:
-    """Write the page of all cells, since others may have been asked for before."""
-    made = _made_cells(replace(request, tables=()), each_kind=False)
-    of = by_cell(read_smoke(made.values(), work_dir))
-    rows = [_cell_result(cell, of[one]) for cell, one in made.items()]
+    """Write the page of all tables, since others may have been asked for before.
+
+    Where only cells of each kind are asked for, the others count only if they were run.
+    """
+    made = _made_cells(replace(request, tables=(), each_kind=False))
+    rows = _cell_results(made, read_smoke(made.values(), work_dir))
+    if request.each_kind:
+        asked = _made_cells(request)
+        rows = [row for row in rows if row.cell in asked or row.states != {0: 'waiting'}]
     paths = write_page(rows, work_dir, 'smoke', {'seed': '0'})
     print(f'Written: {paths[0]}')
 
 
-def _made_cells(request: PaperRequest, each_kind: bool) -> dict[Cell, Cell]:
+def _made_cells(request: PaperRequest) -> dict[Cell, Cell]:
     """The cells of the paper that are asked for, each as it is made with the choices."""
     with user_errors():
         asked = [cell for name in request.tables or (None,) for cell in cells(name)]
-        asked = one_of_each_kind(asked) if each_kind else asked
+        asked = one_of_each_kind(asked) if request.each_kind else asked
         return {cell: apply_choices(cell, request.choices) for cell in asked}
 
 
@@ -95,6 +101,11 @@ def _cell_result(cell: Cell, result: SmokeResult) -> CellResult:
         run.config,
         run.method,
         run.options,
+def _cell_results(made: dict[Cell, Cell], results: Sequence[SmokeResult]) -> list[CellResult]:
+    of = by_cell(results)
+    return [_cell_result(cell, of[one]) for cell, one in made.items()]
+
+
         runs={0: result.run},
         made={0: result.made},
         states={0: result.state},

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mmdet_ols.experiments.comparability import check_comparable, check_same_config
 from mmdet_ols.experiments.comparison import Comparison, Sweep
-from mmdet_ols.experiments.evidence import EvidenceFile
+from mmdet_ols.experiments.evidence import EvidenceFile, EvidenceRow
 from mmdet_ols.experiments.provenance import read_records, record_start
 from mmdet_ols.experiments.readiness import check_ready
 from mmdet_ols.experiments.recording import best_epoch_of, describe_run, differ, identity_of
@@ -105,8 +105,14 @@ class Experiment:
         run = self.tasks[folder].read()
         if self.evidence is None or run.final or self._is_awaited(folder):
             return run
-        row = self.evidence.row(identity_of(*self.runs[folder], self.tta))
+        row = self.row(folder)
         return run if row is None else row.as_run(folder)
+
+    def row(self, folder: Path) -> EvidenceRow | None:
+        """The row of a run; None where there is none."""
+        if self.evidence is None:
+            return None
+        return self.evidence.row(identity_of(*self.runs[folder], self.tta))
 
     def is_finished(self, folder: Path) -> bool:
         """Whether the result of a run is there."""
@@ -222,5 +228,5 @@ class Experiment:
         """How each start of a run was made, as its folder or its row says."""
         if not self.read(folder).recorded or self.evidence is None:
             return read_records(folder)
-        row = self.evidence.row(identity_of(*self.runs[folder], self.tta))
+        row = self.row(folder)
         return [] if row is None else [row.facts(self.evidence.path)]

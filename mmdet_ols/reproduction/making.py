@@ -5,27 +5,43 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from mmdet_ols.experiments.tables import duration
 from mmdet_ols.paper import small_cells
 from mmdet_ols.reproduction.layout import method_title
 from mmdet_ols.reproduction.results import CellResult
+from mmdet_ols.reproduction.scales import default_work_dir
 from mmdet_ols.results.statistics import summarise
 
 #: What is shown of the record of a start.
 FACTS = ('machine', 'versions', 'date', 'read from', 'command')
 
 
-def command_to_reproduce(table: str, scale: str) -> str:
-    """The command that makes a table or a figure, as published if the scale has no form of it.
+class Place(NamedTuple):
+    """Where the runs of a page are made.
 
-    Args:
-        table: As the paper numbers it.
+    Attributes:
         scale: 'paper', 'small' or 'smoke'.
+        work_dir: The folder of all runs, and of the page.
     """
-    if scale == 'small' and table not in {small.cell.table for small in small_cells()}:
-        scale = 'paper'
-    return shlex.join(['mmdet-ols', 'reproduce', 'run', '--table', table, '--scale', scale])
+
+    scale: str
+    work_dir: Path
+
+    def command_to_reproduce(self, table: str) -> str:
+        """The command that makes a table or a figure, as published if the scale has no form of it.
+
+        Args:
+            table: As the paper numbers it.
+        """
+        words = ['mmdet-ols', 'reproduce', 'run', '--table', table, '--scale']
+        if self.scale == 'small' and table not in {small.cell.table for small in small_cells()}:
+            return shlex.join([*words, 'paper'])
+        words.append(self.scale)
+        if self.work_dir != default_work_dir(self.scale):
+            words += ['--work-dir', str(self.work_dir)]
+        return shlex.join(words)
 
 
 def commands_to_compare(results: Iterable[CellResult]) -> list[str]:

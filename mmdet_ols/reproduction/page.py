@@ -13,11 +13,7 @@ from mmdet_ols.reproduction.claims import Claim, Kind, Number, Numbers, Verdict
 from mmdet_ols.reproduction.drawings import Drawing, drawings
 from mmdet_ols.reproduction.footnotes import footnotes, notes_of_result
 from mmdet_ols.reproduction.layout import LAYOUTS, TableLayout, describe, lay_out
-from mmdet_ols.reproduction.making import (
-    command_to_reproduce,
-    commands_to_compare,
-    made_table,
-)
+from mmdet_ols.reproduction.making import Place, commands_to_compare, made_table
 from mmdet_ols.reproduction.results import CellResult
 from mmdet_ols.reproduction.writing import OLS_KINDS, to_csv, to_markdown, verdict_lines
 
@@ -62,8 +58,7 @@ def write_page(
     Args:
         results: What was reached for each cell that is planned. The paper's other numbers are
             shown as missing.
-        folder: Where to write; made if absent. The picture of Fig. 3 is read from `features.png`
-            there.
+        folder: The work directory, where to write; made if absent.
         scale: As for the command that makes the runs: 'paper', 'small' or 'smoke'.
         how: What holds for everything, such as the choices that were made, by name.
         notes: What a reader must know about everything.
@@ -77,13 +72,13 @@ def write_page(
     check_extras()
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    numbers, judged = Numbers(results), scale != SMOKE
+    numbers, judged, place = Numbers(results), scale != SMOKE, Place(scale, folder)
     tables = [lay_out(name, _of_table(numbers, name, judged)) for name in LAYOUTS]
     how = {'scale': scale, **(how or {})}
     notes = [*([SCALES[scale]] if scale in SCALES else []), *notes, *(NOTES if judged else [])]
     html = page_template('page.html', PACKAGE).render(
-        tables=[_table(table, results, scale) for table in tables],
-        figures=[_figure(drawing, results, scale) for drawing in drawings(results, folder)],
+        tables=[_table(table, results, place) for table in tables],
+        figures=[_figure(drawing, results, place) for drawing in drawings(results, folder)],
         counts=_counts(results),
         totals=_totals(tables),
         how=how,
@@ -93,7 +88,7 @@ def write_page(
     )
     written = {
         PAGE: html,
-        MARKDOWN: to_markdown(tables, how, notes, scale, PAGE),
+        MARKDOWN: to_markdown(tables, how, notes, place, PAGE),
         TABLE: to_csv(tables),
     }
     for name, text in written.items():
@@ -108,7 +103,7 @@ def _of_table(numbers: Numbers, name: str, judged: bool) -> list[Number]:
     return [number._replace(difference=None, claims=()) for number in numbers.table(name)]
 
 
-def _table(table: TableLayout, results: Sequence[CellResult], scale: str) -> dict[str, Any]:
+def _table(table: TableLayout, results: Sequence[CellResult], place: Place) -> dict[str, Any]:
     """What the template shows of a table."""
     own = [result for result in results if result.cell.table == table.name]
     notes = footnotes(table.numbers)
@@ -130,33 +125,35 @@ def _table(table: TableLayout, results: Sequence[CellResult], scale: str) -> dic
         rows=rows,
         lines=verdict_lines(table),
         notes=notes,
-        averages=_averages(table) if table.name == 'VI' and scale != SMOKE else [],
+        averages=_averages(table) if table.name == 'VI' and place.scale != SMOKE else [],
         count=sum(number.summary.n > 0 for number in paper),
         of=len(paper),
         planned=bool(own),
         started=any(run.done or run.final for result in own for run in result.runs.values()),
         hard=texts.tally(paper, (Kind.HARD,)),
         ols=texts.tally(paper, OLS_KINDS),
-        **_making(table.name, own, scale),
+        **_making(table.name, own, place),
     )
 
 
-def _figure(drawing: Drawing, results: Sequence[CellResult], scale: str) -> dict[str, Any]:
+def _figure(drawing: Drawing, results: Sequence[CellResult], place: Place) -> dict[str, Any]:
     """What the template shows of a figure."""
     own = [result for result in results if result.cell.table == drawing.name]
-    making = _making(drawing.name, own, scale)
-    if drawing.name == 'Fig. 3':
-        making['command'] = '\n'.join([command_to_reproduce('XI', scale), *drawing.commands])
     notes = dict.fromkeys(note for result in own for note in notes_of_result(result))
-    return dict(drawing=drawing, anchor=drawing.anchor, notes=list(notes), **making)
+    return dict(
+        drawing=drawing,
+        anchor=drawing.anchor,
+        notes=list(notes),
+        **_making(drawing.name, own, place),
+    )
 
 
-def _making(name: str, own: Sequence[CellResult], scale: str) -> dict[str, Any]:
+def _making(name: str, own: Sequence[CellResult], place: Place) -> dict[str, Any]:
     """How the runs of a table or figure were made, and the commands that make them."""
     return dict(
-        command=command_to_reproduce(name, scale),
+        command=place.command_to_reproduce(name),
         made=dict(zip(('header', 'rows'), made_table(own))),
-        commands=[] if scale == SMOKE else commands_to_compare(own),
+        commands=[] if place.scale == SMOKE else commands_to_compare(own),
     )
 
 

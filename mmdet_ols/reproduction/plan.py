@@ -150,13 +150,28 @@ class Plan:
         """Whether the result of a run is there."""
         return self._of[folder].is_finished(folder)
 
-    def state(self, folder: Path) -> State:
-        """Where a run stands; one that waits for something that is missing says what."""
-        state = state_of(folder, self.is_finished(folder))
+    def state(self, folder: Path, run: Run | None = None) -> State:
+        """Where a run stands; one that waits for something that is missing says what.
+
+        Args:
+            folder: The run.
+            run: How far it is, where that was read already.
+        """
+        run = self.read(folder) if run is None else run
+        state = state_of(folder, bool(run.final))
         if state.name == 'waiting':
             note = _blocked_note(folder)
             return state._replace(why=note.read_text(encoding='utf-8') if note.is_file() else '')
         return state
+
+    def keep(self, folder: Path) -> str:
+        """Add a finished run that has no row yet; return what a user must know of it.
+
+        Raises:
+            OSError: The file of rows cannot be written.
+        """
+        experiment = self._of[folder]
+        return experiment.keep(folder) if experiment.row(folder) is None else ''
 
     def label(self, folder: Path) -> str:
         """A run's name for people."""

@@ -35,6 +35,7 @@ class PaperRequest:
         evidence: Files whose rows count as finished runs; may hold wildcards.
         step_times: File of the seconds that training steps take, which tell how long runs are like
             which none has begun; empty is none.
+        each_kind: Whether only a few cells of the smoke scale are made, which have all kinds.
     """
 
     scale: str = 'paper'
@@ -45,6 +46,7 @@ class PaperRequest:
     choices: Mapping[str, str] = field(default_factory=dict)
     evidence: tuple[str, ...] = ()
     step_times: str = ''
+    each_kind: bool = False
 
     def plan(
         self,

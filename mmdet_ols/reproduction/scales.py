@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from mmengine.config import Config
@@ -25,6 +26,11 @@ from mmdet_ols.paper import (
 SCALES = ('paper', 'small')
 #: An option of the tools among the options of a cell.
 TTA = '--tta'
+
+
+def default_work_dir(scale: str) -> Path:
+    """Where the runs of a scale go unless another folder is named."""
+    return Path('work_dirs', f'reproduce_{scale}')
 
 
 class PlannedCell(NamedTuple):

@@ -28,13 +28,14 @@ class RunTimes:
             folder: cell.data for cell in plan.cells for folder in plan.folders_of(cell).values()
         }
         self._by_steps: dict[tuple[str, str], float | None] = {}
-        self._runs = {folder: plan.read(folder) for folder in plan.folders}
+        #: How far each run is.
+        self.runs = {folder: plan.read(folder) for folder in plan.folders}
         self._by_settings: dict[str, list[float]] = {}
         self._by_base: dict[str, list[float]] = {}
         rows = plan.evidence.rows() if plan.evidence is not None else []
         for row in rows:
             self._note(row.settings, row.base, row.seconds)
-        for folder, run in self._runs.items():
+        for folder, run in self.runs.items():
             variant = plan.variant(folder)
             if run.final and not run.recorded:
                 self._note(variant.portable_key, variant.portable_base, run.seconds)
@@ -46,7 +47,7 @@ class RunTimes:
 
     def left(self, folder: Path) -> float | None:
         """Seconds that a run has left; None where it is not known."""
-        run: Run = self._runs[folder]
+        run: Run = self.runs[folder]
         if run.final:
             return 0.0
         whole = self.whole(folder)
@@ -61,14 +62,14 @@ class RunTimes:
         """Seconds left of the runs for which only step times tell, and how many these are."""
         left = [
             self.left(folder)
-            for folder, run in self._runs.items()
+            for folder, run in self.runs.items()
             if not run.final and self._by_runs(folder) is None
         ]
         known = [seconds for seconds in left if seconds is not None]
         return sum(known), len(known)
 
     def _by_runs(self, folder: Path) -> float | None:
-        variant, run = self.plan.variant(folder), self._runs[folder]
+        variant, run = self.plan.variant(folder), self.runs[folder]
         measured = self._by_settings.get(variant.portable_key)
         measured = measured or self._by_base.get(variant.portable_base)
         if measured:

@@ -12,7 +12,7 @@ from mmdet_ols.reproduction import texts
 from mmdet_ols.reproduction.claims import Kind, Number, smallest_told
 from mmdet_ols.reproduction.footnotes import footnotes, notes_of
 from mmdet_ols.reproduction.layout import TableLayout, method_title
-from mmdet_ols.reproduction.making import command_to_reproduce
+from mmdet_ols.reproduction.making import Place
 from mmdet_ols.reproduction.results import CellResult
 from mmdet_ols.results.statistics import Summary
 
@@ -39,7 +39,7 @@ def to_markdown(
     tables: Sequence[TableLayout],
     how: Mapping[str, str],
     notes: Sequence[str],
-    scale: str,
+    place: Place,
     page: str,
 ) -> str:
     """Write the summary and every table.
@@ -48,7 +48,7 @@ def to_markdown(
         tables: With their numbers.
         how: What holds for everything, such as the scale and the commit.
         notes: What a reader must know about everything.
-        scale: As for the command that makes a table.
+        place: Where its runs are made.
         page: Name of the HTML page, which also has the figures.
     """
     parts = ["# The paper's tables, and ours", *notes]
@@ -56,7 +56,7 @@ def to_markdown(
         parts.append(markdown_table(['', ''], [[*item] for item in how.items()]))
     parts += [markdown_table(*summary_table(tables))]
     for table in tables:
-        parts += _table(table, scale)
+        parts += _table(table, place)
     parts.append(f'The figures, and how each number was made, are in [{page}]({page}).')
     return '\n\n'.join(parts) + '\n'
 
@@ -78,7 +78,7 @@ def summary_table(tables: Sequence[TableLayout]) -> tuple[list[str], list[list[s
     return header, rows
 
 
-def _table(table: TableLayout, scale: str) -> list[str]:
+def _table(table: TableLayout, place: Place) -> list[str]:
     notes = footnotes(table.numbers)
     marks = {id(number): own for number, own in zip(table.numbers, notes.marks)}
     header = [''] * table.depth + [', '.join(names) for names in table.columns]
@@ -90,7 +90,7 @@ def _table(table: TableLayout, scale: str) -> list[str]:
     parts.append(markdown_table(header, rows))
     parts += notes.of_all
     parts += ['\n'.join(f'- [{i}] {text}' for i, text in enumerate(notes.marked, 1))]
-    parts.append(f'```bash\n{command_to_reproduce(table.name, scale)}\n```')
+    parts.append(f'```bash\n{place.command_to_reproduce(table.name)}\n```')
     return [part for part in parts if part]
 
 

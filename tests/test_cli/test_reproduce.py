@@ -14,6 +14,7 @@ from mmdet_ols.cli import execution
 from mmdet_ols.cli import reproduce as tool
 from mmdet_ols.experiments.specification import Request, read_variants
 from mmdet_ols.experiments.starter import starting
+from mmdet_ols.experiments.tasks import RunTask
 from mmdet_ols.paper import Cell
 from mmdet_ols.reproduction import request
 from mmdet_ols.reproduction.scales import PlannedCell, figures_of
@@ -102,6 +103,14 @@ def test_what_is_missing_is_said_before_anything_starts(reproduce, config, tmp_p
         (['--seeds', '1', '1'], '--seeds must differ'),
         (['--each-kind'], '--each-kind is for --scale smoke'),
         (['--scale', 'smoke', '--seeds', '1', '--set', 'ce', 'a=1'], 'leave --seeds, --set out'),
+def test_status_reads_each_folder_once(reproduce, tmp_path, monkeypatch):
+    reproduce('plan', '--work-dir', tmp_path, '--seeds', 0, 1)
+    folders, read = [], RunTask.read
+    monkeypatch.setattr(RunTask, 'read', lambda task: folders.append(task.folder) or read(task))
+    reproduce('status', '--work-dir', tmp_path)
+    assert len(folders) == len(set(folders)) == 4
+
+
     ],
 )
 def test_what_cannot_be_used_is_an_error(reproduce, tmp_path, words, message):
@@ -120,6 +129,7 @@ def test_a_plan_says_the_hours_of_the_device_whose_steps_were_measured(
     assert '3 not known' in command(tool.main, 'plan', *words)
     # 5,994 images, 2 epochs, 3 seeds, 50 s each: 499.5 hours.
     said = '500 hours of one Z80 core are for 3 runs that have not begun', 'testing are not in them'
+        (['--strict'], '--strict is about what --check finds: add --check'),
     for words in (('plan', '--step-times', file), ('status',)):  # which is kept
         output = command(tool.main, *words, '--work-dir', tmp_path / 'runs')
         assert all(text in output for text in said) and '499 h 30 min' in output

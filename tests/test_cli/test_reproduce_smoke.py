@@ -63,6 +63,18 @@ def test_choices_count_and_clusters_do_not(smoke):
     assert 'leave --executor out' in smoke('run', *cluster, ok=False)
 
 
+def test_a_few_cells_are_all_that_is_asked_for(smoke, tmp_path, monkeypatch):
+    monkeypatch.setattr(reproduce_smoke, 'cells', lambda table=None: cells('XII'))
+    monkeypatch.setattr(reproduce_smoke, 'one_of_each_kind', lambda cells: cells[:2])
+    for words in (('plan', '--each-kind'), ('status',)):
+        assert '│ XII   │ 2     │ 0    │' in smoke(*words)
+    smoke('page')
+    with (tmp_path / 'reproduction.csv').open() as file:
+        states = [row['state'] for row in csv.DictReader(file) if row['table'] == 'XII']
+    assert states.count('waiting') == 4 and states.count('missing') == len(states) - 4
+    assert '│ XII   │ 6     │' in smoke('plan', '--forget')
+
+
 def test_one_process_at_a_time_runs_the_cells(smoke, tmp_path):
     with starting(tmp_path, ['mmdet-ols', 'reproduce', 'run']):
         output = smoke('run', ok=False)

@@ -257,7 +257,8 @@ def test_smoke_runs_say_that_they_say_nothing(results, tmp_path):
     html, markdown, table = write_page(results, tmp_path, 'smoke', notes=['Images of 8 pixels.'])
     text = html.read_text()
     assert 'their numbers say nothing of the methods' in text and 'Images of 8 pixels.' in text
-    assert '--table II --scale smoke' in text and 'tools/compare.py' not in text
+    assert f'--table II --scale smoke --work-dir {tmp_path}<' in text
+    assert 'tools/compare.py' not in text
     assert '20.07 ± 0.21' in text  # but no difference, and no verdict on one
     for shown in (text.partition('</style>')[2], markdown.read_text()):
         assert not re.search(r'holds\b|cannot be told|fails\b|−0\.60', shown)
