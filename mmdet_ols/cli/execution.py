@@ -12,7 +12,7 @@ from typing import NamedTuple
 from mmdet_ols.cli.executor_options import executor_from
 from mmdet_ols.cli.options import command_line, user_errors
 from mmdet_ols.experiments.display import RunDisplay
-from mmdet_ols.experiments.executors import ExecutorError, Report, Task
+from mmdet_ols.experiments.executors import Executor, ExecutorError, Report, Task
 from mmdet_ols.experiments.executors.local import terminating_is_interrupting
 from mmdet_ols.experiments.experiment import Experiment
 from mmdet_ols.experiments.provenance import facts
@@ -82,6 +82,7 @@ def run_or_watch(
     display: RunDisplay,
     report: Report,
     variables: Mapping[str, str],
+    finish: Callable[[Executor], Mapping[Path, str]] | None = None,
 ) -> Outcome:
     """Run tasks, or watch the process that already runs those of this folder.
 
@@ -92,13 +93,15 @@ def run_or_watch(
         display: Shows what happens.
         report: Told of what happens to the runs that are started here.
         variables: The environment variables that the configs read.
+        finish: Executes what is left to do when the tasks are over, and returns what went wrong.
     """
     with starting(work_dir, command_line()) as other, display:
         if other is None:
             made = facts(command_line(), args.jobs, variables)
             executor = executor_from(args, work_dir, made, display.say)
             with user_errors((ExecutorError,)):
-                return Outcome(executor.run(tasks, report))
+                failed = executor.run(tasks, report)
+                return Outcome({**failed, **(finish(executor) if finish else {})})
         display.say(f'Only watching: these runs were started by {other}')
         try:
             failed = watch(tasks, display.is_finished, display.report, work_dir)

@@ -27,11 +27,13 @@ from mmdet_ols.cli.executor_options import runs_at_once, slurm_folder
 from mmdet_ols.cli.options import escape_unprintable, user_errors
 from mmdet_ols.cli.reproduce_options import parse_args, read_request
 from mmdet_ols.experiments.display import RunDisplay, make_console
+from mmdet_ols.experiments.executors import Executor
 from mmdet_ols.experiments.starter import starter_of
 from mmdet_ols.experiments.states import State
 from mmdet_ols.experiments.tables import duration
 from mmdet_ols.experiments.writing import check_extras, write_comparison
 from mmdet_ols.reproduction.collecting import cell_results
+from mmdet_ols.reproduction.features import FIGURE, picture_task
 from mmdet_ols.reproduction.page import write_page
 from mmdet_ols.reproduction.plan import Plan
 from mmdet_ols.reproduction.request import FILE, PaperRequest
@@ -95,13 +97,30 @@ def run(args: argparse.Namespace) -> None:
         write_comparison(planned.experiment(folder).comparison({}), folder.parents[1], {})
 
     report = recording(args, display, planned.experiment, write, {})
-    outcome = run_or_watch(args, work_dir, tasks, display, report, {})
+
+    def draw(executor: Executor) -> Mapping[Path, str]:
+        return _draw_features(planned, work_dir, executor, display)
+
+    outcome = run_or_watch(args, work_dir, tasks, display, report, {}, draw)
     times = RunTimes(planned, steps)
     _show(times, _states(times), display.console)
     with user_errors():
         _write(request, work_dir, planned)
     end_unless_finished(outcome, len(planned.folders))
     _end_if_blocked(planned)
+
+
+def _draw_features(
+    planned: Plan, work_dir: Path, executor: Executor, display: RunDisplay
+) -> Mapping[Path, str]:
+    """Draw the picture of Fig. 3, if its networks are there; return what went wrong."""
+
+    def report(event: str, folder: Path, text: str) -> None:
+        if event != 'running':
+            display.say(f'{FIGURE} {event}: {text or folder}')
+
+    task = picture_task(cell_results(planned), work_dir)
+    return {} if task is None else executor.run([task], report)
 
 
 def status(args: argparse.Namespace) -> None:

@@ -15,9 +15,11 @@ from rich.table import Table
 
 from mmdet_ols.cli.options import command_line, user_errors
 from mmdet_ols.experiments.display import make_console
+from mmdet_ols.experiments.executors.local import LocalExecutor
 from mmdet_ols.experiments.starter import starting
 from mmdet_ols.experiments.tables import duration
 from mmdet_ols.paper import Cell, apply_choices, cells
+from mmdet_ols.reproduction.features import FIGURE, picture_task
 from mmdet_ols.reproduction.page import write_page
 from mmdet_ols.reproduction.request import PaperRequest
 from mmdet_ols.reproduction.results import CellResult
@@ -25,6 +27,8 @@ from mmdet_ols.reproduction.scales import figures_of
 from mmdet_ols.reproduction.smoke import SmokeResult, by_cell, read_smoke, run_smoke, smoke_runs
 from mmdet_ols.reproduction.smoke_kinds import one_of_each_kind
 
+#: Of t-SNE: neighbours of a point, of which there are as few as images.
+PERPLEXITY = 3.0
 
 
 def show(request: PaperRequest, work_dir: Path) -> None:
@@ -63,12 +67,16 @@ def run(request: PaperRequest, work_dir: Path, args: argparse.Namespace) -> None
                 f'These runs were started by {other}: wait for it, or name another --work-dir.'
             )
         results = run_smoke(made.values(), work_dir, args.jobs, report)
+        picture = picture_task(_cell_results(made, results), work_dir, PERPLEXITY)
+        undrawn = LocalExecutor().run([picture], report) if picture else {}
         bar.update(task, completed=total)  # with those that were done before
     _show(made, results, console)
     page(request, work_dir)
     broken = [result for result in results if result.state != 'done']
     if broken:
         sys.exit(f'error: {len(broken)} of {len(results)} runs are broken, as said above')
+    if undrawn:
+        sys.exit(f'error: {FIGURE} could not be drawn, as said above')
 
 
 def page(request: PaperRequest, work_dir: Path) -> None:
@@ -93,6 +101,11 @@ def _made_cells(request: PaperRequest) -> dict[Cell, Cell]:
         return {cell: apply_choices(cell, request.choices) for cell in asked}
 
 
+def _cell_results(made: dict[Cell, Cell], results: Sequence[SmokeResult]) -> list[CellResult]:
+    of = by_cell(results)
+    return [_cell_result(cell, of[one]) for cell, one in made.items()]
+
+
 def _cell_result(cell: Cell, result: SmokeResult) -> CellResult:
     run = result.smoke_run
     return CellResult(
@@ -101,11 +114,6 @@ def _cell_result(cell: Cell, result: SmokeResult) -> CellResult:
         run.config,
         run.method,
         run.options,
-def _cell_results(made: dict[Cell, Cell], results: Sequence[SmokeResult]) -> list[CellResult]:
-    of = by_cell(results)
-    return [_cell_result(cell, of[one]) for cell, one in made.items()]
-
-
         runs={0: result.run},
         made={0: result.made},
         states={0: result.state},

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import torch
 
+from mmdet_ols.experiments.executors import Task
 from mmdet_ols.experiments.specification import RunSpec
 from mmdet_ols.experiments.tasks import RunTask
 
@@ -61,8 +62,10 @@ class NodeRecorder:
 
     facts: Mapping[str, str]
 
-    def __call__(self, task: RunTask) -> None:
-        """Note down how a start of a run was made."""
+    def __call__(self, task: Task) -> None:
+        """Note down how a start of a run was made; nothing of what is no run."""
+        if not isinstance(task, RunTask):
+            return
         job = os.environ.get('SLURM_JOB_ID', '')
         of_node = {
             'machine': machine(),

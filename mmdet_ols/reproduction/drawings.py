@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import re
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,20 +17,19 @@ from mmdet_ols.analysis.report.charts import (
     series_colour,
     style_axes,
 )
+from mmdet_ols.experiments.states import failure_of
 from mmdet_ols.reproduction.claims import final_values, judge
+from mmdet_ols.reproduction.features import FIGURE, networks_of, picture_in
 from mmdet_ols.reproduction.layout import method_title
 from mmdet_ols.reproduction.results import CellResult
 from mmdet_ols.reproduction.texts import difference, verdict_text
 from mmdet_ols.results.metrics import metric_of
-from mmdet_ols.results.run_folder import Run
 from mmdet_ols.results.statistics import Summary, paired_difference, summarise
 
 TEST_ERROR, TRAIN_ERROR = 'accuracy/top1', 'train/top1_error'
 WRONG_LABEL_ERROR = 'train/wrong_label_error'
 #: The colour of each method, the same in every figure.
 COLOURS = {'hard': 0, 'ols': 1, 'ls': 2}
-#: The picture of Fig. 3, next to the page.
-FEATURES = 'features.png'
 #: Iterations of an epoch of CIFAR with batches of 128, at which the paper has its best value.
 EPOCH = 391
 
@@ -65,7 +63,6 @@ class Drawing(NamedTuple):
         charts: What is there, for the page's macro of charts.
         missing: What is not there.
         picture: A picture as a data URI; None where the figure is no picture, or is missing.
-        commands: What makes it, where that is not the command that makes a table.
     """
 
     name: str
@@ -75,7 +72,6 @@ class Drawing(NamedTuple):
     charts: Sequence[Mapping[str, Any]] = ()
     missing: Sequence[str] = ()
     picture: str | None = None
-    commands: Sequence[str] = ()
 
     @property
     def anchor(self) -> str:
@@ -87,7 +83,7 @@ def drawings(results: Sequence[CellResult], folder: Path) -> list[Drawing]:
 
     Args:
         results: What was reached for each cell.
-        folder: Where the page lies, and the picture of Fig. 3.
+        folder: The work directory, which has the picture of Fig. 3.
     """
     return [_features(results, folder), _errors(results), _wrong_labels(results), *_sweeps(results)]
 
@@ -135,47 +131,26 @@ def swept_value(result: CellResult) -> float:
     return float(match[1] or match[2])
 
 
-def _features(results: Sequence[CellResult], folder: Path) -> Drawing:
-    """Fig. 3: the picture that `tools/plot_features.py` makes of finished networks."""
+def _features(results: Sequence[CellResult], work_dir: Path) -> Drawing:
+    """Fig. 3: the picture that was drawn of the features of finished networks."""
     title = 'Features of ResNet-56 on the training images of CIFAR-100'
     lead = (
         't-SNE of the features before the last layer; every tenth class has the same colour. '
         'The paper: tighter classes with OLS.'
     )
-    path = folder / FEATURES
-    checkpoints = _checkpoints(results)
-    networks = [str(part) for pair in checkpoints.values() for part in pair]
-    titles = [method_title(method) for method in checkpoints]
-    words = ['python', 'tools/plot_features.py', *networks, '--titles', *titles]
-    commands = [shlex.join([*words, '--split', 'train', '--out', str(path)])] if networks else []
+    path, networks = picture_in(work_dir), networks_of(results)
     if path.is_file():
         data = base64.b64encode(path.read_bytes()).decode()
-        return Drawing('Fig. 3', title, lead, picture=f'data:image/png;base64,{data}')
-    without = [method_title(name) for name in ('hard', 'ls', 'ols') if name not in checkpoints]
-    missing = f'There is no picture at {path}.'
-    if without:
-        missing += f' Checkpoints are missing as well: {", ".join(without)} (Table XI makes them).'
-    return Drawing('Fig. 3', title, lead, missing=[missing], commands=commands)
-
-
-def _checkpoints(results: Sequence[CellResult]) -> dict[str, tuple[Path, Path]]:
-    """Config and last checkpoint of a finished run of each method of Fig. 3 that has one."""
-    pairs: dict[str, tuple[Path, Path]] = {}
-    for method in ('hard', 'ls', 'ols'):
-        for result in results:
-            of = result.figures[0] if result.figures else None
-            if of is None or of.table != 'XI' or (of.network, of.method) != ('resnet56', method):
-                continue
-            for run in result.runs.values():
-                file = run.last_checkpoint
-                if run.final and file is not None and file.is_file():
-                    pairs.setdefault(method, (_config_of(run, result), file))
-    return pairs
-
-
-def _config_of(run: Run, result: CellResult) -> Path:
-    """The config that a run keeps in its folder, which has the run's own data."""
-    return next(iter(sorted(run.folder.glob('*.py'))), Path(result.config))
+        return Drawing(FIGURE, title, lead, picture=f'data:image/png;base64,{data}')
+    without = [name for name, network in networks.items() if network is None]
+    why = failure_of(path.parent).strip().splitlines()
+    if not networks:
+        missing = 'No run of this figure is planned.'
+    elif without:
+        missing = f'No checkpoint is there of {", ".join(without)}.'
+    else:
+        missing = f'There is no picture at {path}' + (f': {why[-1]}' if why else '.')
+    return Drawing(FIGURE, title, lead, missing=[missing])
 
 
 def _errors(results: Sequence[CellResult]) -> Drawing:

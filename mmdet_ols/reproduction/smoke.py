@@ -25,6 +25,7 @@ from mmdet_ols.experiments.specification import method_slug, needed_run
 from mmdet_ols.experiments.states import LOG, note_failure
 from mmdet_ols.methods import parse_method
 from mmdet_ols.paper import Cell
+from mmdet_ols.reproduction.features import FIGURE
 from mmdet_ols.reproduction.made_sets import make_data
 from mmdet_ols.reproduction.smoke_kinds import kind_of_data, network_of
 from mmdet_ols.reproduction.smoke_run import (
@@ -128,7 +129,8 @@ def run_smoke(
     data = Path(work_dir, 'data', code)
     if todo:
         make_data(data, (kind_of_data(run.config) for run in todo))
-    pool = _Pool(data, row, jobs, report, frozenset(teachers))
+    drawn = [run for run in todo if any(cell.table == FIGURE for cell in run.cells)]
+    pool = _Pool(data, row, jobs, report, frozenset([*teachers, *drawn]))
     try:
         pool.run(todo)
     finally:
@@ -178,10 +180,10 @@ class _Pool:
         row: Mapping[str, Any],
         jobs: int,
         report: Report,
-        teachers: frozenset[SmokeRun],
+        kept: frozenset[SmokeRun],
     ) -> None:
         self.data, self.row, self.jobs, self.report = data, row, jobs, report
-        self.teachers = teachers
+        self.kept = kept  # whose checkpoints something else needs
         self.context = multiprocessing.get_context('forkserver')
         self.context.set_forkserver_preload(list(PRELOADED))
         self.running: dict[SmokeRun, tuple[Any, float]] = {}
@@ -200,7 +202,7 @@ class _Pool:
     def _start(self, run: SmokeRun) -> None:
         shutil.rmtree(run.folder, ignore_errors=True)
         run.folder.mkdir(parents=True)
-        arguments = (run, self.data, self.row, run in self.teachers)
+        arguments = (run, self.data, self.row, run in self.kept)
         process = self.context.Process(target=execute, args=arguments)
         process.start()
         self.running[run] = (process, time.monotonic())

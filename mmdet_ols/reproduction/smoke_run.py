@@ -44,6 +44,7 @@ from mmdet_ols.results.run_folder import OWN_GROUP, Run, read_lines, read_run
 ROW = 'smoke.json'
 #: What pictures show that have no figures of the paper's.
 SHOWN = {
+    'Fig. 3': ('top1_error',),
     'Fig. 4': ('top1_error', 'train/top1_error'),
     'Fig. 5': ('train/wrong_label_error',),
     'Fig. 7a': ('top1_error',),
@@ -101,7 +102,7 @@ def execute(run: SmokeRun, data: Path, row: Mapping[str, Any], keep: bool = Fals
         run: The run.
         data: The folder of the made data.
         row: What the row of the run is to hold in addition.
-        keep: Whether its last checkpoint is kept, since another run learns from it.
+        keep: Whether its last checkpoint is kept, since something else needs it.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that started this one ends it
     threading.Thread(target=_end_with_starter, daemon=True).start()

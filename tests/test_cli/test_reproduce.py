@@ -36,7 +36,7 @@ def reproduce(config, command, monkeypatch):
     def planned_cells(scale, tables=(), choices=None):
         papers = [
             Cell(table, 'cifar100/resnet56_ensembles_cifar100.py', method, ())
-            for table in ('XI', 'VII')
+            for table in TABLES.values()
             for method in ('hard', 'ols')
         ]
         cells = [
@@ -68,8 +68,28 @@ def test_a_plan_is_run_each_run_once_and_kept(reproduce, tmp_path):
         done = {row['table'] for row in csv.DictReader(file) if row['state'] == 'done'}
     assert 'XI' in done
 
+    # What was trained is drawn where a figure needs it; rows that were moved away come again.
+    shutil.move(tmp_path / 'runs.csv', tmp_path / 'rows.csv')
+    drawn = []
+
+    class Executor:
+        def run(self, tasks, report):
+            for task in tasks:
+                drawn.append(task)
+                report('finished', task.folder, '')
+            return {}
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(TABLES, 'second', 'Fig. 3')
+        patch.setattr(execution, 'executor_from', lambda *_: Executor())
+        assert 'Fig. 3 finished' in reproduce('run', *where)
+    again = (tmp_path / 'runs.csv').read_text().splitlines()
+    assert again[0] == rows[0] and sorted(again) == sorted(rows)
+    (task,) = drawn
+    assert task.titles == ('Hard labels', 'OLS')
+    assert [checkpoint.name for _, checkpoint in task.networks] == ['epoch_1.pth'] * 2
+
     # Rows of this folder count in another one; only the new seed is trained there.
-    shutil.copy(tmp_path / 'runs.csv', tmp_path / 'rows.csv')
     other = tmp_path / 'other'
     words = 'plan', '--work-dir', other, '--seeds', 3, 4, '--evidence', tmp_path / 'rows*.csv'
     assert '│ all   │ 4     │ 4    │ 2        │' in reproduce(*words)
@@ -81,6 +101,14 @@ def test_a_second_starter_watches(reproduce, tmp_path):
         status = reproduce('status', '--work-dir', tmp_path)
     assert 'started by process' in status and 'mmdet-ols reproduce run' in status
     assert 'no process starts runs now' in reproduce('status', '--work-dir', tmp_path)
+
+
+def test_status_reads_each_folder_once(reproduce, tmp_path, monkeypatch):
+    reproduce('plan', '--work-dir', tmp_path, '--seeds', 0, 1)
+    folders, read = [], RunTask.read
+    monkeypatch.setattr(RunTask, 'read', lambda task: folders.append(task.folder) or read(task))
+    reproduce('status', '--work-dir', tmp_path)
+    assert len(folders) == len(set(folders)) == 4
 
 
 def test_what_is_missing_is_said_before_anything_starts(reproduce, config, tmp_path):
@@ -101,16 +129,9 @@ def test_what_is_missing_is_said_before_anything_starts(reproduce, config, tmp_p
         (['--set', 'ce'], '--set takes NAME KEY=VALUE [...], but got ce'),
         (['--set', 'ce', 'a'], 'KEY=VALUE, but got'),
         (['--seeds', '1', '1'], '--seeds must differ'),
+        (['--strict'], '--strict is about what --check finds: add --check'),
         (['--each-kind'], '--each-kind is for --scale smoke'),
         (['--scale', 'smoke', '--seeds', '1', '--set', 'ce', 'a=1'], 'leave --seeds, --set out'),
-def test_status_reads_each_folder_once(reproduce, tmp_path, monkeypatch):
-    reproduce('plan', '--work-dir', tmp_path, '--seeds', 0, 1)
-    folders, read = [], RunTask.read
-    monkeypatch.setattr(RunTask, 'read', lambda task: folders.append(task.folder) or read(task))
-    reproduce('status', '--work-dir', tmp_path)
-    assert len(folders) == len(set(folders)) == 4
-
-
     ],
 )
 def test_what_cannot_be_used_is_an_error(reproduce, tmp_path, words, message):
@@ -129,7 +150,6 @@ def test_a_plan_says_the_hours_of_the_device_whose_steps_were_measured(
     assert '3 not known' in command(tool.main, 'plan', *words)
     # 5,994 images, 2 epochs, 3 seeds, 50 s each: 499.5 hours.
     said = '500 hours of one Z80 core are for 3 runs that have not begun', 'testing are not in them'
-        (['--strict'], '--strict is about what --check finds: add --check'),
     for words in (('plan', '--step-times', file), ('status',)):  # which is kept
         output = command(tool.main, *words, '--work-dir', tmp_path / 'runs')
         assert all(text in output for text in said) and '499 h 30 min' in output

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import base64
+import os
+import shlex
 from pathlib import Path
 
 import numpy as np
 import pytest
 from toy_results import made_result, the_cell
 
+from mmdet_ols.experiments.states import note_failure
 from mmdet_ols.paper import cells
-from mmdet_ols.reproduction.drawings import FEATURES, curve, drawings, sweep, swept_value
+from mmdet_ols.reproduction.drawings import curve, drawings, sweep, swept_value
+from mmdet_ols.reproduction.features import FIGURE, picture_task
 from mmdet_ols.results.run_folder import Run
 
 
@@ -111,33 +115,39 @@ def test_figure_7_has_no_level_of_other_data():
     assert len(drawn([moved, hard], 'Fig. 7a').charts[0]['legend']) == 1
 
 
-def test_figure_3_is_a_picture_or_the_command_that_makes_it(tmp_path):
-    figure = drawn([], 'Fig. 3', tmp_path)
-    assert 'Hard labels, LS, OLS' in figure.missing[0] and not figure.commands
+def test_figure_3_is_drawn_once_all_its_networks_are_there(tmp_path):
     made = []
     for method in ('hard', 'ls', 'ols'):
         folder = tmp_path / method
         folder.mkdir()
-        (folder / 'epoch_300.pth').write_bytes(b'')
         (folder / 'config.py').write_text('')
         run = Run(folder, 300, 300, {300: {'accuracy/top1': 70.0}})
         run.last_checkpoint = folder / 'epoch_300.pth'
-        made.append(made_result(the_cell('XI', 'resnet56', method), {}, runs={0: run}))
-    figure = drawn(made, 'Fig. 3', tmp_path)
-    assert figure.missing == [f'There is no picture at {tmp_path / FEATURES}.']
+        made.append(made_result(the_cell(FIGURE, 'resnet56', method), {}, runs={0: run}))
+    for method in ('hard', 'ols'):
+        (tmp_path / method / 'epoch_300.pth').write_bytes(b'')
+    assert picture_task(made, tmp_path) is None
+    assert drawn(made, FIGURE, tmp_path).missing == ['No checkpoint is there of LS.']
+    (tmp_path / 'ls' / 'epoch_300.pth').write_bytes(b'')
+
+    task, picture = picture_task(made, tmp_path), tmp_path / 'features' / 'features.png'
     pairs = ' '.join(f'{tmp_path}/{m}/config.py {tmp_path}/{m}/epoch_300.pth'
                      for m in ('hard', 'ls', 'ols'))  # fmt: skip
-    assert figure.commands == [
-        f"python tools/plot_features.py {pairs} --titles 'Hard labels' LS OLS --split train "
-        f'--out {tmp_path / FEATURES}'
-    ]
-    (tmp_path / FEATURES).write_bytes(b'picture')
-    figure = drawn(made, 'Fig. 3', tmp_path)
+    words = f"{pairs} --titles 'Hard labels' LS OLS --split train --out {picture}"
+    assert shlex.join(task.next_command()[3:]) == words
+    assert drawn(made, FIGURE, tmp_path).missing == [f'There is no picture at {picture}.']
+    note_failure(task.folder, 'exit status 1\nno scikit-learn')
+    assert drawn(made, FIGURE, tmp_path).missing[0].endswith(f'{picture}: no scikit-learn')
+    picture.write_bytes(b'picture')
+    assert task.next_command() is None
+    figure = drawn(made, FIGURE, tmp_path)
     assert figure.picture == 'data:image/png;base64,' + base64.b64encode(b'picture').decode()
     assert not figure.missing
+    os.utime(picture, (0, 0))  # which is of networks that were trained again since
+    assert task.next_command() is not None
 
 
 def test_what_is_not_planned_is_said():
     missing = {drawing.name: list(drawing.missing) for drawing in drawings([], Path('nowhere'))}
-    for name in ('Fig. 4', 'Fig. 5', 'Fig. 7a', 'Fig. 7b'):
+    for name in ('Fig. 3', 'Fig. 4', 'Fig. 5', 'Fig. 7a', 'Fig. 7b'):
         assert missing[name] == ['No run of this figure is planned.']

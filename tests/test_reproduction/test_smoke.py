@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 
+import numpy as np
 import pytest
+from toy_results import made_result
 
+from mmdet_ols.cli import plot_features
 from mmdet_ols.paper import Cell, cells
 from mmdet_ols.reproduction import smoke
+from mmdet_ols.reproduction.features import picture_task
 from mmdet_ols.reproduction.smoke import by_cell, read_smoke, run_smoke, smoke_runs
 from mmdet_ols.reproduction.smoke_kinds import one_of_each_kind, paper_cell_of
 from mmdet_ols.reproduction.smoke_run import read_row, wanted_metrics, write_row
 
 CONFIG = 'cifar100/resnet56_cifar100.py'
 GOOD = Cell('VII', CONFIG, 'pencil', ())
+#: The same run, whose network is drawn as well.
+DRAWN = Cell('Fig. 3', CONFIG, 'pencil', ())
 PUPIL = Cell('VII', CONFIG, 'tfkd_self', ())
 NO_NUMBER = Cell('VII', CONFIG, 'sce', ('optim_wrapper.optimizer.lr=1e30',))
 NO_STEP = Cell('VII', CONFIG, 'ls', ('model.head.in_channels=3',))
@@ -39,7 +46,7 @@ def started(tmp_path_factory):
     reports = []
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(folder)
-        asked = [NO_NUMBER, NO_STEP, KILLED, PUPIL, NO_METRIC, GOOD]
+        asked = [NO_NUMBER, NO_STEP, KILLED, PUPIL, NO_METRIC, GOOD, DRAWN]
         results = run_smoke(asked, folder, 2, lambda *report: reports.append(report))
     return results, reports, folder
 
@@ -92,7 +99,7 @@ def test_a_traceback_is_in_the_log(started):
 def test_each_cell_has_its_result(started):
     results, *_ = started
     of = by_cell(results)
-    assert set(of) == {NO_NUMBER, NO_STEP, KILLED, PUPIL, NO_METRIC, GOOD}
+    assert set(of) == {NO_NUMBER, NO_STEP, KILLED, PUPIL, NO_METRIC, GOOD, DRAWN}
     assert of[PUPIL].smoke_run.method == 'tfkd_self'
 
 
@@ -106,18 +113,29 @@ def test_a_teacher_comes_before_its_pupil(started):
     assert pupil.checkpoint is None  # it takes space, and no run learns from it
 
 
+def test_features_are_drawn_from_what_a_cell_leaves(started, monkeypatch):
+    results, _, folder = started
+    assert by_cell(results)[DRAWN].smoke_run.checkpoint is not None
+    run = result_of(results, 'hard').run  # that of `pencil` depends on the number of images
+    task = picture_task([made_result(DRAWN, {}, runs={0: run})], folder, perplexity=3.0)
+    monkeypatch.setattr(sys, 'argv', task.next_command()[2:])
+    plot_features.main()
+    assert task.next_command() is None
+    assert np.load(task.folder / 'features_1.npz')['points'].shape == (8, 2)
+
+
 def test_what_is_done_is_not_done_again(started, monkeypatch):
     results, _, folder = started
     before = {row.smoke_run.folder: read_row(row.smoke_run.folder) for row in results}
     reports = []
-    again = run_smoke([GOOD], folder, 1, lambda *report: reports.append(report))
+    again = run_smoke([GOOD, DRAWN], folder, 1, lambda *report: reports.append(report))
     assert reports == []
     assert again == [result_of(results, 'pencil')]
     assert before[again[0].smoke_run.folder] == read_row(again[0].smoke_run.folder)
     monkeypatch.setattr(smoke, 'code_key', lambda: 'another code')
     runs = []
     monkeypatch.setattr(smoke._Pool, 'run', lambda self, todo: runs.extend(todo))
-    run_smoke([GOOD], folder, 1)
+    run_smoke([GOOD, DRAWN], folder, 1)
     assert runs == [result_of(results, 'pencil').smoke_run]
 
 
