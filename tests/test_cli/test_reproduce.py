@@ -100,7 +100,9 @@ def test_a_second_starter_watches(reproduce, tmp_path):
     with starting(tmp_path, ['mmdet-ols', 'reproduce', 'run']):
         status = reproduce('status', '--work-dir', tmp_path)
     assert 'started by process' in status and 'mmdet-ols reproduce run' in status
-    assert 'no process starts runs now' in reproduce('status', '--work-dir', tmp_path)
+    (tmp_path / 'slurm').mkdir()
+    status = reproduce('status', '--work-dir', tmp_path)
+    assert 'no process starts runs now; what was submitted to a cluster goes on' in status
 
 
 def test_status_reads_each_folder_once(reproduce, tmp_path, monkeypatch):
