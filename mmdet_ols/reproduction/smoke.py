@@ -256,6 +256,9 @@ def code_key() -> str:
 
     A commit would not tell of changes that are not committed yet.
     """
+    import mmdet  # noqa: F401  (`versions` knows only what was imported)
+    import mmpretrain  # noqa: F401
+
     package = Path(mmdet_ols.__file__).parent
     configs = Path(config_path('yolo_hard_voc.py')).parent
     key = hashlib.sha256(re.sub(r', mmdet_ols .*', '', versions()).encode())
