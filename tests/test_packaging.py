@@ -159,4 +159,4 @@ def test_the_command_trains_and_compares_where_only_the_wheel_is_installed(site,
     command('train', 'runs/lenet/seed_0/lenet.py', '--work-dir', 'again')
     assert (tmp_path / 'again/epoch_1.pth').is_file()
     for dumped in ('runs/lenet/seed_0/lenet.py', 'again/lenet.py'):
-        assert f"installed = '{site / 'mmdet_ols/__init__.py'}'" in (tmp_path / dumped).read_text()
+        assert f"installed='{site / 'mmdet_ols/__init__.py'}'" in (tmp_path / dumped).read_text()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import gc
 import os
 from collections.abc import Iterator
@@ -44,10 +45,11 @@ def build_runner(cfg: Config) -> Runner | FlexibleRunner:
     convolutions on CPUs (and in mixed precision on GPUs) run faster. The results are the same.
 
     Raises:
-        ValueError: Something that the config asks for cannot be built; or its strategy needs a GPU,
-            and there is none.
+        ValueError: Something that the config asks for cannot be built, or an entry cannot be
+            dumped; or its strategy needs a GPU, and there is none.
     """
     _check_launcher(cfg)
+    _check_dump(cfg)
     with building_errors(cfg):
         return _build_runner(cfg)
 
@@ -67,6 +69,22 @@ def _check_launcher(cfg: Config) -> None:
             f'it sets, is not set: start them with `{command}`, or leave --launcher out to train '
             'in this process.'
         )
+
+
+def _check_dump(cfg: Config) -> None:
+    """Make sure that what the run dumps of its config can be read again.
+
+    Raises:
+        ValueError: An entry is an object that the dump does not write as Python code.
+    """
+    try:
+        ast.parse(cfg.pretty_text)
+    except SyntaxError as error:
+        raise ValueError(
+            'Entries of the config must be numbers, strings, lists and dicts, so that its copy in '
+            f"the run's folder can be read, but one of them is written as {error.text!r} there: "
+            'make it a string, or leave it out.'
+        ) from error
 
 
 def _build_runner(cfg: Config) -> Runner | FlexibleRunner:

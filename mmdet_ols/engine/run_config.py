@@ -256,6 +256,9 @@ def _read_plain(path: str | Path) -> Config:
             cfg_text=cfg.text,
             filename=cfg.filename,
             env_variables=cfg.env_variables,
+            # It takes half a second each time, and a run writes its config into its log, its
+            # folder and every checkpoint.
+            format_python_code=False,
         )
 
 

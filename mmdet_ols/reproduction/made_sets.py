@@ -12,13 +12,10 @@ from mmengine.config import Config
 
 from mmdet_ols.config_tree import type_name
 from mmdet_ols.datasets.tree import datasets_of_config
-from mmdet_ols.reproduction import made_cifar, made_data
+from mmdet_ols.reproduction import made_data
 
-#: Data sets that look at the MD5 sums of their files, and those that do not.
-MADE_TYPES = {
-    'CIFAR10': made_cifar.MadeCIFAR10.__name__,
-    'CIFAR100': made_cifar.MadeCIFAR100.__name__,
-}
+#: Data sets that look at the MD5 sums of their files, and those of `made_cifar` that do not.
+MADE_TYPES = {'CIFAR10': 'MadeCIFAR10', 'CIFAR100': 'MadeCIFAR100'}
 #: VOC's classes, of which the made images need only a few.
 VOC_CLASSES = ('aeroplane', 'bicycle', 'bird', 'boat')
 #: The first images to train on have few classes, so that a few steps are enough to know some; then

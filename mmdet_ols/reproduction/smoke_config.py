@@ -17,7 +17,6 @@ from mmdet_ols.datasets.tree import CLEAN_PART, SPLITS, leaf_datasets, walk_data
 from mmdet_ols.engine.data_root import replace_data_root
 from mmdet_ols.engine.run_config import write_out_defaults
 from mmdet_ols.methods import apply_method
-from mmdet_ols.reproduction import made_cifar
 from mmdet_ols.reproduction.image_sides import side_of, sizes_of
 from mmdet_ols.reproduction.made_sets import MADE_TYPES, made_kind
 
@@ -85,6 +84,8 @@ def _use_made_data(cfg: Config, data: Path) -> str:
             dataset['serialize_data'] = False  # takes longer than to load so few
             if split == 'train':
                 dataset['indices'] = TRAIN_IMAGES
+    from mmdet_ols.reproduction import made_cifar  # and MMPretrain, which no plan or page needs
+
     modules = list(cfg.custom_imports['imports'])
     cfg.custom_imports['imports'] = [*modules, made_cifar.__name__]
     return f'The images are noise, in the layout of the data set ({kind}) and with its classes.'
