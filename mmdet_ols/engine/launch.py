@@ -80,9 +80,10 @@ def _check_dump(cfg: Config) -> None:
     try:
         ast.parse(cfg.pretty_text)
     except SyntaxError as error:
+        written = (error.text or str(error)).strip()
         raise ValueError(
             'Entries of the config must be numbers, strings, lists and dicts, so that its copy in '
-            f"the run's folder can be read, but one of them is written as {error.text!r} there: "
+            f"the run's folder can be read, but one of them is written as {written!r} there: "
             'make it a string, or leave it out.'
         ) from error
 

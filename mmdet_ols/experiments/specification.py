@@ -96,7 +96,7 @@ class Variant:
 
     @cached_property
     def _as_dumped(self) -> dict[str, Any]:
-        return flat_settings(Config.fromstring(self.cfg.pretty_text, '.py'))  # takes seconds
+        return flat_settings(Config.fromstring(self.cfg.pretty_text, '.py'))
 
     @cached_property
     def portable_key(self) -> str:

@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mmdet_ols.cli import report, train
 from mmdet_ols.datasets.demo_voc import CLASSES, make_demo_voc
 
 ROOT = Path(__file__).parents[2]
 
 
-def tool(name, *arguments):
+def in_a_process_of_its_own(name, *arguments):
     done = subprocess.run(
         [sys.executable, f'tools/{name}', *map(str, arguments)],
         cwd=ROOT,
@@ -31,22 +32,23 @@ def tool(name, *arguments):
     return done.stdout + done.stderr
 
 
-def test_detector(tmp_path):
+def test_detector(command, tmp_path):
     make_demo_voc(
         tmp_path / 'data', {'VOC2007/trainval': 8, 'VOC2012/trainval': 4, 'VOC2007/test': 3}
     )
     places = [f'train_dataloader.dataset.datasets.{part}' for part in (0, 1)]
     places += ['val_dataloader.dataset', 'test_dataloader.dataset']
     loaders = ('train', 'val', 'test')
-    tool(
-        'train.py', 'configs/yolo_ols_demo.py', '--work-dir', tmp_path / 'work', '--cfg-options',
+    command(
+        train.main, ROOT / 'configs/yolo_ols_demo.py', '--work-dir', tmp_path / 'work',
+        '--cfg-options',
         *(f'{place}.data_root={tmp_path / "data"}' for place in places),
         *(f'{loader}_dataloader.num_workers=0' for loader in loaders),
         *(f'{loader}_dataloader.persistent_workers=False' for loader in loaders),
         'train_dataloader.batch_size=4', 'train_cfg.max_epochs=1', 'train_cfg.val_interval=1',
         'default_hooks.logger.interval=1',
     )  # fmt: skip
-    output = tool('report.py', tmp_path / 'work', '--max-images', 6)
+    output = command(report.main, tmp_path / 'work', '--max-images', 6)
     assert 'Looking at the train images' in output
     page = Path(re.search(r'Report: (.+)', output)[1])
     html = page.read_text()
@@ -66,7 +68,7 @@ def test_detector(tmp_path):
     assert rows and {row['written'] for row in rows} <= set(CLASSES)
     assert all(Path(row['image']).is_file() for row in rows)
 
-    again = tool('report.py', tmp_path / 'work', '--max-images', 6)
+    again = in_a_process_of_its_own('report.py', tmp_path / 'work', '--max-images', 6)
     assert 'Looking at' not in again and page.read_text() == html
 
 
@@ -99,7 +101,7 @@ val_cfg = test_cfg = dict()
 
 
 @pytest.mark.filterwarnings('ignore')
-def test_classifier_without_soft_labels_finds_the_image_in_the_wrong_folder(tmp_path):
+def test_classifier_without_soft_labels_finds_the_image_in_the_wrong_folder(command, tmp_path):
     rng = np.random.default_rng(0)
     for name, level in (('dark', 60), ('light', 190)):
         (tmp_path / 'data' / name).mkdir(parents=True)
@@ -110,8 +112,8 @@ def test_classifier_without_soft_labels_finds_the_image_in_the_wrong_folder(tmp_
             Image.fromarray(pixels).save(tmp_path / 'data' / name / f'{name}_{index}.png')
     config = tmp_path / 'classifier.py'
     config.write_text(CLASSIFIER.replace('{root!r}', repr(str(tmp_path / 'data'))))
-    tool('train.py', config, '--work-dir', tmp_path / 'work')
-    page = Path(re.search(r'Report: (.+)', tool('report.py', tmp_path / 'work'))[1])
+    command(train.main, config, '--work-dir', tmp_path / 'work')
+    page = Path(re.search(r'Report: (.+)', command(report.main, tmp_path / 'work'))[1])
     html = page.read_text()
     assert 'accuracy/top1' in html and 'the mean predictions' in html and 'dark_7.png' in html
     with (tmp_path / 'work/suspicious_annotations.csv').open() as file:
