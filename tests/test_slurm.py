@@ -10,13 +10,16 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
 from one_node_cluster import installed, one_node_cluster
 from toy_lenet import write_lenet
 
+from mmdet_ols.cli import compare, executor_options
 from mmdet_ols.experiments.executors import ExecutorError
 from mmdet_ols.experiments.executors.slurm import SlurmExecutor
 from mmdet_ols.experiments.executors.slurm_options import SlurmOptions
@@ -60,7 +63,7 @@ def cluster():
 
 @pytest.fixture
 def at_cluster(cluster, monkeypatch):
-    for name in ('SLURM_CONF', 'PYTHONPATH'):
+    for name in ('SLURM_CONF', 'PYTHONPATH', 'OMP_NUM_THREADS'):
         monkeypatch.setenv(name, cluster[name])
 
 
@@ -189,7 +192,9 @@ def test_what_the_cluster_does_not_offer_is_said_before_anything_is_submitted(
         check('gpus=0')
 
 
-def test_compare_resumes_a_training_that_was_queued_again(cluster, at_cluster, tmp_path):
+def test_compare_resumes_a_training_that_was_queued_again(
+    at_cluster, tmp_path, monkeypatch, capsys
+):
     config, data = write_lenet(tmp_path)
     go_on, work_dir = tmp_path / 'go on', tmp_path / 'runs'
     with config.open('a') as file:
@@ -198,19 +203,26 @@ def test_compare_resumes_a_training_that_was_queued_again(cluster, at_cluster, t
             f'custom_hooks = [dict(type="PauseBeforeSecondEpoch", file="{go_on}")]\n'
         )
     words = [
-        'tools/compare.py', config, '--methods', 'hard', '--seeds', 0, '--work-dir', work_dir,
+        'compare.py', config, '--methods', 'hard', '--seeds', 0, '--work-dir', work_dir,
         '--data-root', data, '--cfg-options', 'train_cfg.max_epochs=2', '--executor', 'slurm',
         '--slurm', 'time=10', 'gpus=0', 'cpus=1',
     ]  # fmt: skip
-    process = start(cluster, *words)
     folder = work_dir / 'hard' / 'seed_0'
-    wait_for(lambda: (folder / 'last_checkpoint').exists() or process.poll() is not None)
-    (job,) = [job.id for job in queued_jobs().values() if job.running]
-    subprocess.run(['scontrol', 'requeue', job], check=True)
-    go_on.touch()
-    output = process.communicate(timeout=300)[0]
-    assert process.returncode == 0, output
-    # Whether its start is seen depends on when the queue is looked at.
+
+    def queue_again():
+        wait_for((folder / 'last_checkpoint').exists)
+        (job,) = [job.id for job in queued_jobs().values() if job.running]
+        subprocess.run(['scontrol', 'requeue', job], check=True)
+        go_on.touch()
+        return job
+
+    monkeypatch.setattr(sys, 'argv', list(map(str, words)))
+    # Clusters are asked every 15 seconds.
+    monkeypatch.setattr(executor_options, 'SlurmExecutor', partial(SlurmExecutor, poll=0.3))
+    with ThreadPoolExecutor() as pool:
+        queued = pool.submit(queue_again)
+        compare.main()
+    job, output = queued.result(), capsys.readouterr().out
     assert f'1 runs submitted as SLURM jobs: {job.partition("_")[0]}' in output
     assert (work_dir / 'comparison.md').exists()
     log = (folder / LOG).read_text()
