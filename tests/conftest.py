@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
@@ -43,11 +44,20 @@ SLOW = (
 )
 
 
+def is_in_slow_file(item):
+    return item.path.relative_to(Path(__file__).parent).as_posix().startswith(SLOW)
+
+
 def pytest_collection_modifyitems(items):
-    for item in items:
-        path = item.path.relative_to(Path(__file__).parent).as_posix()
-        if path.startswith(SLOW):
-            item.add_marker(pytest.mark.slow)
+    for item in filter(is_in_slow_file, items):
+        item.add_marker(pytest.mark.slow)
+    # First of all, so that no process is left alone with one of them at the end.
+    items.sort(key=is_in_slow_file, reverse=True)
+
+
+def pytest_collection_finish():
+    """Spare what was imported from garbage collections, which MMEngine's data sets start."""
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
