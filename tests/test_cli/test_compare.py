@@ -102,20 +102,23 @@ def demo_options(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)  # many processes, which busy machines start slowly
-def test_interrupted_and_given_again_it_ends_with_the_table(demo_options, tmp_path):
-    command = (
+def test_interrupted_and_given_again_it_ends_with_the_table(
+    demo_options, tmp_path, monkeypatch, command
+):
+    monkeypatch.chdir(ROOT)
+    words = (
         DEMO, '--variant', 'hard', DEMO, f'{ALPHA}=1.0', '--seeds', 0, 1, '--jobs', 2,
         '--work-dir', tmp_path, '--cfg-options', *demo_options,
     )  # fmt: skip
     first = tmp_path / 'yolo_ols_demo' / 'seed_0'
-    process = start(*command)
+    process = start(*words)
     while not (first / 'last_checkpoint').exists() and process.poll() is None:
         time.sleep(0.1)
     process.send_signal(signal.SIGTERM)  # SIGINT is ignored where the tests run in the background
     assert 'The same command goes on' in finish(process, 130)
     assert not (tmp_path / 'comparison.md').exists()
 
-    output = finish(start(*command))
+    output = finish(start(*words))
     assert re.search(r'yolo_ols_demo seed 0 started: .*-m mmdet_ols\.cli\.train .*--resume', output)
     assert re.search(r'hard seed 1 finished: mAP [\d.]+ in .* left', output)
     assert starts(first) == 2 and starts(tmp_path / 'hard' / 'seed_1') == 1
@@ -132,7 +135,7 @@ def test_interrupted_and_given_again_it_ends_with_the_table(demo_options, tmp_pa
     assert np.asarray(Image.open(tmp_path / 'comparison.png')).std() > 10
 
     before = (first / LOG).read_text()
-    output = finish(start(*command))
+    output = command(tool.main, *words)
     assert '4 of 4 runs are finished and kept' in output and 'started' not in output
     assert (first / LOG).read_text() == before
 
@@ -156,14 +159,13 @@ def classifiers(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_methods_with_test_time_augmentation_and_a_run_that_fails(classifiers, tmp_path):
+def test_methods_with_test_time_augmentation_and_a_run_that_fails(classifiers, tmp_path, command):
     ce, _ = classifiers
     broken = ('broken', ce, 'model.head.loss.type=LabelSmoothLoss',
               'model.head.loss.label_smooth_val=0.1', 'model.head.loss.num_classes=9')  # fmt: skip
-    output = finish(
-        start(ce, '--methods', 'hard', 'ols', '--variant', *broken, '--seeds', 3, '--tta',
-              '--jobs', 2, '--work-dir', tmp_path),
-        status=1,
+    output = command(
+        tool.main, ce, '--methods', 'hard', 'ols', '--variant', *broken, '--seeds', 3, '--tta',
+        '--jobs', 2, '--work-dir', tmp_path, ok=False,
     )  # fmt: skip
     assert re.search(r'broken seed 3 failed: exit status 1\n(?s:.*)Error', output)
     assert '1 of 3 runs failed' in output and 'FAILED, so not in the tables: broken' in output
@@ -303,14 +305,14 @@ def test_each_start_of_a_run_is_recorded(classifiers, tmp_path):
 
 
 @pytest.fixture
-def command(classifiers, tmp_path, monkeypatch):
+def one_run(classifiers, tmp_path, monkeypatch):
     """A command line that compares one config, which is not really run."""
     words = ['compare.py', str(classifiers[0]), '--seeds', '0', '--work-dir', str(tmp_path)]
     monkeypatch.setattr(sys, 'argv', words)
     return words
 
 
-def test_an_interrupt_of_the_checks_ends_shortly(command, monkeypatch, capsys):
+def test_an_interrupt_of_the_checks_ends_shortly(one_run, monkeypatch, capsys):
     def check(self, strict):
         os.kill(os.getpid(), signal.SIGTERM)
 
@@ -320,7 +322,7 @@ def test_an_interrupt_of_the_checks_ends_shortly(command, monkeypatch, capsys):
     assert end.value.code == 130 and 'The same command goes on' in capsys.readouterr().err
 
 
-def test_what_cannot_be_written_stops_no_run(command, tmp_path, monkeypatch, capsys):
+def test_what_cannot_be_written_stops_no_run(one_run, tmp_path, monkeypatch, capsys):
     def run(executor, tasks, report):
         folder = tasks[0].folder
         report('started', folder, '')  # which is not there
@@ -367,7 +369,7 @@ def test_the_command_is_recorded_with_the_variables_that_the_configs_read(
     assert made['command'].startswith('`EPOCHS=3 python compare.py')
 
 
-def test_nothing_starts_if_the_result_could_not_be_written(command, monkeypatch):
+def test_nothing_starts_if_the_result_could_not_be_written(one_run, monkeypatch):
     monkeypatch.setattr(LocalExecutor, 'run', None)
     monkeypatch.setitem(sys.modules, 'matplotlib.figure', None)
     with pytest.raises(SystemExit, match='plot'):
