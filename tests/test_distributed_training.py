@@ -6,7 +6,6 @@ statistics stand still, the parts are equal, nothing is random, all images have 
 
 from __future__ import annotations
 
-import atexit
 import os
 import pickle
 import re
@@ -19,12 +18,12 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.hooks import Hook
-from mmengine.registry import HOOKS
-from torch.nn.modules.batchnorm import _BatchNorm
+from mmengine.logging import MMLogger
+from mmengine.visualization import Visualizer
 from torch.testing import assert_close
 from torch_releases import IS_OLDEST
 
+from mmdet_ols.cli import test, train
 from mmdet_ols.datasets.demo_voc import CLASSES, make_demo_voc
 from mmdet_ols.engine import launch
 from mmdet_ols.engine.launch import build_runner
@@ -36,7 +35,7 @@ FLEXIBLE = ('runner_type=FlexibleRunner', 'strategy.type=DDPStrategy')
 
 CONFIG = """
 _base_ = 'mmdet::yolo/yolov3_mobilenetv2_8xb24-320-300e_coco.py'
-custom_imports = dict(imports=['mmdet_ols', 'test_distributed_training'])
+custom_imports = dict(imports=['mmdet_ols', 'frozen_statistics'])
 metainfo = dict(classes={classes!r})
 model = dict(
     backbone=dict(init_cfg=None),
@@ -91,36 +90,12 @@ randomness = dict(seed=0)
 """
 
 
-@HOOKS.register_module()
-class FrozenStatistics(Hook):
-    """BatchNorm that neither uses nor updates the statistics of a batch, which is a rank's own."""
-
-    def before_train_iter(self, runner, batch_idx, data_batch=None):  # the loop calls train()
-        for module in runner.model.modules():
-            if isinstance(module, _BatchNorm):
-                module.eval()
-
-    def after_run(self, runner):
-        tell_gloo_threads('in training')
-
-
-def tell_gloo_threads(when):
-    """Print how many threads of this process work for a process group (Linux only)."""
-    names = [(task / 'comm').read_text() for task in Path('/proc/self/task').iterdir()]
-    count = sum(name.startswith('pt_gloo') for name in names)
-    print(f'gloo threads {when}: {count}.\n', end='')  # at once: two processes write
-
-
-if 'TORCHELASTIC_RUN_ID' in os.environ:  # a process of two, which imports this file for the hook
-    atexit.register(tell_gloo_threads, 'at exit')
-
-
 def run(*command, cwd=ROOT, **environment):
     env = {
         **os.environ,
         'OMP_NUM_THREADS': '1',
         'PYTHON': sys.executable,
-        # This file, for its hook; and the package beside it, whichever one is installed.
+        # For the hook; and the package of this checkout, whichever one is installed.
         'PYTHONPATH': os.pathsep.join([str(Path(__file__).parent), str(ROOT)]),
         **environment,
     }
@@ -137,9 +112,18 @@ def run(*command, cwd=ROOT, **environment):
     return output
 
 
+def run_here(main, *words):
+    """Run a command line in this process, since one of its own would first import everything."""
+    for registry in (MMLogger, Visualizer):  # they would go on with the run before
+        registry._instance_dict.clear()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, 'argv', ['tool.py', *map(str, words)])
+        main()
+
+
 def train_alone(config, work_dir, *options):
     options = ('--cfg-options', *options) if options else ()
-    run(sys.executable, 'tools/train.py', config, '--work-dir', work_dir, *options)
+    run_here(train.main, config, '--work-dir', work_dir, *options)
 
 
 def train_in_two(config, work_dir, *options, resume=(), cwd=ROOT):
@@ -256,18 +240,23 @@ def test_resuming_in_the_other_runner(config, in_two, alone, start, tmp_path):
     agree(tmp_path / 'epoch_2.pth', alone / 'epoch_2.pth', start)
 
 
-def test_testing_gives_the_same_in_every_way(config, start, tmp_path):
-    single = (sys.executable, 'tools/test.py', config, start)
-    commands = {
-        'one': single,
-        'two': ('tools/dist_test.sh', config, start, 2),
-        'flexible': (*single, '--cfg-options', 'runner_type=FlexibleRunner'),
+def test_testing_gives_the_same_in_every_way(config, start, tmp_path, capsys):
+    def here(*words):
+        run_here(test.main, config, start, *words)
+        return ''.join(capsys.readouterr())
+
+    ways = {
+        'one': here,
+        'two': lambda *words: run('tools/dist_test.sh', config, start, 2, *words),
+        'flexible': lambda *words: here(*words, '--cfg-options', 'runner_type=FlexibleRunner'),
     }
     results, scores = [], set()
-    for name, command in commands.items():
+    for name, way in ways.items():
         out = tmp_path / f'{name}.pkl'
-        output = run(*command, '--work-dir', tmp_path, '--out', out)
-        scores.update(re.findall(r'pascal_voc/mAP: ([\d.]+)', output))
+        output = way('--work-dir', tmp_path, '--out', out)
+        printed = re.findall(r'pascal_voc/mAP: ([\d.]+)', output)
+        assert printed
+        scores.update(printed)
         results.append({item['img_path']: item for item in pickle.loads(out.read_bytes())})
     assert len(scores) == 1
     one = results[0]
