@@ -17,9 +17,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from hosts_tools import forget_last_run
 from mmengine.config import Config
-from mmengine.logging import MMLogger
-from mmengine.visualization import Visualizer
 from torch.testing import assert_close
 from torch_releases import IS_OLDEST
 
@@ -114,8 +113,7 @@ def run(*command, cwd=ROOT, **environment):
 
 def run_here(main, *words):
     """Run a command line in this process, since one of its own would first import everything."""
-    for registry in (MMLogger, Visualizer):  # they would go on with the run before
-        registry._instance_dict.clear()
+    forget_last_run()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, 'argv', ['tool.py', *map(str, words)])
         main()

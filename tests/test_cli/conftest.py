@@ -4,8 +4,7 @@ import gc
 import sys
 
 import pytest
-from mmengine.logging import MMLogger
-from mmengine.visualization import Visualizer
+from hosts_tools import forget_last_run
 
 
 @pytest.fixture
@@ -21,9 +20,7 @@ def command(monkeypatch, capsys):
     monkeypatch.setattr('yapf.yapflib.yapf_api.FormatCode', lambda text, **_: (text, False))
 
     def run(main, *arguments, ok=True):
-        # They belong to a process, and would write into the folder of the run before.
-        for registry in (MMLogger, Visualizer):
-            registry._instance_dict.clear()
+        forget_last_run()
         monkeypatch.setattr(sys, 'argv', ['tool.py', *map(str, arguments)])
         message = ''
         capsys.readouterr()

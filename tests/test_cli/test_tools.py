@@ -123,14 +123,14 @@ def test_resuming_goes_on_and_a_finished_run_is_left_alone(demo, trained, tmp_pa
     assert 'has all 3 epochs behind it: nothing is left to train' in again
 
 
-def test_testing_with_and_without_augmentation(demo, trained, tmp_path):
+def test_testing_with_and_without_augmentation(demo, trained, tmp_path, command):
     work_dir, _ = trained
     out, images = tmp_path / 'predictions.pkl', tmp_path / 'images'
     # After two epochs of a few images no score reaches the usual thresholds.
     everything = {'model.test_cfg.conf_thr': -1, 'model.test_cfg.score_thr': 0.0}
     one_by_one = {'test_dataloader.batch_size': 1}  # a batch's padding is seen at the borders
-    tool(
-        'test.py', 'configs/yolo_ols_demo.py', checkpoint(work_dir), '--work-dir', tmp_path,
+    command(
+        test.main, 'configs/yolo_ols_demo.py', checkpoint(work_dir), '--work-dir', tmp_path,
         '--out', out, '--show-dir', images, *options(demo, **everything, **one_by_one),
     )  # fmt: skip
     predicted = pickle.loads(out.read_bytes())
@@ -143,8 +143,8 @@ def test_testing_with_and_without_augmentation(demo, trained, tmp_path):
     # Scores, not boxes: among near-equal scores rounding decides about the order.
     scores = predicted[0]['pred_instances']['scores']
     torch.testing.assert_close(scores, alone.scores, rtol=1e-3, atol=1e-7)
-    augmented = tool(
-        'test.py', 'configs/yolo_ols_demo.py', checkpoint(work_dir), '--work-dir', tmp_path,
+    augmented = command(
+        test.main, 'configs/yolo_ols_demo.py', checkpoint(work_dir), '--work-dir', tmp_path,
         '--tta', *options(demo, **everything),
     )  # fmt: skip
     assert re.search(r'^\| mAP +\|', augmented, re.M)
@@ -170,9 +170,9 @@ def test_the_voc_configs_train_on_data_in_vocs_layout(demo, tmp_path, method, co
     assert (SOFT_LABELS in saved) == (method == 'ols')
 
 
-def test_plotting_names_the_classes_and_says_where_the_picture_lies(trained, tmp_path):
+def test_plotting_names_the_classes_and_says_where_the_picture_lies(trained, tmp_path, command):
     work_dir, _ = trained
-    output = tool('plot_soft_labels.py', checkpoint(work_dir), '--out-dir', tmp_path, '--top', 3)
+    output = command(plot_soft_labels.main, checkpoint(work_dir), '--out-dir', tmp_path, '--top', 3)
     pairs = re.findall(r'([\d.]+)%  of (\w+) +is taken for (\w+)', output)
     matrix = load(checkpoint(work_dir))['state_dict'][SOFT_LABELS]
     assert len(pairs) == 3
