@@ -17,7 +17,7 @@ from mmdet_ols.core.fused import (
     has_fused_step,
 )
 from mmdet_ols.core.prediction_bank import PredictionBank
-from mmdet_ols.core.reduction import check_reduction, reduce_loss
+from mmdet_ols.core.reduction import REDUCTIONS, reduce_loss
 from mmdet_ols.core.rolling_state import (
     RollingState,
     find_states,
@@ -34,6 +34,7 @@ from mmdet_ols.core.teaching import no_teaching, teaching_allowed
 from mmdet_ols.core.transforms import hides_values, is_transformed, learn_under_transforms
 
 __all__ = [
+    'REDUCTIONS',
     'SUMS',
     'CannotCompileError',
     'PredictionBank',
@@ -47,7 +48,6 @@ __all__ = [
     'binary_cross_entropy',
     'binary_focal_loss',
     'can_fuse',
-    'check_reduction',
     'compiled_library',
     'count_columns',
     'cross_entropy',

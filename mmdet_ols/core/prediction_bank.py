@@ -6,6 +6,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from mmdet_ols.core.arguments import check_integer
 from mmdet_ols.core.rolling_state import Sums, world_size
 from mmdet_ols.core.soft_labels import SUMS, SoftLabels
 
@@ -63,8 +64,7 @@ class PredictionBank(SoftLabels):
         divide_by: str = 'total',
     ) -> None:
         super().__init__(num_classes, background, start, empty_class, None, divide_by)
-        if not isinstance(bank_size, int) or bank_size < 1:
-            raise ValueError(f'`bank_size` must be a positive integer, but got {bank_size!r}.')
+        check_integer('bank_size', bank_size)
         if freeze_confidence is not None:
             raise ValueError(
                 '`freeze_confidence` is a rule for the mean of a class, and has no meaning for '

@@ -8,12 +8,6 @@ from torch import Tensor
 REDUCTIONS = ('none', 'mean', 'sum')
 
 
-def check_reduction(name: str, reduction: str) -> None:
-    """Raise a ValueError unless the argument called `name` is 'none', 'mean' or 'sum'."""
-    if reduction not in REDUCTIONS:
-        raise ValueError(f'`{name}` must be one of {REDUCTIONS}, but got {reduction!r}.')
-
-
 def reduce_loss(loss: Tensor, reduction: str, avg_factor: float | Tensor | None) -> Tensor:
     """Reduce element-wise losses as MMDetection's `weight_reduce_loss` does.
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mmdet_ols.core.arguments import check_integer
 from mmdet_ols.core.rolling_state import RollingState, Sums
 
 #: Name of each value, and the shape that it has for one sample.
@@ -99,8 +100,7 @@ class SampleState(RollingState):
         Raises:
             ValueError: The number is negative.
         """
-        if num_samples < 0:
-            raise ValueError(f'`num_samples` must not be negative, but got {num_samples!r}.')
+        check_integer('num_samples', num_samples, least=0)
         self._own = None
         for name, shape in self._shapes.items():
             old = self._buffers[name]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from mmdet_ols.core.arguments import check_integer
 from mmdet_ols.core.sample_gradients import (
     Parameters,
     SampleDerivatives,
@@ -70,11 +71,7 @@ class WeightingNetwork(nn.Module):
 
     def __init__(self, hidden: int = 100, normalize: bool = False) -> None:
         super().__init__()
-        if isinstance(hidden, bool) or not isinstance(hidden, int) or hidden < 1:
-            raise ValueError(
-                f'`hidden`, the width of the weighting network, must be a positive integer, but '
-                f'got {hidden!r}.'
-            )
+        check_integer('hidden', hidden, note=', the width of the weighting network,')
         self.normalize = normalize
         self.layers = nn.Sequential(
             nn.Linear(1, hidden), nn.ReLU(), nn.Linear(hidden, 1), nn.Sigmoid()

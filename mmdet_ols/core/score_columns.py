@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import operator
 
+from mmdet_ols.core.arguments import check_integer
+
 
 def count_columns(num_classes: int, background: bool) -> int:
     """Return C, the number of score columns: `num_classes`, plus one with a background.
@@ -16,10 +18,6 @@ def count_columns(num_classes: int, background: bool) -> int:
     Raises:
         ValueError: `num_classes` is no positive integer.
     """
-    try:
-        number = operator.index(num_classes)  # also of NumPy and of a tensor with one integer
-    except TypeError:
-        number = 0
-    if number < 1:
-        raise ValueError(f'`num_classes` must be a positive integer, but got {num_classes!r}.')
+    check_integer('num_classes', num_classes)
+    number = operator.index(num_classes)
     return number + 1 if background else number

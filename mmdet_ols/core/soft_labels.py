@@ -9,6 +9,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from mmdet_ols.core.arguments import check_choice, check_number
 from mmdet_ols.core.rolling_state import RollingState, Sums
 from mmdet_ols.core.score_columns import count_columns
 from mmdet_ols.core.transforms import hides_values
@@ -81,23 +82,15 @@ class SoftLabelState(RollingState):
     ) -> None:
         super().__init__()
         self.num_columns = count_columns(num_classes, background)
-        if start not in STARTS:
-            raise ValueError(f'`start` must be one of {STARTS}, but got {start!r}.')
-        if empty_class not in EMPTY_CLASS_RULES:
-            raise ValueError(
-                f'`empty_class` must be one of {EMPTY_CLASS_RULES}, but got {empty_class!r}.'
-            )
-        if freeze_confidence is not None and not 0 < freeze_confidence <= 1:
-            raise ValueError(
-                f'`freeze_confidence` must be None or in (0, 1], but got {freeze_confidence!r}.'
-            )
+        check_choice('start', start, STARTS)
+        check_choice('empty_class', empty_class, EMPTY_CLASS_RULES)
+        check_number('freeze_confidence', freeze_confidence, 'in (0, 1]', optional=True)
         if freeze_confidence is not None and start == 'hard':
             raise ValueError(
                 f"`freeze_confidence` would never let start='hard' be replaced, but got "
                 f'{freeze_confidence!r}: leave it out, or start otherwise.'
             )
-        if divide_by not in DIVISORS:
-            raise ValueError(f'`divide_by` must be one of {DIVISORS}, but got {divide_by!r}.')
+        check_choice('divide_by', divide_by, DIVISORS)
         self.num_classes = operator.index(num_classes)
         self.background = background
         self.start = start

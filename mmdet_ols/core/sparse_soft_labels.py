@@ -49,6 +49,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from mmdet_ols.core.arguments import check_integer
 from mmdet_ols.core.rolling_state import Sums, world_size
 from mmdet_ols.core.soft_labels import SoftLabelState, may_select
 
@@ -120,8 +121,7 @@ class SparseSoftLabels(SoftLabelState):
         divide_by: str = 'total',
     ) -> None:
         super().__init__(num_classes, background, start, empty_class, freeze_confidence, divide_by)
-        if not isinstance(top_m, int) or top_m < 1:
-            raise ValueError(f'`top_m` must be a positive integer, but got {top_m!r}.')
+        check_integer('top_m', top_m)
         size = self.num_columns
         self.top_m = min(top_m, size)
         self.num_slots = min(SLOTS_PER_ENTRY * self.top_m, size)

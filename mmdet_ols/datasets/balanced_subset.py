@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from mmdet_ols.core.arguments import check_integer
 from mmdet_ols.datasets.wrapper import DatasetWrapper, class_labels
 from mmdet_ols.registry import register_dataset
 
@@ -22,10 +23,7 @@ class BalancedSubset(DatasetWrapper):
     """
 
     def __init__(self, dataset: Any, samples_per_class: int) -> None:
-        if samples_per_class < 1:
-            raise ValueError(
-                f'`samples_per_class` must be at least 1, but got {samples_per_class!r}.'
-            )
+        check_integer('samples_per_class', samples_per_class)
         super().__init__(dataset)
         classes = self.dataset.metainfo.get('classes')
         if classes is None or not hasattr(self.dataset, 'get_subset_'):

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from mmdet_ols.core.arguments import check_integer, check_number
 from mmdet_ols.registry import register_transform
 
 
@@ -45,10 +46,8 @@ class BatchRandomCrop(BatchTransform):
     """
 
     def __init__(self, crop_size: int, padding: int = 0, pad_value: float = 0) -> None:
-        if crop_size < 1:
-            raise ValueError(f'`crop_size` must be at least 1, but got {crop_size!r}.')
-        if padding < 0:
-            raise ValueError(f'`padding` must not be negative, but got {padding!r}.')
+        check_integer('crop_size', crop_size)
+        check_integer('padding', padding, least=0)
         self.crop_size = crop_size
         self.padding = padding
         self.pad_value = pad_value
@@ -92,8 +91,7 @@ class BatchRandomFlip(BatchTransform):
     """
 
     def __init__(self, prob: float = 0.5) -> None:
-        if not 0 <= prob <= 1:
-            raise ValueError(f'`prob` must be in [0, 1], but got {prob!r}.')
+        check_number('prob', prob, 'in [0, 1]')
         self.prob = prob
 
     def __call__(self, images: Tensor, generator: Generator | None = None) -> Tensor:
@@ -124,8 +122,7 @@ class BatchCutOut(BatchTransform):
     """
 
     def __init__(self, size: int, fill: float | Sequence[float] = 0) -> None:
-        if size < 1:
-            raise ValueError(f'`size` must be at least 1, but got {size!r}.')
+        check_integer('size', size)
         self.size = size
         self.fill = torch.tensor(fill, dtype=torch.float32).reshape(-1, 1, 1)
         self._whole = bool((self.fill == self.fill.round()).all())

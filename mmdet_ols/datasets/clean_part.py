@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from mmdet_ols.core.arguments import check_choice, check_integer
 from mmdet_ols.datasets.in_memory import InMemoryDataset
 from mmdet_ols.datasets.noisy_labels import seed_of_run
 from mmdet_ols.datasets.relabelled import RelabelledDataset
@@ -53,9 +54,8 @@ class CleanPartDataset(DatasetWrapper):
         samples_per_class: int = 10,
         seed: int | None = None,
     ) -> None:
-        if part not in PARTS:
-            raise ValueError(f'`part` must be one of {", ".join(PARTS)}, but got {part!r}.')
-        check_samples_per_class(samples_per_class)
+        check_choice('part', part, PARTS)
+        check_integer('samples_per_class', samples_per_class, note=' of the clean part')
         super().__init__(dataset)
         if any(isinstance(node, InMemoryDataset) for node in walk_datasets(self.dataset)):
             raise TypeError(
@@ -130,19 +130,6 @@ class CleanPartDataset(DatasetWrapper):
     def get_cat_ids(self, index: int) -> list[int]:
         """The label of a sample, as the data sets of MMPretrain return it."""
         return self.dataset.get_cat_ids(int(self.indices[index]))
-
-
-def check_samples_per_class(value: Any) -> None:
-    """Refuse a size of the clean part that is no positive integer.
-
-    Raises:
-        ValueError: It is none.
-    """
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(
-            f'The number of clean samples of each class must be a positive integer, but got '
-            f'{value!r}.'
-        )
 
 
 def clean_part_of(dataset: Any) -> Any:

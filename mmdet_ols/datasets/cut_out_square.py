@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from mmdet_ols.core.arguments import check_integer
 from mmdet_ols.registry import register_transform
 
 
@@ -33,8 +34,7 @@ class CutOutSquare:
     """
 
     def __init__(self, size: int, fill: float | Sequence[float] = 0) -> None:
-        if size < 1:
-            raise ValueError(f'`size` must be at least 1, but got {size!r}.')
+        check_integer('size', size)
         self.size = size
         self.fill = fill
         values = fill if isinstance(fill, Sequence) else [fill]

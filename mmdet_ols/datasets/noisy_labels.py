@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from mmdet_ols.core.arguments import check_number
 from mmdet_ols.datasets.relabelled import RelabelledDataset
 from mmdet_ols.datasets.wrapper import generator
 from mmdet_ols.registry import register_dataset
@@ -58,8 +59,7 @@ class NoisyLabelDataset(RelabelledDataset):
         include_true_class: bool = False,
         class_map: Mapping[str | int, str | int] | str | None = None,
     ) -> None:
-        if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 <= rate <= 1:
-            raise ValueError(f'`rate` must be a number in [0, 1], but got {rate!r}.')
+        check_number('rate', rate, 'in [0, 1]')
         super().__init__(dataset)
         clean = self.true_labels()
         self.rate = rate

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mmdet_ols.core import no_teaching, sample_numbers
+from mmdet_ols.core.arguments import check_integer
 from mmdet_ols.core.rolling_state import world_size
 from mmdet_ols.core.sample_gradients import (
     Parameters,
@@ -62,7 +63,7 @@ class MetaTrainLoop(EpochBasedTrainLoop):
     ) -> None:
         from mmengine.runner import FlexibleRunner
 
-        _check_positive('clean_batch_size', clean_batch_size)
+        check_integer('clean_batch_size', clean_batch_size)
         if isinstance(runner, FlexibleRunner):
             raise ValueError(
                 f"{type(self).__name__} needs MMEngine's Runner, but got a FlexibleRunner, whose "
@@ -361,8 +362,3 @@ def _unwrapped(model: nn.Module) -> Any:
         'Weighing samples needs the whole model in each process, but the model is wrapped in '
         f'{type(model).__name__}: train with MMDistributedDataParallel.'
     )
-
-
-def _check_positive(name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f'`{name}` must be a positive integer, but got {value!r}.')

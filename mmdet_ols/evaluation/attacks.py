@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from mmdet_ols.core.arguments import check_choice, check_integer, check_number
+
 
 def _margin(score: Tensor, label: Tensor) -> Tensor:
     """The best wrong score minus the true one, summed over the samples."""
@@ -55,27 +57,17 @@ class Attack:
     objective: str = 'cross_entropy'
 
     def __post_init__(self) -> None:
+        note = f' of the attack {self.name!r}'
         for key, value in (('eps', self.eps), ('step', self.step_size)):
-            if not 0 < value <= 255:
-                raise ValueError(
-                    f'`{key}` of the attack {self.name!r} must be above 0 and at most 255 (pixels '
-                    f'are 0 to 255, so 8/255 is 8), but got {value!r}.'
-                )
-        if not isinstance(self.steps, int) or self.steps < 1:
-            raise ValueError(
-                f'`steps` of the attack {self.name!r} must be a positive integer, but got '
-                f'{self.steps!r}.'
-            )
+            remedy = 'pixels are 0 to 255, so 8/255 is 8'
+            check_number(key, value, 'in (0, 255]', note, remedy)
+        check_integer('steps', self.steps, note=note)
         if (self.steps > 1 or self.random_start) and self.step is None:
             raise ValueError(
-                f'`step` of the attack {self.name!r} must be given, since it has '
+                f'`step`{note} must be given, since it has '
                 f'{"a random start" if self.steps == 1 else "several steps"}.'
             )
-        if self.objective not in OBJECTIVES:
-            raise ValueError(
-                f'`objective` of the attack {self.name!r} must be one of {list(OBJECTIVES)}, but '
-                f'got {self.objective!r}.'
-            )
+        check_choice('objective', self.objective, OBJECTIVES, note)
 
     @property
     def step_size(self) -> float:

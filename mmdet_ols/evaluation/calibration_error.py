@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import torch
 
+from mmdet_ols.core.arguments import check_choice, check_integer
 from mmdet_ols.evaluation.descriptions import MetricDescription
 from mmdet_ols.registry import BaseMetric, register_metric
 
@@ -65,10 +66,8 @@ class CalibrationError(BaseMetric):
             raise ImportError(
                 'CalibrationError needs TorchMetrics: pip install torchmetrics'
             ) from error
-        if not isinstance(n_bins, int) or n_bins < 1:
-            raise ValueError(f'`n_bins` must be a positive integer, but got {n_bins!r}.')
-        if norm not in NAMES:
-            raise ValueError(f'`norm` must be one of {list(NAMES)}, but got {norm!r}.')
+        check_integer('n_bins', n_bins)
+        check_choice('norm', norm, NAMES)
         self.n_bins = n_bins
         self.norm = norm
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from mmdet_ols.core.arguments import check_integer
 from mmdet_ols.evaluation.descriptions import MetricDescription
 from mmdet_ols.registry import BaseMetric, register_metric
 
@@ -58,10 +59,7 @@ class CIFAR10HDivergence(BaseMetric):
         prefix: str | None = None,
     ) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
-        if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
-            raise ValueError(
-                f'`batch_size` must be None or a positive integer, but got {batch_size!r}.'
-            )
+        check_integer('batch_size', batch_size, optional=True)
         self.human = _read(human)
         self.batch_size = batch_size
 

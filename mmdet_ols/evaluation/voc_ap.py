@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from mmdet_ols.core.arguments import check_number
 from mmdet_ols.evaluation.descriptions import MetricDescription
 from mmdet_ols.registry import BaseMetric, register_metric
 
@@ -68,8 +69,7 @@ class VOCAPMetric(BaseMetric):
         self, iou_thr: float = 0.5, collect_device: str = 'cpu', prefix: str | None = None
     ) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
-        if not 0 < iou_thr <= 1:
-            raise ValueError(f'`iou_thr` must be above 0 and at most 1, but got {iou_thr!r}.')
+        check_number('iou_thr', iou_thr, 'in (0, 1]')
         self.iou_thr = iou_thr
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from mmdet_ols.core import Samples
+from mmdet_ols.core.arguments import check_choice, check_number
 from mmdet_ols.losses.classification_loss import ClassificationLoss
 from mmdet_ols.registry import register_model
 
@@ -90,13 +91,9 @@ class BootstrapLoss(ClassificationLoss):
             balance=balance,
             implementation=implementation,
         )
-        if mode not in BETAS:
-            raise ValueError(f'`mode` must be one of {tuple(BETAS)}, but got {mode!r}.')
+        check_choice('mode', mode, BETAS)
         beta = BETAS[mode] if beta is None else beta
-        if not 0 <= beta <= 1:
-            raise ValueError(
-                f'`beta`, the share of the given label, must be in [0, 1], but got {beta!r}.'
-            )
+        check_number('beta', beta, 'in [0, 1]', note=', the share of the given label,')
         self.mode = mode
         self.beta = beta
         self.detach_target = detach_target

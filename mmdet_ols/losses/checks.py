@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import numbers
 import warnings
 from collections.abc import Sequence
 from typing import Any, Callable, Protocol
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from mmdet_ols.core import hides_values, teaching_allowed
+from mmdet_ols.core.arguments import check_choice, check_number
 from mmdet_ols.core.compat import is_compiling
 
 
@@ -54,20 +54,11 @@ def with_remedies(init: Callable[..., None]) -> Callable[..., None]:
     return explained
 
 
-def check_share(name: str, value: Any, meaning: str = '') -> None:
-    """Raise a ValueError unless an option is a number in [0, 1]."""
-    if not isinstance(value, numbers.Real) or not 0 <= float(value) <= 1:
-        raise ValueError(f'`{name}`{meaning} must be in [0, 1], but got {value!r}.')
-
-
 def check_implementation(
     implementation: str, implementations: tuple[str, ...], kind: type[Any]
 ) -> None:
     """Raise a ValueError for an implementation that there is not, or not for this kind of loss."""
-    if implementation not in implementations:
-        raise ValueError(
-            f'`implementation` must be one of {implementations}, but got {implementation!r}.'
-        )
+    check_choice('implementation', implementation, implementations)
     if implementation == 'fused' and not kind.has_fused_form:
         raise ValueError(
             f"{kind.__name__} has no fused form, but got implementation='fused': leave it out, or "
@@ -103,10 +94,8 @@ def check_class_weight(
 
 def check_focal_form(gamma: float, balance: float | None, use_sigmoid: bool) -> None:
     """Raise a ValueError where the options of the focal form are out of range or meaningless."""
-    if gamma < 0:
-        raise ValueError(f'`gamma` must not be negative, but got {gamma!r}.')
-    if balance is not None and not 0 <= balance <= 1:
-        raise ValueError(f'`balance` must be None or in [0, 1], but got {balance!r}.')
+    check_number('gamma', gamma, 'at least 0')
+    check_number('balance', balance, 'in [0, 1]', optional=True)
     if (gamma or balance is not None) and not use_sigmoid:
         raise ValueError(
             '`gamma` and `balance` belong to the focal form, which is defined for sigmoid '

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from mmdet_ols.core import (
+    REDUCTIONS,
     CannotCompileError,
     Samples,
     binary_cross_entropy,
     binary_focal_loss,
-    check_reduction,
     count_columns,
     cross_entropy,
     is_transformed,
@@ -26,6 +26,7 @@ from mmdet_ols.core import (
     reduce_loss,
     teaching_allowed,
 )
+from mmdet_ols.core.arguments import check_choice
 from mmdet_ols.core.compat import is_compiling
 from mmdet_ols.losses.checks import (
     check_class_weight,
@@ -110,7 +111,7 @@ class ClassificationLoss(nn.Module):
     ) -> None:
         super().__init__()
         self.num_columns = count_columns(num_classes, background)
-        check_reduction('reduction', reduction)
+        check_choice('reduction', reduction, REDUCTIONS)
         check_class_weight(class_weight, num_classes, background)
         check_focal_form(gamma, balance, use_sigmoid)
         check_implementation(implementation, IMPLEMENTATIONS, type(self))
@@ -198,7 +199,7 @@ class ClassificationLoss(nn.Module):
             refuse_heat_maps(self)
         reduction = self.reduction
         if reduction_override is not None:
-            check_reduction('reduction_override', reduction_override)
+            check_choice('reduction_override', reduction_override, REDUCTIONS)
             reduction = reduction_override
         if ignore_index is None:
             ignore_index = -100 if self.ignore_index is None else self.ignore_index

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from mmdet_ols.core import SampleState
+from mmdet_ols.core.arguments import check_choice, check_integer, check_number
 from mmdet_ols.core.prototypes import SELECTIONS, choose_prototypes, nearest_class
 from mmdet_ols.core.random_streams import generator
-from mmdet_ols.losses.checks import check_share
 from mmdet_ols.losses.sample_loss import SampleLoss
 from mmdet_ols.registry import register_model
 
@@ -105,19 +105,12 @@ class DeepSelfLearningLoss(SampleLoss):
             class_weight=class_weight,
             ignore_index=ignore_index,
         )
-        check_share('share', share, ', the share of the corrected label,')
-        check_share('top_share', top_share, ', the share of similar pairs,')
-        for name, value in (
-            ('correct_from', correct_from),
-            ('samples_per_class', samples_per_class),
-            ('prototypes', prototypes),
-        ):
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f'`{name}` must be a positive integer, but got {value!r}.')
-        if top_share == 0:
-            raise ValueError('`top_share`, the share of similar pairs, must be above 0.')
-        if selection not in SELECTIONS:
-            raise ValueError(f'`selection` must be one of {SELECTIONS}, but got {selection!r}.')
+        check_number('share', share, 'in [0, 1]', note=', the share of the corrected label,')
+        check_number('top_share', top_share, 'in (0, 1]', note=', the share of similar pairs,')
+        check_integer('correct_from', correct_from)
+        check_integer('samples_per_class', samples_per_class)
+        check_integer('prototypes', prototypes)
+        check_choice('selection', selection, SELECTIONS)
         self.share = share
         self.correct_from = correct_from
         self.samples_per_class = samples_per_class

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from mmdet_ols.core import Samples
+from mmdet_ols.core.arguments import check_number
 from mmdet_ols.losses.classification_loss import ClassificationLoss
 from mmdet_ols.registry import register_model
 
@@ -79,11 +80,8 @@ class DisturbLabelLoss(ClassificationLoss):
             balance=balance,
             implementation=implementation,
         )
-        if not 0 <= rate <= 1:
-            raise ValueError(
-                f'`rate`, the share of labels that are redrawn, must be in [0, 1], but got '
-                f'{rate!r}: 10 % are 0.1.'
-            )
+        note = ', the share of labels that are redrawn,'
+        check_number('rate', rate, 'in [0, 1]', note, remedy='10 % are 0.1')
         self.rate = rate
 
     def make_target(self, samples: Samples) -> Tensor:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from mmdet_ols.core import Samples, smooth_targets
+from mmdet_ols.core.arguments import check_number
 from mmdet_ols.losses.classification_loss import ClassificationLoss
 from mmdet_ols.registry import register_model
 
@@ -75,8 +76,7 @@ class LSLoss(ClassificationLoss):
             balance=balance,
             implementation=implementation,
         )
-        if not 0 <= epsilon <= 1:
-            raise ValueError(f'`epsilon` must be in [0, 1], but got {epsilon!r}.')
+        check_number('epsilon', epsilon, 'in [0, 1]')
         self.epsilon = epsilon
 
     def make_target(self, samples: Samples) -> Tensor:

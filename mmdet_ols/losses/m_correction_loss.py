@@ -11,6 +11,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from mmdet_ols.core import SampleState, label_rows
+from mmdet_ols.core.arguments import check_choice, check_integer, check_number
 from mmdet_ols.core.beta_mixture import BINS, LossScale, fit_losses, look_up
 from mmdet_ols.core.rolling_state import world_size
 from mmdet_ols.losses.sample_loss import SampleLoss
@@ -129,18 +130,12 @@ class MCorrectionLoss(SampleLoss):
             class_weight=class_weight,
             ignore_index=ignore_index,
         )
-        for name, value, allowed in (
-            ('bootstrapping', bootstrapping, BOOTSTRAPPING),
-            ('wrong_by', wrong_by, WRONG_BY),
-        ):
-            if value not in allowed:
-                raise ValueError(f'`{name}` must be one of {allowed}, but got {value!r}.')
-        for name, count in (('correct_from', correct_from), ('em_iterations', em_iterations)):
-            if not isinstance(count, int) or count < 1:
-                raise ValueError(f'`{name}` must be a positive integer, but got {count!r}.')
-        for name, number in (('mixup_alpha', mixup_alpha), ('prior_weight', prior_weight)):
-            if not 0 <= number < math.inf:
-                raise ValueError(f'`{name}` must not be negative, but got {number!r}.')
+        check_choice('bootstrapping', bootstrapping, BOOTSTRAPPING)
+        check_choice('wrong_by', wrong_by, WRONG_BY)
+        check_integer('correct_from', correct_from)
+        check_integer('em_iterations', em_iterations)
+        check_number('mixup_alpha', mixup_alpha, 'at least 0')
+        check_number('prior_weight', prior_weight, 'at least 0')
         self.bootstrapping = bootstrapping
         self.correct_from = correct_from
         self.wrong_by = wrong_by

@@ -24,7 +24,7 @@ from mmdet_ols.core import (
     rename_old_keys,
     spread_targets,
 )
-from mmdet_ols.losses.checks import check_share
+from mmdet_ols.core.arguments import check_choice, check_number
 from mmdet_ols.losses.classification_loss import ClassificationLoss
 from mmdet_ols.registry import register_model
 
@@ -340,10 +340,10 @@ class OLSLoss(ClassificationLoss):
 
 def check_amounts(alpha: float, smoothing: float | None) -> None:
     """Raise a ValueError where what says how much is smoothed is out of range, or said twice."""
-    check_share('alpha', alpha, ', the share of the hard loss,')
+    check_number('alpha', alpha, 'in [0, 1]', note=', the share of the hard loss,')
     if smoothing is None:
         return
-    check_share('smoothing', smoothing, ', the share of the other classes,')
+    check_number('smoothing', smoothing, 'in [0, 1]', note=', the share of the other classes,')
     if alpha != DEFAULT_ALPHA:
         raise ValueError(
             f'`smoothing` takes the place of `alpha`, but got smoothing={smoothing!r} and '
@@ -353,12 +353,8 @@ def check_amounts(alpha: float, smoothing: float | None) -> None:
 
 def check_options(soft_row_threshold: float, sigmoid_reading: str, use_sigmoid: bool) -> None:
     """Raise a ValueError where an option of the loss itself is out of range or meaningless."""
-    if not 0 < soft_row_threshold <= 1:
-        raise ValueError(f'`soft_row_threshold` must be in (0, 1], but got {soft_row_threshold!r}.')
-    if sigmoid_reading not in SIGMOID_READINGS:
-        raise ValueError(
-            f'`sigmoid_reading` must be one of {SIGMOID_READINGS}, but got {sigmoid_reading!r}.'
-        )
+    check_number('soft_row_threshold', soft_row_threshold, 'in (0, 1]')
+    check_choice('sigmoid_reading', sigmoid_reading, SIGMOID_READINGS)
     if sigmoid_reading != 'normalized' and not use_sigmoid:
         raise ValueError(
             f'`sigmoid_reading` is for sigmoid scores, but got {sigmoid_reading!r} without '

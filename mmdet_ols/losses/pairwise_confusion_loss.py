@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from mmdet_ols.core import Samples
+from mmdet_ols.core.arguments import check_choice, check_number
 from mmdet_ols.losses.classification_loss import ClassificationLoss
 from mmdet_ols.registry import register_model
 
@@ -111,16 +112,11 @@ class PairwiseConfusionLoss(ClassificationLoss):
                 f'detection heads, but got use_sigmoid={self.use_sigmoid}, background='
                 f'{self.background}: leave these out, or take another loss.'
             )
-        if form not in INPUTS:
-            raise ValueError(f'`form` must be one of {tuple(INPUTS)}, but got {form!r}.')
+        check_choice('form', form, INPUTS)
         confusion_weight = 0.1 * num_classes if confusion_weight is None else confusion_weight
-        if not confusion_weight >= 0:
-            raise ValueError(
-                f'`confusion_weight` must not be negative, but got {confusion_weight!r}.'
-            )
+        check_number('confusion_weight', confusion_weight, 'at least 0')
         inputs = INPUTS[form] if inputs is None else inputs
-        if inputs not in ('logits', 'softmax'):
-            raise ValueError(f"`inputs` must be 'logits' or 'softmax', but got {inputs!r}.")
+        check_choice('inputs', inputs, ('logits', 'softmax'))
         self.form = form
         self.confusion_weight = confusion_weight
         self.inputs = inputs

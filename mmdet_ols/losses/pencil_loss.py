@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -10,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mmdet_ols.core import SampleState
+from mmdet_ols.core.arguments import check_choice, check_number
 from mmdet_ols.core.rolling_state import world_size
 from mmdet_ols.losses.sample_loss import SampleLoss
 from mmdet_ols.registry import register_model
@@ -134,19 +134,11 @@ class PencilLoss(SampleLoss):
                 '`correct_from` and `correct_until` must be epochs with 0 <= correct_from < '
                 f'correct_until, but got {correct_from!r} and {correct_until!r}.'
             )
-        for name, value in (
-            ('compatibility_weight', compatibility_weight),
-            ('entropy_weight', entropy_weight),
-        ):
-            if not 0 <= value < math.inf:
-                raise ValueError(f'`{name}` must not be negative, but got {value!r}.')
-        for name, value in (('label_lr', label_lr), ('init_scale', init_scale)):
-            if not 0 < value < math.inf:
-                raise ValueError(f'`{name}` must be above 0, but got {value!r}.')
-        if compatibility not in COMPATIBILITIES:
-            raise ValueError(
-                f'`compatibility` must be one of {COMPATIBILITIES}, but got {compatibility!r}.'
-            )
+        check_number('compatibility_weight', compatibility_weight, 'at least 0')
+        check_number('entropy_weight', entropy_weight, 'at least 0')
+        check_number('label_lr', label_lr, 'above 0')
+        check_number('init_scale', init_scale, 'above 0')
+        check_choice('compatibility', compatibility, COMPATIBILITIES)
         self.correct_from, self.correct_until = correct_from, correct_until
         self.compatibility_weight = compatibility_weight
         self.entropy_weight = entropy_weight

@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 
 from mmdet_ols.core import (
+    REDUCTIONS,
     SampleState,
-    check_reduction,
     cross_entropy,
     label_rows,
     reduce_loss,
     teaching_allowed,
 )
+from mmdet_ols.core.arguments import check_choice
 from mmdet_ols.losses.checks import check_labels, check_shapes
 from mmdet_ols.losses.classification_loss import ClassificationLoss
 
@@ -153,7 +154,7 @@ class SampleLoss(ClassificationLoss):
         """
         reduction = self.reduction
         if reduction_override is not None:
-            check_reduction('reduction_override', reduction_override)
+            check_choice('reduction_override', reduction_override, REDUCTIONS)
             reduction = reduction_override
         if ignore_index is None:
             ignore_index = -100 if self.ignore_index is None else self.ignore_index

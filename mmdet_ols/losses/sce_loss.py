@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from mmdet_ols.core import Samples
+from mmdet_ols.core.arguments import check_choice, check_number
 from mmdet_ols.losses.classification_loss import ClassificationLoss
 from mmdet_ols.registry import register_model
 
@@ -95,11 +96,9 @@ class SCELoss(ClassificationLoss):
             balance=balance,
             implementation=implementation,
         )
-        for name, value in (('alpha', alpha), ('beta', beta)):
-            if not value >= 0:
-                raise ValueError(f'`{name}` must not be negative, but got {value!r}.')
-        if label not in LABELS:
-            raise ValueError(f'`label` must be one of {LABELS}, but got {label!r}.')
+        check_number('alpha', alpha, 'at least 0')
+        check_number('beta', beta, 'at least 0')
+        check_choice('label', label, LABELS)
         if label == 'clamped' and self.use_sigmoid:
             raise ValueError(
                 "`label` must be 'exact' with use_sigmoid=True, but got 'clamped': that is a slip "

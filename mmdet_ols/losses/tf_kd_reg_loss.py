@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from mmdet_ols.core import Samples
+from mmdet_ols.core.arguments import check_choice, check_number
 from mmdet_ols.losses.classification_loss import ClassificationLoss
 from mmdet_ols.registry import register_model
 
@@ -104,15 +105,11 @@ class TfKDRegLoss(ClassificationLoss):
                 'scores are not, but got use_sigmoid=True: take LSLoss, which smooths a label as '
                 'evenly as this teacher does.'
             )
-        for name, value in (('alpha', alpha), ('correct_prob', correct_prob)):
-            if not 0 <= value <= 1:
-                raise ValueError(f'`{name}` must be in [0, 1], but got {value!r}.')
-        if not temperature > 0:
-            raise ValueError(f'`temperature` must be above 0, but got {temperature!r}.')
-        if not multiplier >= 0:
-            raise ValueError(f'`multiplier` must not be negative, but got {multiplier!r}.')
-        if form not in FORMS:
-            raise ValueError(f'`form` must be one of {FORMS}, but got {form!r}.')
+        check_number('alpha', alpha, 'in [0, 1]')
+        check_number('correct_prob', correct_prob, 'in [0, 1]')
+        check_number('temperature', temperature, 'above 0')
+        check_number('multiplier', multiplier, 'at least 0')
+        check_choice('form', form, FORMS)
         self.alpha = alpha
         self.temperature = temperature
         self.multiplier = multiplier

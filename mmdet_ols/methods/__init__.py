@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from mmdet_ols.config_tree import import_package
+from mmdet_ols.core.arguments import check_number
 from mmdet_ols.methods import (
     boothard,
     bootsoft,
@@ -219,7 +220,10 @@ def _spec(parts: list[tuple[str, dict[str, Any]]]) -> MethodSpec:
         for key, value in given.items():
             if key not in options:
                 raise ValueError(unknown(f'An option of {name!r} must be known', key, options))
-            _check_number(name, key, value, options[key])
+            if isinstance(options[key], (int, float)) and not isinstance(options[key], bool):
+                # The range is for the method to check.
+                remedy = f'for example {name}:{key}={options[key]}'
+                check_number(key, value, 'a number', f' of {name}', remedy)
     names = [name for name, _ in parts]
     for i, name in enumerate(names):
         for other in names[:i]:
@@ -241,18 +245,6 @@ def _spec(parts: list[tuple[str, dict[str, Any]]]) -> MethodSpec:
             for name, given in ordered
         )
     )
-
-
-def _check_number(method: str, option: str, value: Any, default: Any) -> None:
-    """Refuse what is no number where the default is one; the range is for the method to check."""
-    numbers = (int, float)
-    if not isinstance(default, numbers) or isinstance(default, bool):
-        return
-    if not isinstance(value, numbers) or isinstance(value, bool):
-        raise ValueError(
-            f'`{option}` of {method} must be a number, but got {value!r}: for example '
-            f'{method}:{option}={default}.'
-        )
 
 
 def _method(name: str) -> Method:

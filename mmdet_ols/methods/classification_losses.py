@@ -14,6 +14,7 @@ import torch
 
 from mmdet_ols import losses
 from mmdet_ols.config_tree import REQUIRED, constructor_default, is_a, registered_class, type_name
+from mmdet_ols.core.arguments import check_number
 from mmdet_ols.losses.classification_loss import ClassificationLoss
 from mmdet_ols.methods.heads import NOT_TRAINED, Context, Head, Refusal, head_rule
 from mmdet_ols.methods.host_losses import (
@@ -74,8 +75,7 @@ class HeadLoss:
 
     def scaled_weight(self, factor: float) -> float:
         """The loss's weight times a factor."""
-        if isinstance(factor, bool) or not isinstance(factor, (int, float)) or factor <= 0:
-            raise ValueError(f'`loss_scale` must be a positive number, but got {factor!r}.')
+        check_number('loss_scale', factor, 'above 0')
         return self.settings.loss_weight * factor
 
     def counterpart(self, changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mmdet_ols.config_tree import type_name
+from mmdet_ols.core.arguments import check_integer
 from mmdet_ols.datasets.batch_transforms import BatchCutOut
 from mmdet_ols.methods.classification_losses import find_losses
 from mmdet_ols.methods.method import KeptSettings, Method, options_of, summary_of
@@ -85,9 +86,8 @@ def _with_cutout(
             )
     if size is None:
         size = _half_of_crop(steps)
-    if isinstance(size, bool) or not isinstance(size, int):
-        raise ValueError(f'`size` of cutout must be a number of pixels, but got {size!r}.')
-    BatchCutOut(size, fill)  # which checks both
+    check_integer('size', size, note=' of cutout, in pixels,')
+    BatchCutOut(size, fill)  # which checks the colour
     if key == 'batch_transforms':
         return [*steps, dict(type='BatchCutOut', size=size, fill=fill)]
     packs = [i for i, step in enumerate(steps) if type_name(step).startswith('Pack')]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from mmdet_ols.methods.meta_parts import add_meta_parts, check_positive, remove_meta_parts
+from mmdet_ols.methods.meta_parts import add_meta_parts, remove_meta_parts
 from mmdet_ols.methods.method import KeptSettings, Method, options_of, summary_of
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ def l2rw(cfg: Config, *, clean_per_class: int = 10, clean_batch_size: int = 100)
         ValueError: An option is out of range, or the config is not that of a classifier which can
             learn so.
     """
-    check_positive('l2rw', 'clean_batch_size', clean_batch_size)
     add_meta_parts(cfg, 'l2rw', 'L2RWTrainLoop', clean_per_class, clean_batch_size=clean_batch_size)
 
 

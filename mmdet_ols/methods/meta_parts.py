@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mmdet_ols.config_tree import type_name
+from mmdet_ols.core.arguments import check_integer
 from mmdet_ols.methods.sample_parts import add_sample_parts, remove_sample_parts
 
 if TYPE_CHECKING:
@@ -33,10 +34,10 @@ def add_meta_parts(
             already, the backbone computes its forward passes twice, an option is out of range, or
             the classifier cannot learn so (see `add_sample_parts`).
     """
-    from mmdet_ols.datasets.clean_part import check_samples_per_class
     from mmdet_ols.datasets.tree import CLEAN_PART, GIVING_ALL, walk_datasets
 
-    check_samples_per_class(samples_per_class)
+    check_integer('clean_per_class', samples_per_class, note=f' of {method}')
+    check_integer('clean_batch_size', options['clean_batch_size'], note=f' of {method}')
     _check_loop(cfg, method)
     _check_backbone(cfg, method)
     add_sample_parts(cfg, method, dict(type='SampleWeightLoss'))
@@ -75,16 +76,6 @@ def remove_meta_parts(cfg: Config) -> dict[str, Any]:
             lambda node: node['dataset'] if type_name(node) == CLEAN_PART else node,
         )
     return {}
-
-
-def check_positive(method: str, option: str, value: Any) -> None:
-    """Refuse an option that has to be above 0 and is not.
-
-    Raises:
-        ValueError: It is not.
-    """
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
-        raise ValueError(f'`{option}` of {method} must be a positive number, but got {value!r}.')
 
 
 def _check_loop(cfg: Config, method: str) -> None:

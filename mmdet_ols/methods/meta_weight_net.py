@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import torch
-
-from mmdet_ols.core.sample_weights import WeightingNetwork
-from mmdet_ols.methods.meta_parts import add_meta_parts, check_positive, remove_meta_parts
+from mmdet_ols.core.arguments import check_choice, check_integer, check_number
+from mmdet_ols.methods.meta_parts import add_meta_parts, remove_meta_parts
 from mmdet_ols.methods.method import KeptSettings, Method, options_of, summary_of
 
 if TYPE_CHECKING:
@@ -49,20 +47,13 @@ def meta_weight_net(
         ValueError: An option is out of range, or the config is not that of a classifier which can
             learn so.
     """
-    if form not in FORMS:
-        raise ValueError(
-            f'`form` of meta_weight_net must be one of {", ".join(FORMS)}, but got {form!r}.'
-        )
-    check_positive('meta_weight_net', 'clean_batch_size', clean_batch_size)
-    check_positive('meta_weight_net', 'weight_lr', weight_lr)
+    note = ' of meta_weight_net'
+    check_choice('form', form, FORMS, note)
+    check_number('weight_lr', weight_lr, 'above 0', note)
+    check_number('weight_decay', weight_decay, 'at least 0', note, optional=True)
+    check_integer('hidden', hidden, note=note)
     kind, decay, normalize = FORMS[form]
     decay = decay if weight_decay is None else weight_decay
-    if isinstance(decay, bool) or not isinstance(decay, (int, float)) or not decay >= 0:
-        raise ValueError(
-            f'`weight_decay` of meta_weight_net must not be negative, but got {decay!r}.'
-        )
-    with torch.device('meta'):  # no random numbers are drawn
-        WeightingNetwork(hidden)  # which checks the width
     add_meta_parts(
         cfg,
         'meta_weight_net',

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from mmdet_ols.core.arguments import check_number
 from mmdet_ols.methods.changes import add_default_hook
 from mmdet_ols.methods.classification_losses import find_losses
 from mmdet_ols.methods.method import KeptSettings, Method, options_of, summary_of
@@ -36,11 +37,8 @@ def pairwise_confusion(
     Raises:
         ValueError: An option is out of range, or the config counts iterations, not epochs.
     """
-    if not isinstance(start, (int, float)) or not 0 <= start < 1:
-        raise ValueError(
-            f'`start` of pairwise_confusion, a share of the epochs, must be in [0, 1), but got '
-            f'{start!r}.'
-        )
+    note = ' of pairwise_confusion, a share of the epochs,'
+    check_number('start', start, 'in [0, 1)', note)
     losses = find_losses(cfg)
     for loss in losses:
         if loss.host != 'mmpretrain' or len(losses) > 1:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from mmdet_ols.config_tree import hook_configs, type_name
+from mmdet_ols.core.arguments import check_number
 from mmdet_ols.methods.changes import add_default_hook, remove_hooks
 from mmdet_ols.methods.classification_losses import HeadLoss, find_losses
 from mmdet_ols.methods.classifiers import replace_classifier, restore_classifier
@@ -85,11 +86,8 @@ def stage_epoch(cfg: Config, method: str, option: str, value: float, first: int 
             f"{method} has stages, which begin with epochs, but the config's training loop counts "
             'none: set train_cfg=dict(by_epoch=True, max_epochs=N).'
         )
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0:
-        raise ValueError(
-            f'`{option}` of {method} must be a share of the epochs, in [0, 1), or a number of '
-            f'epochs, but got {value!r}.'
-        )
+    note = f' of {method}, a share of the epochs below 1 or a number of epochs,'
+    check_number(option, value, 'at least 0', note)
     # Rounded first, since 0.29 * 100 is a little less than 29.
     epoch = int(round(max_epochs * value, 6)) if value < 1 else value
     if epoch != int(epoch):

@@ -9,6 +9,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmdet_ols.core.arguments import check_integer
 from mmdet_ols.registry import register_model
 
 
@@ -44,9 +45,8 @@ class BatchRandomScale(nn.Module):
         pad_value: float = 0,
     ) -> None:
         super().__init__()
-        for name, value in (('interval', interval), ('size_divisor', size_divisor)):
-            if value < 1:
-                raise ValueError(f'`{name}` must be at least 1, but got {value!r}.')
+        check_integer('interval', interval)
+        check_integer('size_divisor', size_divisor)
         if not sizes or min(sizes) < 1:
             raise ValueError(f'`sizes` must be one or more positive lengths, but got {sizes!r}.')
         self.sizes = tuple(sizes)

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from mmdet_ols.core.arguments import check_choice
 from mmdet_ols.registry import BaseModule, register_model
 
 #: Output channels and kernel size of each convolution of a block.
@@ -137,8 +138,7 @@ class CIFARResNet(_CIFARBackbone):
         out_indices: Sequence[int] = (2,),
         init_cfg: Any = None,
     ) -> None:
-        if block not in ('bottleneck', 'basic'):
-            raise ValueError(f"`block` must be 'bottleneck' or 'basic', but got {block!r}.")
+        check_choice('block', block, ('bottleneck', 'basic'))
         widths = [base_channels * 2**stage for stage in range(3)]
         stages = {
             'bottleneck': [[(width, 1), (width, 3), (4 * width, 1)] for width in widths],

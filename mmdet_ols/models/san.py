@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmdet_ols.core.arguments import check_choice
 from mmdet_ols.registry import BaseModule, register_model
 
 #: Blocks of the five stages; the depth is their sum.
@@ -151,10 +152,8 @@ class SAN(BaseModule):
         init_cfg: Any = None,
     ) -> None:
         super().__init__(init_cfg)
-        if depth not in _BLOCKS:
-            raise ValueError(f'`depth` must be one of {list(_BLOCKS)}, but got {depth!r}.')
-        if form not in ('pairwise', 'patchwise'):
-            raise ValueError(f"`form` must be 'pairwise' or 'patchwise', but got {form!r}.")
+        check_choice('depth', depth, _BLOCKS)
+        check_choice('form', form, ('pairwise', 'patchwise'))
         stages = len(_BLOCKS[depth])
         if not out_indices or not set(out_indices) <= set(range(stages)):
             raise ValueError(

@@ -14,6 +14,8 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mmdet_ols.core.arguments import check_choice
+
 _FOLDER = Path(__file__).parent
 #: The keys of `paper_cell` in a config.
 _CELL_KEYS = ('data', 'network', 'noise_rate', 'method')
@@ -142,8 +144,8 @@ def cells(table: str | None = None) -> list[Cell]:
         ValueError: There is no such table.
     """
     known = list(dict.fromkeys(cell.table for cell in _all_cells()))
-    if table is not None and table not in known:
-        raise ValueError(f'`table` must be one of {known}, but got {table!r}.')
+    if table is not None:
+        check_choice('table', table, known)
     return [cell for cell in _all_cells() if table in (None, cell.table)]
 
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from mmengine.config import Config
 
 from mmdet_ols import config_path
+from mmdet_ols.core.arguments import check_choice
 from mmdet_ols.paper import (
     Cell,
     Figure,
@@ -71,8 +72,7 @@ def planned_cells(
     Raises:
         ValueError: There is no such scale, no such table at it, or no such choice.
     """
-    if scale not in SCALES:
-        raise ValueError(f'`scale` must be one of {", ".join(SCALES)}, but got {scale!r}.')
+    check_choice('scale', scale, SCALES)
     if scale == 'small' and choices:
         raise ValueError(
             "Choices are for the scales that train the paper's cells: leave "

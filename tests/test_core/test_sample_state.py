@@ -112,7 +112,7 @@ def test_conversion_changes_nothing(convert):
 def test_mistakes_are_named():
     with pytest.raises(ValueError, match='different names'):
         SampleState(N, measured=dict(a=()), recorded=dict(a=()))
-    with pytest.raises(ValueError, match='must not be negative'):
+    with pytest.raises(ValueError, match='`num_samples` must be 0 or a positive integer'):
         SampleState(-1, measured=dict(a=()))
     state = make()
     with pytest.raises(ValueError, match=r"recorded values \['weight', 'row'\]"):

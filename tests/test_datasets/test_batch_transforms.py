@@ -193,13 +193,13 @@ def test_draws_come_from_the_generator_alone():
 @pytest.mark.parametrize(
     ('build', 'message'),
     [
-        (lambda: BatchRandomCrop(0), '`crop_size` must be at least 1, but got 0'),
-        (lambda: BatchRandomCrop(4, -1), '`padding` must not be negative, but got -1'),
+        (lambda: BatchRandomCrop(0), '`crop_size` must be a positive integer, but got 0'),
+        (lambda: BatchRandomCrop(4, -1), '`padding` must be 0 or a positive integer, but got -1'),
         (lambda: BatchRandomCrop(9, 1)(numbered(1, 6)), '`crop_size` must be at most .* 8'),
         (lambda: BatchRandomFlip(1.5), r'`prob` must be in \[0, 1\], but got 1.5'),
-        (lambda: BatchCutOut(0), '`size` must be at least 1'),
+        (lambda: BatchCutOut(0), '`size` must be a positive integer'),
         (lambda: BatchCutOut(2, [1, 2])(numbered(1, 6)), '`fill` must be one value .* 3 channels'),
-        (lambda: CutOutSquare(0), '`size` must be at least 1'),
+        (lambda: CutOutSquare(0), '`size` must be a positive integer'),
         (
             lambda: CutOutSquare(2, [1, 2])(dict(img=np.ones((4, 4, 3)))),
             '`fill` must be one value .* 3 channels',

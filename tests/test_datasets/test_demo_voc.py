@@ -263,10 +263,10 @@ def test_interrupted_run_leaves_nothing(tmp_path, monkeypatch):
     [
         ({'num_images': {'VOC2012/test': 3}}, r"num_images must name splits .*\['VOC2012/test'\]"),
         ({'num_images': {'VOC2007/test': 0}}, r"num_images\['VOC2007/test'\] .*but got 0"),
-        ({'seed': -1}, 'seed must not be negative, but got -1'),
-        ({'wrong_labels': -0.1}, r'wrong_labels must be a share in \[0, 1\], but got -0.1'),
-        ({'wrong_labels': 1.5}, r'wrong_labels must be a share in \[0, 1\], but got 1.5'),
-        ({'workers': 0}, 'workers must be at least 1, .*but got 0'),
+        ({'seed': -1}, '`seed` must be 0 or a positive integer, but got -1'),
+        ({'wrong_labels': -0.1}, r'`wrong_labels`, .* must be in \[0, 1\], but got -0.1'),
+        ({'wrong_labels': 1.5}, r'`wrong_labels`, .* must be in \[0, 1\], but got 1.5'),
+        ({'workers': 0}, '`workers` must be None or a positive integer, but got 0: '),
     ],
 )
 def test_bad_arguments(arguments, message, tmp_path):

@@ -302,7 +302,7 @@ def test_balanced_subset_keeps_the_order_of_the_data_set(folder):
 
 
 def test_bad_arguments(folder, tmp_path):
-    with pytest.raises(ValueError, match='`samples_per_class` must be at least 1, but got 0'):
+    with pytest.raises(ValueError, match='`samples_per_class` must be a positive integer, .* 0'):
         BalancedSubset(by_image(folder), 0)
     with pytest.raises(ValueError, match='smallest class, but got 10 and class 0 has 9'):
         BalancedSubset(by_image(folder), 10)

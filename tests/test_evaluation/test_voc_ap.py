@@ -169,7 +169,7 @@ def test_nothing_found_and_nothing_to_find(printed):
 
 
 def test_the_threshold_is_checked_and_used(printed):
-    with pytest.raises(ValueError, match='`iou_thr` must be above 0 and at most 1, but got 50'):
+    with pytest.raises(ValueError, match=r'`iou_thr` must be in \(0, 1\], but got 50'):
         VOCAPMetric(iou_thr=50)
     metric = VOCAPMetric(iou_thr=0.6)
     metric.dataset_meta = dict(classes=CLASSES)

@@ -30,7 +30,7 @@ from mmdet_ols import OLSLoss
             r'`class_weight` .* 6 score columns \(num_classes=5, background=True\), but got 5',
         ),
         (dict(num_classes=0), r'`num_classes` must be a positive integer, but got 0'),
-        (dict(gamma=-1, use_sigmoid=True), r'`gamma` must not be negative, but got -1'),
+        (dict(gamma=-1, use_sigmoid=True), r'`gamma` must be at least 0, but got -1'),
         (dict(balance=25, use_sigmoid=True), r'`balance` must be None or in \[0, 1\], but got 25'),
         (dict(gamma=2.0), r'`gamma` and `balance` .* set use_sigmoid=True, or leave gamma=2.0'),
         (dict(balance=0.25), r'`gamma` and `balance` .* balance=0.25 out'),

@@ -314,8 +314,11 @@ def test_sigmoid_scores_are_refused(make):
     'make, message',
     [
         (lambda: PencilLoss(C, correct_from=3, correct_until=3), '0 <= correct_from < correct'),
-        (lambda: PencilLoss(C, compatibility_weight=-1), '`compatibility_weight` must not be neg'),
-        (lambda: PencilLoss(C, entropy_weight=float('nan')), '`entropy_weight` must not be neg'),
+        (
+            lambda: PencilLoss(C, compatibility_weight=-1),
+            '`compatibility_weight` must be at',
+        ),
+        (lambda: PencilLoss(C, entropy_weight=float('nan')), '`entropy_weight` must be at least 0'),
         (lambda: PencilLoss(C, label_lr=0), '`label_lr` must be above 0'),
         (lambda: PencilLoss(C, init_scale=-1), '`init_scale` must be above 0'),
         (lambda: PencilLoss(C, compatibility='code'), '`compatibility` must be one of'),
@@ -330,8 +333,8 @@ def test_sigmoid_scores_are_refused(make):
         (lambda: MCorrectionLoss(C, wrong_by='step'), '`wrong_by` must be one of'),
         (lambda: MCorrectionLoss(C, correct_from=0), '`correct_from` must be a positive'),
         (lambda: MCorrectionLoss(C, em_iterations=0), '`em_iterations` must be a positive'),
-        (lambda: MCorrectionLoss(C, mixup_alpha=-1), '`mixup_alpha` must not be negative'),
-        (lambda: MCorrectionLoss(C, prior_weight=-1), '`prior_weight` must not be negative'),
+        (lambda: MCorrectionLoss(C, mixup_alpha=-1), '`mixup_alpha` must be at least 0'),
+        (lambda: MCorrectionLoss(C, prior_weight=-1), '`prior_weight` must be at least 0'),
     ],
 )
 def test_bad_options_are_refused(make, message):

@@ -66,8 +66,8 @@ def test_sce_of_a_hard_label_in_closed_form():
 @pytest.mark.parametrize(
     ('make', 'message'),
     [
-        (partial(SCELoss, C, -1.0), '`alpha` must not be negative, but got -1.0'),
-        (partial(SCELoss, C, beta=math.nan), '`beta` must not be negative, but got nan'),
+        (partial(SCELoss, C, -1.0), '`alpha` must be at least 0, but got -1.0'),
+        (partial(SCELoss, C, beta=math.nan), '`beta` must be at least 0, but got nan'),
         (
             partial(SCELoss, C, label='soft'),
             r"`label` must be one of \('exact', 'clamped'\).* 'soft'",

@@ -74,7 +74,7 @@ def test_a_small_temperature_does_not_overflow():
         ),
         (partial(TfKDRegLoss, C, 2.0), r'`alpha` must be in \[0, 1\], but got 2.0'),
         (partial(TfKDRegLoss, C, temperature=0), '`temperature` must be above 0, but got 0'),
-        (partial(TfKDRegLoss, C, multiplier=-1), '`multiplier` must not be negative, but got -1'),
+        (partial(TfKDRegLoss, C, multiplier=-1), '`multiplier` must be at least 0, but got -1'),
         (partial(TfKDRegLoss, C, correct_prob=99), r'`correct_prob` must be in \[0, 1\].* got 99'),
         (partial(TfKDRegLoss, C, form='mean'), r"`form` must be one of .*'fair'.* got 'mean'"),
     ],

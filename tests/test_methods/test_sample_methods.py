@@ -58,7 +58,7 @@ def test_epochs_of_the_sources_are_options(base):
         ('m_correction:start=300', r'from 1 to 299, or the stage never starts, but got 300'),
         ('pencil:correct_until=320', r'`correct_until` of pencil must lie within the 300 epochs'),
         ('pencil:correct_from=200,correct_until=100', 'must come after `correct_from`'),
-        ('deep_self_learning:start=-1', r'must be a share of the epochs, in \[0, 1\)'),
+        ('deep_self_learning:start=-1', r'a share of the epochs below 1 .* must be at least 0'),
         ('deep_self_learning:start=1.5', 'a share below 1 or a whole number'),
         ('m_correction:wrong_by=step', r'LinearClsHead.*`wrong_by` must be one of'),
         ('pencil:label_lr=0', r'LinearClsHead.*`label_lr` must be above 0'),

@@ -194,7 +194,7 @@ def test_a_resumed_run_goes_on_with_the_sizes_of_the_interrupted_one(tmp_path):
     [
         (dict(sizes=[]), r'`sizes` must be one or more positive lengths, but got \[\]'),
         (dict(sizes=[320, 0]), '`sizes`'),
-        (dict(interval=0), '`interval` must be at least 1, but got 0'),
+        (dict(interval=0), '`interval` must be a positive integer, but got 0'),
         (dict(size_divisor=0), '`size_divisor`'),
     ],
 )

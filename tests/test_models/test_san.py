@@ -206,8 +206,8 @@ def test_compiles_to_one_graph_in_bf16_and_channels_last(form):
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        (dict(depth=50), r'`depth` must be one of \[10, 15, 19\], but got 50'),
-        (dict(form='both'), "`form` must be 'pairwise' or 'patchwise', but got 'both'"),
+        (dict(depth=50), r'`depth` must be one of \(10, 15, 19\), but got 50'),
+        (dict(form='both'), r"`form` must be one of \('pairwise', 'patchwise'\), but got 'both'"),
         (dict(out_indices=(5,)), r'`out_indices` .*but got \(5,\)'),
         (dict(out_indices=()), '`out_indices`'),
     ],

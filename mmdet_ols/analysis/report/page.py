@@ -24,6 +24,7 @@ from mmdet_ols.analysis.report.record import TrainingRecord, read_training
 from mmdet_ols.analysis.report.suspects import AnnotationAudit, audit_annotations, audit_sections
 from mmdet_ols.analysis.report.table import TABLE, write_table
 from mmdet_ols.analysis.report.templates import page_template
+from mmdet_ols.core.arguments import check_choice, check_integer
 
 PAGE = 'report.html'
 SPLIT_NAMES = {'train': 'training', 'val': 'validation', 'test': 'test'}
@@ -60,11 +61,9 @@ def write_report(
         FileNotFoundError: The folder holds no training, or there is no `checkpoint`.
         ValueError: A number is negative, `split` is unknown, or `checkpoint` cannot be read.
     """
-    if split not in SPLIT_NAMES:
-        raise ValueError(f'`split` must be one of {list(SPLIT_NAMES)}, but got {split!r}.')
-    for name, value in (('max_images', max_images), ('top', top)):
-        if value < 0:
-            raise ValueError(f'`{name}` must not be negative, but got {value!r}.')
+    check_choice('split', split, SPLIT_NAMES)
+    check_integer('max_images', max_images, least=0)
+    check_integer('top', top, least=0)
     record = read_training(work_dir, checkpoint, options, change_config)
     audit = _audit(record, split, max_images)
     opinions = _opinions(record)

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from mmdet_ols.core.arguments import check_integer, check_number
 from mmdet_ols.datasets.demo_voc.layout import DEFAULT_NUM_IMAGES, write_image, write_split
 from mmdet_ols.datasets.demo_voc.scenes import draw_image
 from mmdet_ols.datasets.demo_voc.shapes import CLASSES
@@ -87,12 +88,9 @@ def _check_arguments(
     for split, count in num_images.items():
         if not 1 <= count <= 99_999:
             raise ValueError(f'num_images[{split!r}] must be in [1, 99999], but got {count!r}.')
-    if seed < 0:
-        raise ValueError(f'seed must not be negative, but got {seed!r}.')
-    if workers is not None and workers < 1:
-        raise ValueError(f'workers must be at least 1, or None for all cores, but got {workers!r}.')
-    if not 0 <= wrong_labels <= 1:
-        raise ValueError(f'wrong_labels must be a share in [0, 1], but got {wrong_labels!r}.')
+    check_integer('seed', seed, least=0)
+    check_integer('workers', workers, optional=True, remedy='None takes all cores')
+    check_number('wrong_labels', wrong_labels, 'in [0, 1]', note=', the share of wrong labels,')
 
 
 def _is_made(root: Path, parameters: dict[str, Any]) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mmdet_ols.core.arguments import check_integer
 from mmdet_ols.evaluation.attacks import FGSM, PGD, Attack
 from mmdet_ols.evaluation.descriptions import MetricDescription
 from mmdet_ols.evaluation.passes import evaluation_mode, ground_truth_labels, indexed_batches
@@ -69,13 +70,9 @@ class AdversarialErrorHook(Hook):
         names = [attack.name for attack in self.attacks]
         if not names or len(set(names)) < len(names):
             raise ValueError(f'`attacks` must be one or more of different names, but got {names}.')
-        for key, value in (('num_samples', num_samples), ('batch_size', batch_size)):
-            if value is not None and (not isinstance(value, int) or value < 1):
-                raise ValueError(f'`{key}` must be None or a positive integer, but got {value!r}.')
-        if not isinstance(val_interval, int) or val_interval < 0:
-            raise ValueError(
-                f'`val_interval` must be 0 (never) or a positive integer, but got {val_interval!r}.'
-            )
+        check_integer('num_samples', num_samples, optional=True)
+        check_integer('batch_size', batch_size, optional=True)
+        check_integer('val_interval', val_interval, least=0)
         self.num_samples = num_samples
         self.batch_size = batch_size
         self.val_interval = val_interval

@@ -7,6 +7,7 @@ import math
 from typing import Any
 
 from mmdet_ols.core import RollingState, SoftLabelState, find_states, state_name, state_paths
+from mmdet_ols.core.arguments import check_integer
 from mmdet_ols.engine.hooks.ema_copies import copy_changed_losses
 from mmdet_ols.engine.hooks.roll_over_period import Period, choose_period
 from mmdet_ols.engine.hooks.saved_states import CheckpointWriter, LoadedCheckpoint, saves_now
@@ -61,8 +62,7 @@ class OLSHook(Hook):
         record_interval: int | None = None,
     ) -> None:
         super().__init__()
-        if interval is not None and (not isinstance(interval, int) or interval < 1):
-            raise ValueError(f'`interval` must be a positive integer, but got {interval!r}.')
+        check_integer('interval', interval, optional=True)
         self.by_epoch = by_epoch
         self.interval = interval
         self._period: Period  # made in `before_train`, when there is a training loop

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mmdet_ols.core import SoftLabelState
+from mmdet_ols.core.arguments import check_integer
 from mmdet_ols.engine.hooks.roll_over_period import Period
 
 #: Above this number of score columns the history of the soft labels is not kept by default.
@@ -27,14 +28,8 @@ class SoftLabelHistory:
     """
 
     def __init__(self, draw_interval: int = 0, record_interval: int | None = None) -> None:
-        for name, value in (
-            ('draw_interval', draw_interval),
-            ('record_interval', 0 if record_interval is None else record_interval),
-        ):
-            if not isinstance(value, int) or value < 0:
-                raise ValueError(
-                    f'`{name}` must be 0 (never) or a positive integer, but got {value!r}.'
-                )
+        check_integer('draw_interval', draw_interval, least=0)
+        check_integer('record_interval', record_interval, least=0, optional=True)
         self.draw_interval = draw_interval
         self.record_interval = record_interval
         self._warnings: set[str] = set()  # what has been said about drawing in this run

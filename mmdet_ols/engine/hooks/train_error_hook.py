@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
+from mmdet_ols.core.arguments import check_integer
 from mmdet_ols.datasets.tree import IN_MEMORY, leaf_datasets, unaugmented_dataset
 from mmdet_ols.evaluation.descriptions import MetricDescription
 from mmdet_ols.evaluation.passes import evaluation_mode, ground_truth_labels, indexed_batches
@@ -57,9 +58,8 @@ class TrainErrorHook(Hook):
         batch_size: int | None = None,
     ) -> None:
         super().__init__()
-        for key, value in (('interval', interval), ('batch_size', batch_size or 1)):
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f'`{key}` must be a positive integer, but got {value!r}.')
+        check_integer('interval', interval)
+        check_integer('batch_size', batch_size, optional=True)
         self.interval = interval
         self.pipeline = pipeline
         self.batch_size = batch_size

@@ -12,14 +12,10 @@ from mmpretrain.models.classifiers import ImageClassifier
 from torch import Tensor, nn
 
 from mmdet_ols.core import no_teaching
+from mmdet_ols.core.arguments import check_choice, check_flag, check_integer, check_number
 from mmdet_ols.core.distillation import softened_divergence
 from mmdet_ols.models.early_exit import EarlyExit
 from mmdet_ols.models.self_distillation.common import (
-    check_choice,
-    check_flag,
-    check_not_negative,
-    check_positive,
-    check_share,
     loss_weight,
     pooled,
 )
@@ -151,25 +147,19 @@ class MultiExitClassifier(ImageClassifier):
         start_epoch: int,
     ) -> None:
         """Raise a ValueError where an option is outside its range."""
-        check_positive('final_weight', final_weight)
-        check_positive('temperature', temperature)
-        check_not_negative('exit_weight', exit_weight)
-        check_not_negative('soft_weight', soft_weight)
-        check_not_negative('feature_weight', feature_weight)
-        check_share('distillation', distillation)
+        check_number('final_weight', final_weight, 'above 0')
+        check_number('temperature', temperature, 'above 0')
+        check_number('exit_weight', exit_weight, 'at least 0')
+        check_number('soft_weight', soft_weight, 'at least 0')
+        check_number('feature_weight', feature_weight, 'at least 0')
+        check_number('distillation', distillation, 'in [0, 1]')
         check_flag('temperature_squared', temperature_squared)
         check_choice('feature_exits', feature_exits, FEATURE_EXITS)
-        if isinstance(start_epoch, bool) or not isinstance(start_epoch, int) or start_epoch < 0:
-            raise ValueError(
-                f'`start_epoch` must be a number of epochs, 0 or more, but got {start_epoch!r}.'
-            )
+        check_integer('start_epoch', start_epoch, least=0)
 
     def extract_feat(self, inputs: Tensor, stage: str = 'neck') -> Any:
         """As `ImageClassifier.extract_feat`: of the final stage only."""
-        if stage not in ('backbone', 'neck', 'pre_logits'):
-            raise ValueError(
-                f"`stage` must be 'backbone', 'neck' or 'pre_logits', but got {stage!r}."
-            )
+        check_choice('stage', stage, ('backbone', 'neck', 'pre_logits'))
         maps = self.backbone(inputs)[-1:]
         if stage == 'backbone':
             return maps

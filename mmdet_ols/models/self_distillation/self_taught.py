@@ -11,12 +11,9 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from mmpretrain.models.classifiers import ImageClassifier
 from torch import Tensor, nn
 
+from mmdet_ols.core.arguments import check_choice, check_number
 from mmdet_ols.core.distillation import softened_divergence
 from mmdet_ols.models.self_distillation.common import (
-    check_choice,
-    check_not_negative,
-    check_positive,
-    check_share,
     loss_weight,
 )
 from mmdet_ols.registry import register_model
@@ -101,11 +98,10 @@ class SelfTaughtClassifier(ImageClassifier):
         *, alpha: float, temperature: float, multiplier: float | None, form: str
     ) -> None:
         """Raise a ValueError where an option is outside its range."""
-        check_share('alpha', alpha)
-        check_positive('temperature', temperature)
-        if multiplier is not None:
-            check_not_negative('multiplier', multiplier)
-        check_choice('form', form, tuple(MULTIPLIERS))
+        check_number('alpha', alpha, 'in [0, 1]')
+        check_number('temperature', temperature, 'above 0')
+        check_number('multiplier', multiplier, 'at least 0', optional=True)
+        check_choice('form', form, MULTIPLIERS)
 
     def init_weights(self) -> None:
         """Initialise the network as configured, and load the teacher if one is named.

@@ -7,12 +7,9 @@ from typing import Any
 from mmpretrain.models.classifiers import ImageClassifier
 from torch import Tensor
 
+from mmdet_ols.core.arguments import check_choice, check_flag, check_number
 from mmdet_ols.core.distillation import softened_divergence
 from mmdet_ols.models.self_distillation.common import (
-    check_choice,
-    check_flag,
-    check_not_negative,
-    check_positive,
     loss_weight,
     pooled,
 )
@@ -114,12 +111,12 @@ class TwoViewClassifier(ImageClassifier):
         mmd_weight: float,
     ) -> None:
         """Raise a ValueError where an option is outside its range."""
-        check_not_negative('kl_weight', kl_weight)
-        check_positive('temperature', temperature)
+        check_number('kl_weight', kl_weight, 'at least 0')
+        check_number('temperature', temperature, 'above 0')
         check_flag('detach_target', detach_target)
         check_choice('over_classes', over_classes, OVER_CLASSES)
         check_choice('views', views, VIEWS)
-        check_not_negative('mmd_weight', mmd_weight)
+        check_number('mmd_weight', mmd_weight, 'at least 0')
 
     def loss(self, inputs: Tensor, data_samples: list[Any]) -> dict[str, Tensor]:
         """The losses of a batch of first and second views; see `ImageClassifier.loss`."""

@@ -128,7 +128,7 @@ def test_top_limits_the_page_alone(run, tmp_path):
     verdicts = re.findall(r'<span class="rank">(\d+)</span> <s>(.+?)</s>', page.read_text())
     assert verdicts == [('1', CLASSES[2])]
     assert len((tmp_path / 'other/suspicious_annotations.csv').read_text().splitlines()) == 4
-    with pytest.raises(ValueError, match='`top` must not be negative, but got -1'):
+    with pytest.raises(ValueError, match='`top` must be 0 or a positive integer, but got -1'):
         write_report(work_dir, top=-1)
     with pytest.raises(ValueError, match="`split` must be one of .*'val'.*, but got 'valid'"):
         write_report(work_dir, split='valid')
