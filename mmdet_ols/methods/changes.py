@@ -18,6 +18,21 @@ def say(message: str, level: int = logging.INFO) -> None:
     print_log(message, logger='current', level=level)
 
 
+def train_loader(cfg: Config, method: str) -> Any:
+    """The config of the training data's loader.
+
+    Raises:
+        ValueError: There is none with a data set; `method` is what needs it.
+    """
+    loader = cfg.get('train_dataloader') or {}
+    if not loader.get('dataset'):
+        raise ValueError(
+            f'{method} changes the training data, but the config has no `train_dataloader` with a '
+            'data set: name one, or choose another method.'
+        )
+    return loader
+
+
 def add_default_hook(cfg: Config, name: str, hook: dict[str, Any]) -> None:
     """Add a hook where child configs keep it; `custom_hooks` is replaced by those that set it."""
     cfg.default_hooks = dict(cfg.get('default_hooks') or {}, **{name: hook})

@@ -1,8 +1,8 @@
-"""Turning MMPretrain's classifier of a config into one of ours, and back."""
+"""MMPretrain's classifier of a config: what a method may replace in it, and turning it back."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -16,38 +16,62 @@ if TYPE_CHECKING:
 SELF_DISTILLATION = 'mmdet_ols.models.self_distillation'
 #: The entry of a config that says what its model was before.
 BEFORE = 'classifier_before'
+#: Augmentations of whole batches that leave every image what it is.
+UNMIXED = ('BatchRandomScale',)
 
 
-def only_head(cfg: Config, method: str, softmax: bool = True) -> HeadLoss:
-    """The head of a plain classifier, whose model a method can turn into one of ours.
+def only_loss(cfg: Config, method: str) -> HeadLoss:
+    """The loss of a classifier of MMPretrain with one head, which a method can replace.
 
     Args:
         cfg: The config.
-        method: Name of the method.
+        method: Name of the method, for errors.
+
+    Raises:
+        ValueError: The model is a detector, or has several heads.
+    """
+    first, *others = find_losses(cfg)
+    if others or first.host != 'mmpretrain':
+        raise ValueError(
+            f"{first.head}: {method} works on whole images, so it is defined for MMPretrain's "
+            'classifiers of one head only. Choose another method.'
+        )
+    return first
+
+
+def only_head(
+    cfg: Config,
+    method: str,
+    softmax: bool = True,
+    plain: bool = True,
+    extended: Collection[str] = (),
+) -> HeadLoss:
+    """The head of MMPretrain's ImageClassifier, which a method can turn into one of ours.
+
+    Args:
+        cfg: The config.
+        method: Name of the method, for errors.
         softmax: Whether the method compares distributions over the classes.
+        plain: Whether the method adds to what `ClsHead` computes, so the head must do the same.
+        extended: Class names of our classifiers that the method takes as well.
 
     Raises:
         ValueError: The model is something else; the message says which part of it.
     """
     from mmengine.registry import MODELS, DefaultScope
 
-    losses = find_losses(cfg)
-    for loss in losses:
-        if loss.host != 'mmpretrain' or len(losses) > 1:
-            raise ValueError(
-                f"{loss.head}: {method} is defined for MMPretrain's classifiers of one head only. "
-                'Choose another method.'
-            )
-    (loss,) = losses
+    loss = only_loss(cfg, method)
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
         model = registered_class(MODELS, cfg.model)
         head = registered_class(MODELS, loss.node)
-    if getattr(model, '__name__', '') != 'ImageClassifier' or loss.path != 'head':
+    name = getattr(model, '__name__', type_name(cfg.model))
+    if name not in ('ImageClassifier', *extended) or loss.path != 'head':
         raise ValueError(
-            f"{method} builds on MMPretrain's ImageClassifier, but the model is of type "
-            f'{type_name(cfg.model)}: choose another method.'
+            f"The model of {method} must be MMPretrain's ImageClassifier, whose training step it "
+            f'extends, but got {type_name(cfg.model)}: build the network from a backbone and a '
+            'head of MMPretrain, or choose another method.'
         )
-    for base in head.__mro__:
+    for base in head.__mro__ if plain else ():
         if base.__name__ == 'ClsHead':
             break
         if {'loss', '_get_loss'} & vars(base).keys():
@@ -57,10 +81,25 @@ def only_head(cfg: Config, method: str, softmax: bool = True) -> HeadLoss:
             )
     if softmax and loss.settings.use_sigmoid:
         raise ValueError(
-            f'{loss.head} (model.{loss.path}): {method} compares distributions over the classes, '
-            'which sigmoid scores are not: give the head a softmax loss, or choose another method.'
+            f'{loss.head} (model.{loss.path}): {method} is defined for softmax scores, but the '
+            "loss takes sigmoid scores: give the head loss=dict(type='CrossEntropyLoss'), or "
+            'choose another method.'
         )
     return loss
+
+
+def refuse_mixing(cfg: Config, method: str) -> None:
+    """Raise a ValueError where images of a batch are mixed before the classifier sees them."""
+    preprocessor = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
+    for place in (cfg.model.get('train_cfg') or {}, preprocessor.get('batch_augments') or {}):
+        augments = place.get('augments') or []
+        for augment in augments if isinstance(augments, (list, tuple)) else [augments]:
+            if type_name(augment) not in UNMIXED:
+                raise ValueError(
+                    f'{method} looks at each training sample, but {type_name(augment)} mixes the '
+                    'images of a batch before it sees them: remove it from `train_cfg.augments` of '
+                    'the model (or `batch_augments` of its data preprocessor).'
+                )
 
 
 def replace_classifier(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mmdet_ols.config_tree import type_name
 from mmdet_ols.core.arguments import check_integer
 from mmdet_ols.datasets.batch_transforms import BatchCutOut
+from mmdet_ols.methods.changes import train_loader
 from mmdet_ols.methods.classification_losses import find_losses
 from mmdet_ols.methods.method import KeptSettings, Method, options_of, summary_of
 
@@ -45,13 +46,9 @@ def cutout(cfg: Config, *, size: int | None = None, fill: Sequence[float] | None
             f'{losses[0].head}: cutout is defined for classifiers, and a square over an object '
             'would leave its box without it: choose another method.'
         )
-    if not _train_dataset(cfg):
-        raise ValueError(
-            'cutout changes the training images, but the config has no `train_dataloader` with a '
-            'data set: name one, or leave `cutout` out.'
-        )
+    training = train_loader(cfg, 'cutout')['dataset']
     colour = _mean(cfg) if fill is None else fill
-    for dataset in leaf_datasets(_train_dataset(cfg), whole=('InMemoryDataset',)):
+    for dataset in leaf_datasets(training, whole=('InMemoryDataset',)):
         key = 'batch_transforms' if type_name(dataset) == 'InMemoryDataset' else 'pipeline'
         dataset[key] = _with_cutout(list(dataset.get(key) or []), key, size, colour)
 
@@ -60,7 +57,8 @@ def remove_cutout(cfg: Config) -> dict[str, Any]:
     """Take out what `cutout` has put into a config."""
     from mmdet_ols.datasets.tree import leaf_datasets
 
-    for dataset in leaf_datasets(_train_dataset(cfg), whole=('InMemoryDataset',)):
+    training = (cfg.get('train_dataloader') or {}).get('dataset')
+    for dataset in leaf_datasets(training, whole=('InMemoryDataset',)):
         for key in ('batch_transforms', 'pipeline'):
             if key in dataset:
                 dataset[key] = [step for step in dataset[key] if type_name(step) not in TRANSFORMS]
@@ -122,10 +120,6 @@ def _mean(cfg: Config) -> list[float] | float:
     if mean is None:
         return 0
     return list(reversed(mean)) if preprocessor.get('to_rgb') else list(mean)
-
-
-def _train_dataset(cfg: Config) -> Any:
-    return (cfg.get('train_dataloader') or {}).get('dataset')
 
 
 def _apply(cfg: Config, given: Mapping[str, Any], kept: KeptSettings) -> None:

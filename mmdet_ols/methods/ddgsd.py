@@ -6,7 +6,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from mmdet_ols.config_tree import type_name
-from mmdet_ols.methods.classifiers import only_head, replace_classifier, restore_classifier
+from mmdet_ols.methods.changes import train_loader
+from mmdet_ols.methods.classifiers import (
+    only_head,
+    refuse_mixing,
+    replace_classifier,
+    restore_classifier,
+)
 from mmdet_ols.methods.method import KeptSettings, Method, options_of, summary_of
 
 if TYPE_CHECKING:
@@ -45,18 +51,8 @@ def ddgsd(
             an option is out of range.
     """
     only_head(cfg, 'ddgsd')
-    dataset = (cfg.get('train_dataloader') or {}).get('dataset')
-    if not dataset:
-        raise ValueError(
-            'ddgsd shows each training image twice, but the config has no `train_dataloader` with '
-            'a data set: name one, or choose another method.'
-        )
-    preprocessor = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
-    if cfg.model.get('train_cfg') or preprocessor.get('batch_augments'):
-        raise ValueError(
-            'ddgsd compares two views of one image, but model.train_cfg (or batch_augments of the '
-            'data preprocessor) mixes images of a batch: leave that out, or choose another method.'
-        )
+    refuse_mixing(cfg, 'ddgsd')
+    loader = train_loader(cfg, 'ddgsd')
     replace_classifier(
         cfg,
         'TwoViewClassifier',
@@ -69,7 +65,7 @@ def ddgsd(
             mmd_weight=mmd_weight,
         ),
     )
-    cfg.train_dataloader.dataset = dict(type=VIEWS, dataset=dataset)
+    loader['dataset'] = dict(type=VIEWS, dataset=loader['dataset'])
 
 
 def _undo(cfg: Config) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmdet_ols.core.arguments import check_number
 from mmdet_ols.methods.changes import add_default_hook
-from mmdet_ols.methods.classification_losses import find_losses
+from mmdet_ols.methods.classifiers import only_loss
 from mmdet_ols.methods.method import KeptSettings, Method, options_of, summary_of
 
 if TYPE_CHECKING:
@@ -39,14 +39,7 @@ def pairwise_confusion(
     """
     note = ' of pairwise_confusion, a share of the epochs,'
     check_number('start', start, 'in [0, 1)', note)
-    losses = find_losses(cfg)
-    for loss in losses:
-        if loss.host != 'mmpretrain' or len(losses) > 1:
-            raise ValueError(
-                f'{loss.head}: pairwise_confusion compares whole images in pairs, so it is defined '
-                "for MMPretrain's classifiers of one head only. Choose another method."
-            )
-    (loss,) = losses
+    loss = only_loss(cfg, 'pairwise_confusion')
     changes = dict(form=form, confusion_weight=confusion_weight, inputs=inputs)
     late = loss.counterpart(dict(type='PairwiseConfusionLoss', **changes))
     if start == 0:

@@ -7,9 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from mmdet_ols.config_tree import hook_configs, type_name
 from mmdet_ols.core.arguments import check_number
-from mmdet_ols.methods.changes import add_default_hook, remove_hooks
-from mmdet_ols.methods.classification_losses import HeadLoss, find_losses
-from mmdet_ols.methods.classifiers import replace_classifier, restore_classifier
+from mmdet_ols.methods.changes import add_default_hook, remove_hooks, train_loader
+from mmdet_ols.methods.classifiers import (
+    only_head,
+    refuse_mixing,
+    replace_classifier,
+    restore_classifier,
+)
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -20,8 +24,6 @@ CLASSIFIERS = dict(
     SampleClassifier='mmdet_ols.models.sample_classifier',
     MCorrectionClassifier='mmdet_ols.models.m_correction_classifier',
 )
-#: Augmentations of whole batches that leave every image what it is.
-UNMIXED = ('BatchRandomScale',)
 
 
 def add_sample_parts(
@@ -39,14 +41,9 @@ def add_sample_parts(
         ValueError: The config has another model, several heads, no training data, images that are
             mixed before the classifier sees them, or the loss refuses its arguments.
     """
-    head_loss = _only_loss(cfg, method)
-    _refuse_mixing(cfg, method)
-    loader = cfg.get('train_dataloader') or {}
-    if not loader.get('dataset'):
-        raise ValueError(
-            f'{method} looks at each training sample, but the config has no `train_dataloader` '
-            'with a data set: name one.'
-        )
+    head_loss = only_head(cfg, method, plain=False, extended=CLASSIFIERS)
+    refuse_mixing(cfg, method)
+    loader = train_loader(cfg, method)
     head_loss.replace(loss)
     replace_classifier(cfg, classifier, module=CLASSIFIERS[classifier])
     if type_name(loader['dataset']) != NUMBERED:
@@ -103,41 +100,3 @@ def stage_epoch(cfg: Config, method: str, option: str, value: float, first: int 
             'give a share below 1, or train longer.'
         )
     return epoch
-
-
-def _only_loss(cfg: Config, method: str) -> HeadLoss:
-    """The loss of a model that is MMPretrain's ImageClassifier with one softmax head."""
-    losses = find_losses(cfg)
-    if len(losses) > 1 or losses[0].host != 'mmpretrain':
-        raise ValueError(
-            f'{losses[0].head}: {method} knows whole images by their numbers, so it is defined for '
-            "MMPretrain's classifiers of one head only. Choose another method."
-        )
-    model = type_name(cfg.model)
-    if model not in ('ImageClassifier', *CLASSIFIERS):
-        raise ValueError(
-            f'The model of {method} must be an ImageClassifier, whose training step it extends, '
-            f'but got {model}: build the network from a backbone and a head of MMPretrain, or '
-            'choose another method.'
-        )
-    if losses[0].settings.use_sigmoid:
-        raise ValueError(
-            f'{losses[0].head}: {method} is defined for softmax scores, but the loss takes sigmoid '
-            "scores: give the head loss=dict(type='CrossEntropyLoss'), or choose another method."
-        )
-    return losses[0]
-
-
-def _refuse_mixing(cfg: Config, method: str) -> None:
-    """Refuse augmentations that mix the images of a batch, which then have no number."""
-    model = cfg.model
-    preprocessor = model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
-    for place in (model.get('train_cfg') or {}, preprocessor.get('batch_augments') or {}):
-        augments = place.get('augments') or []
-        for augment in augments if isinstance(augments, (list, tuple)) else [augments]:
-            if type_name(augment) not in UNMIXED:
-                raise ValueError(
-                    f'{method} looks at each training sample, but {type_name(augment)} mixes the '
-                    'images of a batch before it sees them: remove it from `train_cfg.augments` of '
-                    'the model (or `batch_augments` of its data preprocessor).'
-                )

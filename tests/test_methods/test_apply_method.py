@@ -173,7 +173,7 @@ def test_options_may_stand_in_the_text_or_beside_it(bases):
         ('yolo', 'ols:loss_scale=0', r'`loss_scale` must be above 0, but got 0'),
         ('yolo', 'tfkd_reg', r'YOLOV3Head.*use_sigmoid=True: take LSLoss'),
         ('faster', 'ols:sigmoid_reading=softmax', r'Shared2FCBBoxHead.*for sigmoid scores'),
-        ('faster', 'pairwise_confusion', r'Shared2FCBBoxHead.*whole images in pairs'),
+        ('faster', 'pairwise_confusion', r'Shared2FCBBoxHead.* works on whole images'),
         ('faster', 'cutout', r'Shared2FCBBoxHead: cutout is defined for classifiers'),
         ('resnet', 'cutout:size=0', r'`size` of cutout, .* must be a positive integer, but got 0'),
         ('resnet', 'pairwise_confusion:start=1', r'`start` .*in \[0, 1\), but got 1'),

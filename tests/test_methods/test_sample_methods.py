@@ -113,5 +113,5 @@ def test_what_it_is_not_defined_for_is_named(method):
     cfg = small()
     loss = dict(type='mmpretrain.CrossEntropyLoss')
     cfg.model = dict(type='TimmClassifier', model_name='resnet18', num_classes=3, loss=loss)
-    with pytest.raises(ValueError, match='must be an ImageClassifier'):
+    with pytest.raises(ValueError, match="must be MMPretrain's ImageClassifier"):
         apply_method(cfg, method)
