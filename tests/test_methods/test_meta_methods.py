@@ -92,12 +92,15 @@ def test_a_plain_config_of_the_host_gets_its_clean_part_too(method):
 @pytest.mark.parametrize(
     ('method', 'message'),
     [
-        ('l2rw:clean_per_class=0', 'clean samples of each class must be a positive integer'),
+        ('l2rw:clean_per_class=0', '`clean_per_class` of l2rw must be a positive integer'),
         ('l2rw:clean_batch_size=0', '`clean_batch_size` of l2rw must be a positive'),
-        ('meta_weight_net:form=old', '`form` of meta_weight_net must be one of stable, early'),
+        (
+            'meta_weight_net:form=old',
+            r"`form` .* must be one of \('stable', 'early'\), but got 'old'",
+        ),
         ('meta_weight_net:hidden=0', '`hidden`.* must be a positive integer, but got 0'),
-        ('meta_weight_net:weight_lr=0', '`weight_lr` of meta_weight_net must be a positive'),
-        ('meta_weight_net:weight_decay=-1', '`weight_decay` of meta_weight_net must not be neg'),
+        ('meta_weight_net:weight_lr=0', '`weight_lr` of meta_weight_net must be above 0'),
+        ('meta_weight_net:weight_decay=-1', '`weight_decay` .* must be None or at least 0'),
         ('l2rw:steps=3', "An option of 'l2rw' must be known"),
         ('l2rw+ols', 'Methods that are combined must change different things'),
     ],
