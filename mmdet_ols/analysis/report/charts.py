@@ -32,7 +32,9 @@ def training_charts(curves: Curves, period: str) -> list[dict[str, Any]]:
         period: The unit that OLSHook counts.
     """
     losses = series(curves.training, 'iter', lambda key: key if 'loss' in key else None)
-    rates = series(curves.training, 'iter', lambda key: key if key == 'lr' else None)
+    # Where parameters learn at rates of their own, `lr` is that of the first ones.
+    rate = 'base_lr' if any('base_lr' in line for line in curves.training) else 'lr'
+    rates = series(curves.training, 'iter', lambda key: key if key == rate else None)
     charts = [
         chart('Losses', 'iteration', losses, log=True),
         chart('Learning rate', 'iteration', rates),
