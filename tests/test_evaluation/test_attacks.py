@@ -73,7 +73,7 @@ def test_small_attacks_are_all_of_the_grid_once():
 @pytest.mark.parametrize(
     ('settings', 'message'),
     [
-        (dict(eps=0), '`eps` .* must be above 0 .* 8/255 is 8.*got 0'),
+        (dict(eps=0), r'`eps` .* must be in \(0, 255\], but got 0: .* 8/255 is 8'),
         (dict(eps=8, step=-1), '`step` .* but got -1'),
         (dict(eps=8, steps=0), '`steps` .* positive integer, but got 0'),
         (dict(eps=8, steps=20), '`step` .* since it has several steps'),

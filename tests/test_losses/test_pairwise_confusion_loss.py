@@ -109,10 +109,13 @@ def test_rows_have_no_pairs_of_different_classes():
     ('make', 'message'),
     [
         (partial(PairwiseConfusionLoss, C, 'l2'), r"`form` must be one of .*'ols'.* got 'l2'"),
-        (partial(PairwiseConfusionLoss, C, 'ols', -1), '`confusion_weight` must not be .* got -1'),
+        (
+            partial(PairwiseConfusionLoss, C, 'ols', -1),
+            '`confusion_weight` must be at least 0, .* -1',
+        ),
         (
             partial(PairwiseConfusionLoss, C, inputs='features'),
-            "`inputs` must be 'logits' or 'softmax', but got 'features'",
+            r"`inputs` must be one of \('logits', 'softmax'\), but got 'features'",
         ),
         (
             partial(PairwiseConfusionLoss, C, use_sigmoid=True),

@@ -130,7 +130,10 @@ def test_initial_weights_may_come_from_a_checkpoint(tmp_path):
         (dict(depth=30), r'`depth` must be 9n \+ 2.* nearest: \[29, 38\], but got 30'),
         (dict(depth=29, block='basic'), r'6n \+ 2, .*blocks of 2 .*\[26, 32\], but got 29'),
         (dict(depth=2), r'nearest: \[11\], but got 2'),
-        (dict(depth=29, block='wide'), "`block` must be 'bottleneck' or 'basic', but got 'wide'"),
+        (
+            dict(depth=29, block='wide'),
+            r"`block` must be one of \('bottleneck', 'basic'\), but got 'wide'",
+        ),
         (dict(depth=29, out_indices=(3,)), r'`out_indices` .*\[0, 1, 2\], but got \(3,\)'),
         (dict(depth=29, out_indices=()), '`out_indices`'),
     ],

@@ -49,7 +49,7 @@ def test_every_table_has_cells():
     assert {cell.table for cell in cells()} == tables | FIGURES
     assert len(set(cells())) == len(cells())
     assert [cell.method for cell in cells('III')] == ['hard', 'ls', 'ols']
-    with pytest.raises(ValueError, match=r"`table` must be one of \['II', .* but got 'I'"):
+    with pytest.raises(ValueError, match=r"`table` must be one of \('II', .* but got 'I'"):
         cells('I')
 
 

@@ -68,7 +68,7 @@ def test_the_small_scale_stands_for_cells_of_the_paper_and_shares_runs(tmp_path)
 
 
 def test_unknown_scales_and_tables_are_errors():
-    with pytest.raises(ValueError, match='`scale` must be one of paper, small, but got'):
+    with pytest.raises(ValueError, match=r'`scale` must be one of \(.paper., .small.\), but got'):
         planned_cells('tiny')
     with pytest.raises(ValueError, match="scale 'small' the tables are VI, .* but got II, I"):
         planned_cells('small', ['II', 'X', 'I'])

@@ -72,7 +72,7 @@ class AdversarialErrorHook(Hook):
             raise ValueError(f'`attacks` must be one or more of different names, but got {names}.')
         check_integer('num_samples', num_samples, optional=True)
         check_integer('batch_size', batch_size, optional=True)
-        check_integer('val_interval', val_interval, least=0)
+        check_integer('val_interval', val_interval, least=0, remedy='0 means never')
         self.num_samples = num_samples
         self.batch_size = batch_size
         self.val_interval = val_interval

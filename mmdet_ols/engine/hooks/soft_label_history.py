@@ -28,8 +28,9 @@ class SoftLabelHistory:
     """
 
     def __init__(self, draw_interval: int = 0, record_interval: int | None = None) -> None:
-        check_integer('draw_interval', draw_interval, least=0)
-        check_integer('record_interval', record_interval, least=0, optional=True)
+        never = '0 means never'
+        check_integer('draw_interval', draw_interval, least=0, remedy=never)
+        check_integer('record_interval', record_interval, least=0, remedy=never, optional=True)
         self.draw_interval = draw_interval
         self.record_interval = record_interval
         self._warnings: set[str] = set()  # what has been said about drawing in this run

@@ -106,13 +106,13 @@ def test_epochs_are_refused_in_a_loop_that_has_none(tmp_path):
 @pytest.mark.parametrize(
     ('kwargs', 'message'),
     [
-        (dict(interval=0), '`interval` must be a positive integer, but got 0'),
-        (dict(interval=-1), '`interval` must be a positive integer, but got -1'),
-        (dict(interval=2.0), '`interval` must be a positive integer, but got 2.0'),
-        (dict(draw_interval=-1), r'`draw_interval` must be 0 \(never\) or .*, but got -1'),
-        (dict(record_interval=-1), r'`record_interval` must be 0 \(never\) or .*, but got -1'),
-        (dict(record_interval=2.5), r'`record_interval` must be 0 \(never\) or .*, but got 2.5'),
-        (dict(draw_interval=0.5), r'`draw_interval` must be 0 \(never\) or .*, but got 0.5'),
+        (dict(interval=0), '`interval` must be None or a positive integer, but got 0'),
+        (dict(interval=-1), '`interval` must be None or a positive integer, but got -1'),
+        (dict(interval=2.0), '`interval` must be None or a positive integer, but got 2.0'),
+        (dict(draw_interval=-1), r'`draw_interval` must be 0 or a positive integer, but got -1'),
+        (dict(record_interval=-1), r'`record_interval` must be None or 0 or .*, but got -1'),
+        (dict(record_interval=2.5), r'`record_interval` must be None or 0 or .*, but got 2.5'),
+        (dict(draw_interval=0.5), r'`draw_interval` must be 0 or a positive integer, but got 0.5'),
     ],
 )
 def test_bad_settings_are_refused(kwargs, message):
