@@ -16,7 +16,7 @@ from mmengine.runner import checkpoint as hosts_checkpoints
 from torch import Tensor, nn
 
 from mmdet_ols.checks.silence import no_logging
-from mmdet_ols.core import rename_old_keys
+from mmdet_ols.core import SampleState, rename_old_keys
 
 #: A counter of batch normalisation that older files lack, and that nothing depends on.
 COUNTER = 'num_batches_tracked'
@@ -141,6 +141,9 @@ class _Recorder:
     ) -> None:
         # PyTorch hands on one list in a call, and fills it as it goes.
         self.unexpected[id(unexpected_keys)] = unexpected_keys
+        if isinstance(module, SampleState):  # which resizes itself as it loads
+            module.allocate_as_saved(state_dict, prefix)
+            self.shapes.update(_shapes(module, path))
         for name in (*module._parameters, *module._buffers):
             key, value = path + name, state_dict.get(prefix + name)
             if key not in self.shapes or not isinstance(value, Tensor):
@@ -152,9 +155,9 @@ class _Recorder:
                 self.match.mismatched[key] = (tuple(value.shape), self.shapes[key])
 
 
-def _shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
+def _shapes(model: nn.Module, path: str = '') -> dict[str, tuple[int, ...]]:
     return {
-        key: tuple(value.shape)
+        f'{path}{key}': tuple(value.shape)
         for key, value in model.state_dict().items()
         if isinstance(value, Tensor) and not key.endswith(COUNTER)
     }

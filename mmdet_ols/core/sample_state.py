@@ -250,10 +250,19 @@ class SampleState(RollingState):
         return super().collecting()
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        self.allocate_as_saved(state_dict, prefix)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+    def allocate_as_saved(self, state_dict: Mapping[str, Any], prefix: str) -> None:
+        """Make room for as many samples as a state dict holds, unless there is room already.
+
+        Args:
+            state_dict: What is going to be loaded.
+            prefix: What the keys of this state begin with there.
+        """
         saved = state_dict.get(prefix + self.in_use[0])
         if isinstance(saved, Tensor) and saved.dim() and not self.num_samples:
             self.allocate(len(saved))
-        super()._load_from_state_dict(state_dict, prefix, *args)
 
 
 def sample_numbers(data_samples: Sequence[Any]) -> Tensor:

@@ -11,6 +11,7 @@ from torch import nn
 
 from mmdet_ols import OLSLoss
 from mmdet_ols.checks.matching import check_match, match_weights
+from mmdet_ols.losses import PencilLoss
 
 
 class Classifier(nn.Module):
@@ -48,6 +49,18 @@ def test_with_and_without_soft_labels_fit_each_other_and_say_what_is_left_out():
     match = check_match(with_ols, checkpoint_of(without, None), 'a.pth', 'resume')
     assert not match.unexpected and 'loss.state.soft_labels' in match.missing
     assert 'only in the model, kept as initialised: loss.state.correct_count' in str(match)
+
+
+def test_a_test_takes_the_samples_of_the_checkpoint_and_a_resumed_training_does_not():
+    checkpoint = checkpoint_of(Classifier(3, PencilLoss(3, num_samples=5)), None)
+    model = Classifier(3, PencilLoss(3))
+    match = check_match(model, checkpoint, 'a.pth', 'test')
+    assert not match.mismatched and 'loss.state.logits' in match.loaded
+    assert model.loss.state.num_samples == 0
+    with pytest.raises(ValueError, match=r'loss\.state\.logits is \(5, 3\) .*, \(4, 3\)'):
+        check_match(Classifier(3, PencilLoss(3, num_samples=4)), checkpoint, 'a.pth', 'resume')
+    with pytest.raises(ValueError, match=r'loss\.state\.logits is \(5, 3\)'):
+        check_match(Classifier(2, PencilLoss(2)), checkpoint, 'a.pth', 'test')
 
 
 def test_a_checkpoint_of_something_else_is_an_error():
