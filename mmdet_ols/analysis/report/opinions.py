@@ -85,6 +85,7 @@ def opinion_section(
         epoch=opinions.epoch,
         table=OPINION_TABLE,
         changes=opinions.label is not None,
+        weighed_down=WEIGHED_DOWN,
         facts=_facts(opinions),
         cards=[
             _card(opinions, int(sample), names, annotations[int(sample)])
@@ -155,6 +156,7 @@ def _card(
         number=None,
         written=names[int(opinions.given[sample])],
         suggestion=changed,
+        weight=None if opinions.weight is None else f'{opinions.weight[sample]:.2f}',
         agrees=False,
         shares=[],
         crop=crop(pixels, annotation.box),

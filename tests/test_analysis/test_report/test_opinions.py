@@ -79,6 +79,14 @@ def test_the_page_and_the_table_show_them(work_dir):
     assert [row['weight'] for row in rows] == ['0.1000', '0.2000', '0.3000']
 
 
+def test_the_page_says_what_weighing_down_means(work_dir):
+    write(work_dir, weight=WEIGHT)
+    html = write_report(work_dir).read_text()
+    text = ' '.join(' '.join(assert_self_contained(html).text).split())
+    said = 'weighs down to less than 0.5 of what they count with hard labels, those that count'
+    assert said in text
+
+
 def test_images_are_shown_where_they_were_read():
     pixels = np.zeros((8, 8, 3), np.uint8)
     images = {n: Annotation(f'{n}.png', 0, None, 0, n, pixels) for n in (2, 5)}
@@ -88,6 +96,7 @@ def test_images_are_shown_where_they_were_read():
         ('5.png', '<cat>', 'ant'),
         ('2.png', 'bee', '<cat>'),
     ]
+    assert [card['weight'] for card in cards] == ['0.20', '0.30']
     assert all(card['crop'].startswith('data:image/') for card in cards)
 
 
