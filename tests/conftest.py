@@ -51,7 +51,7 @@ def is_in_slow_file(item):
 def pytest_collection_modifyitems(items):
     for item in filter(is_in_slow_file, items):
         item.add_marker(pytest.mark.slow)
-    # First of all, so that no process is left alone with one of them at the end.
+    # The slow files come first, so that none of them keeps a single process busy at the end.
     items.sort(key=is_in_slow_file, reverse=True)
 
 

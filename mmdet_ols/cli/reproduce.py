@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> None:
     _show_blocked(planned, display.console)
     with user_errors():
         for folder, known in display.runs.items():
-            if known.final:  # and perhaps finished while nobody watched
+            if known.final:  # it may have finished while no process watched
                 display.warn(planned.keep(folder))
 
     def write(folder: Path) -> None:

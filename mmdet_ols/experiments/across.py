@@ -32,21 +32,23 @@ def tables_across(rows: Sequence[EvidenceRow], option: str, metrics: Sequence[st
     Returns:
         The tables as Markdown, and a note. The best mean of each method is in bold.
     """
-    values = sorted({_value(row, option) for row in rows}, key=_by_number)
-    names = list(dict.fromkeys(row.name for row in rows))
+    cells: dict[tuple[str, str], list[EvidenceRow]] = {}
+    for row in rows:
+        cells.setdefault((row.name, _value(row, option)), []).append(row)
+    names = list(dict.fromkeys(name for name, _ in cells))
+    values = sorted({value for _, value in cells}, key=_by_number)
     logged = [key for row in rows for key in row.metrics]
     shown = [metric_of(key) for key in metrics] if metrics else headline_metrics(logged)
     tables = []
     for metric in shown:
-        lines = []
-        for name in names:
-            own = [row for row in rows if row.name == name and metric.key in row.metrics]
-            by_value = [[row for row in own if _value(row, option) == value] for value in values]
-            lines.append([name, *_cells(metric, by_value)])
+        lines = [
+            [name, *_cells(metric, [cells.get((name, value), []) for value in values])]
+            for name in names
+        ]
         tables.append(markdown_table([metric.described, *values], lines))
-    numbers = sorted({len(seeds) for seeds in _seeds(rows, option)})
-    n = ' to '.join(str(number) for number in dict.fromkeys([numbers[0], numbers[-1]]))
-    spread = ' (mean ± sample standard deviation)' if numbers[-1] > 1 else ''
+    numbers = [len({row.seed for row in own}) for own in cells.values()]
+    n = ' to '.join(str(number) for number in dict.fromkeys([min(numbers), max(numbers)]))
+    spread = ' (mean ± sample standard deviation)' if max(numbers) > 1 else ''
     return [*tables, f'Columns: `{option}`; n = {n}{spread}; the best of each method in bold.']
 
 
@@ -54,7 +56,8 @@ def _cells(metric: Metric, by_value: Iterable[Sequence[EvidenceRow]]) -> list[st
     """A method's cells; the best of them in bold, where the direction is known."""
     texts, means = [], {}
     for column, rows in enumerate(by_value):
-        values = {row.seed: metric.shown(row.metrics[metric.key]) for row in rows}
+        logged = {row.seed: row.metrics[metric.key] for row in rows if metric.key in row.metrics}
+        values = {seed: metric.shown(value) for seed, value in logged.items()}
         texts.append(mean_and_sd(values, metric.digits) if values else '')
         if values:
             means[column] = summarise(list(values.values())).mean
@@ -62,14 +65,6 @@ def _cells(metric: Metric, by_value: Iterable[Sequence[EvidenceRow]]) -> list[st
         best = (min if metric.lower_is_better else max)(means, key=means.__getitem__)
         texts[best] = f'**{texts[best]}**'
     return texts
-
-
-def _seeds(rows: Sequence[EvidenceRow], option: str) -> Iterable[set[int]]:
-    """The seeds of each cell."""
-    cells: dict[tuple[str, str], set[int]] = {}
-    for row in rows:
-        cells.setdefault((row.name, _value(row, option)), set()).add(row.seed)
-    return cells.values()
 
 
 def _value(row: EvidenceRow, option: str) -> str:

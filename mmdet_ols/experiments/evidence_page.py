@@ -103,19 +103,21 @@ def fill_page(page: str | Path, parse: Callable[[list[str]], tuple[list[str], Se
 
 def _group(rows: Sequence[EvidenceRow], selection: Selection) -> str:
     """One table, what a reader must know about it, and how its runs were made."""
-    parts = _across(rows, selection) if selection.across else _side_by_side(rows, selection)
+    if selection.across:
+        parts = _across(rows, selection.across, selection.metrics)
+    else:
+        parts = _side_by_side(rows, selection)
     return '\n\n'.join(parts)
 
 
-def _across(rows: Sequence[EvidenceRow], selection: Selection) -> list[str]:
+def _across(rows: Sequence[EvidenceRow], option: str, metrics: Sequence[str]) -> list[str]:
     """A table with a column for each value of an option."""
-    assert selection.across is not None
     facts: dict[str, dict[str, None]] = {}
     for row in rows:
         for fact, value in _facts(row).items():
             facts.setdefault(fact, {})[value] = None
     made = [[fact, '; '.join(values)] for fact, values in facts.items()]
-    tables = tables_across(rows, selection.across, selection.metrics)
+    tables = tables_across(rows, option, metrics)
     return [*tables, markdown_table(['made with', ''], made), _commands(rows)]
 
 
