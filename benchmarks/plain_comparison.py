@@ -1,10 +1,10 @@
 #!/usr/bin/env python
-"""Compare hard labels, label smoothing and OLS in a loop of plain PyTorch, without OpenMMLab.
+"""Compare OLS and the losses that it competes with in a loop of plain PyTorch, without OpenMMLab.
 
     python benchmarks/plain_comparison.py data/packed/cars.zip --recipe cars --device cuda \
         --weights mobilenetv2.pth --methods hard ls ols --seeds 0 1 2 --record plain.csv
     python benchmarks/plain_comparison.py data/packed/cifar10n.zip --recipe cifar10n --device cuda \
-        --methods hard ls ols --seeds 0 1 2 --record plain.csv
+        --methods hard ls ols boothard sce:alpha=0.1,beta=1.0 --seeds 0 1 2 --record plain.csv
 
 The images, which `pack_images.py` has put into one file, lie on the device as one tensor; crops and
 flips are made there. The recipes are those of the paper: MobileNetV2 for 100 epochs at a learning
@@ -22,8 +22,9 @@ import ast
 import hashlib
 import shlex
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ from plain_networks import build
 from timing import circumstances
 from torch import Tensor, nn
 
-from mmdet_ols import OLSLoss
+from mmdet_ols import BootstrapLoss, OLSLoss, SCELoss, TfKDRegLoss
 from mmdet_ols.experiments.evidence import PLAIN_LOOP, EvidenceFile, EvidenceRow
 
 #: Steps before one is captured: torch, cuDNN and the optimizer make what they need in these.
@@ -44,21 +45,40 @@ BINS = 15
 # --- training -------------------------------------------------------------------------------------
 
 
+def cross_entropy(num_classes: int, epsilon: float = 0.0) -> nn.Module:
+    """PyTorch's own loss, for hard and for smoothed labels."""
+    return nn.CrossEntropyLoss(label_smoothing=epsilon)
+
+
+#: method -> the loss that it trains with; the options of a method are those of the loss.
+LOSSES: dict[str, Callable[..., nn.Module]] = dict(
+    hard=cross_entropy,
+    ls=partial(cross_entropy, epsilon=0.1),
+    ols=OLSLoss,
+    boothard=partial(BootstrapLoss, mode='hard'),
+    sce=SCELoss,
+    tfkd_reg=TfKDRegLoss,
+)
+
+
 def criterion_of(method: str, classes: int) -> nn.Module:
-    """The loss of a method: hard, ls, or ols with options of OLSLoss, as in ols:alpha=0.3.
+    """The loss of a method, which may have options of its loss, as in ols:alpha=0.3.
 
     Raises:
-        ValueError: There is no such method.
+        ValueError: There is no such method, or it has no such option.
     """
     name, _, options = method.partition(':')
-    if name == 'ols':
-        pairs = (option.partition('=') for option in filter(None, options.split(',')))
-        return OLSLoss(num_classes=classes, **{key: _value(value) for key, _, value in pairs})
-    if method not in ('hard', 'ls'):
+    if name not in LOSSES:
         raise ValueError(
-            f'--methods must be hard, ls, ols or ols:OPTION=VALUE,..., but got {method!r}.'
+            f'--methods must be of {", ".join(LOSSES)}, with options as in ols:OPTION=VALUE,..., '
+            f'but got {method!r}.'
         )
-    return nn.CrossEntropyLoss(label_smoothing=0.1 if method == 'ls' else 0.0)
+    pairs = (option.partition('=') for option in filter(None, options.split(',')))
+    settings = {key: _value(value) for key, _, value in pairs}
+    try:
+        return LOSSES[name](num_classes=classes, **settings)
+    except TypeError as error:
+        raise ValueError(f'--methods {method}: {error}') from error
 
 
 def _value(text: str) -> Any:
@@ -241,6 +261,9 @@ def parse_args(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--record', required=True, metavar='FILE.csv', help='a row for each run')
     parser.add_argument('--weights', type=Path, help='where the backbone starts from')
     parser.add_argument('--device', choices=['cpu', 'cuda'], default='cpu', help='(cpu)')
+    parser.add_argument(
+        '--labels', choices=['given', 'clean'], default='given', help='to learn (given)'
+    )
     parser.add_argument('--epochs', type=int, help='with the same shares at each learning rate')
     parser.add_argument('--lr', type=float, help="the recipe's by default")
     parser.add_argument('--interval', type=int, default=10, help='epochs between two tests (10)')
@@ -274,7 +297,10 @@ def row_of(
     made = circumstances(args.device)
     weights = args.weights.name if args.weights else None
     base = dict(asdict(recipe), data=digest, weights=weights, amp=args.amp)
+    if args.labels != 'given':
+        base['labels'] = args.labels
     options = [f'--recipe={args.recipe}', f'--device={args.device}']
+    options += ['--labels=clean'] if args.labels == 'clean' else []
     options += [f'--{key}={value}' for key in ('epochs', 'lr') if (value := getattr(args, key))]
     options += [f'--weights={weights}'] if weights else []
     return EvidenceRow(
@@ -314,6 +340,8 @@ def main(words: Sequence[str] | None = None) -> None:
                 f'error: {args.data} must hold at least {recipe.batch_size} training images, one '
                 f'batch of the recipe, but has {len(data[0].labels)}.'
             )
+        if args.labels == 'clean':
+            data[0].labels = data[0].clean
         on_device = data[0].to(args.device), data[1].to(args.device)
     for row in missing:
         start = time.perf_counter()

@@ -111,15 +111,33 @@ def test_calibration_error_is_that_of_torchmetrics():
     assert plain_comparison.calibration_error(torch.ones(4), torch.ones(4).bool()) == 0
 
 
-@pytest.mark.parametrize('method', ['soft', 'ls:0.2', 'hard:x'])
-def test_a_method_that_is_none_is_an_error(method):
-    with pytest.raises(ValueError, match='--methods must be hard, ls, ols'):
+@pytest.mark.parametrize(
+    'method, told', [('soft', 'must be of hard, ls, ols'), ('ls:x=0.2', "ls:x=0.2: .*'x'")]
+)
+def test_a_method_that_is_none_is_an_error(method, told):
+    with pytest.raises(ValueError, match=f'--methods {told}'):
         plain_comparison.criterion_of(method, 3)
 
 
-def test_options_of_ols_reach_the_loss():
+def test_options_reach_the_loss():
     criterion = plain_comparison.criterion_of('ols:alpha=0.3,start=hard', 3)
     assert isinstance(criterion, OLSLoss) and criterion.alpha == 0.3
+
+
+def test_methods_are_those_losses():
+    scores, label = torch.randn(6, 3), torch.tensor([0, 1, 2, 2, 1, 0])
+    log, hard = scores.log_softmax(1), nn.functional.one_hot(label, 3)
+    seen = nn.functional.one_hot(scores.argmax(1), 3)
+    reverse = -(log.exp() * hard.clamp(min=1e-4).log()).sum(1)
+    expected = {
+        'hard': -(hard * log).sum(1),
+        'ls': -((0.9 * hard + 0.1 / 3) * log).sum(1),
+        'boothard': -((0.8 * hard + 0.2 * seen) * log).sum(1),
+        'sce:alpha=0.1,beta=1.0': -0.1 * (hard * log).sum(1) + reverse,
+    }
+    for method, losses in expected.items():
+        criterion = plain_comparison.criterion_of(method, 3)
+        assert_close(criterion(scores, label), losses.mean())
 
 
 def tiny_network(name, classes, weights):
@@ -156,6 +174,23 @@ def test_runs_become_rows_and_rows_count_as_runs(packed, tmp_path, monkeypatch, 
     text = evidence_tables(rows, Selection(reference='hard'))
     command = 'python benchmarks/plain_comparison.py packed.zip --methods hard ols --seeds 0'
     assert f'{command} --recipe=cifar10n --device=cpu --epochs=3\n' in text
+
+
+def test_labels_may_be_the_true_ones(packed, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        plain_comparison, 'train', lambda recipe, method, seed, data, options: seen.append(data[0])
+        or {1: {'accuracy/top1': 0.0}}
+    )  # fmt: skip
+    monkeypatch.setitem(RECIPES, 'cifar10n', replace(RECIPES['cifar10n'], batch_size=8))
+    words = [str(packed), '--recipe', 'cifar10n', '--record', str(tmp_path / 'rows.csv')]
+    words += ['--commit', 'abc', '--methods', 'hard', '--epochs', '1']
+    for labels in ('given', 'clean'):
+        plain_comparison.main([*words, '--labels', labels])
+    given, clean = seen
+    assert torch.equal(clean.labels, clean.clean) and not torch.equal(given.labels, given.clean)
+    rows = read_rows(tmp_path / 'rows.csv')
+    assert len(rows) == 2 and ['--labels=clean' in row.options for row in rows] == [False, True]
 
 
 def test_the_papers_network_trains_on_a_batch():
