@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import multiprocessing
+import os
 import re
 import shutil
 import sys
@@ -184,6 +185,9 @@ class _Pool:
     ) -> None:
         self.data, self.row, self.jobs, self.report = data, row, jobs, report
         self.kept = kept  # whose checkpoints something else needs
+        # The hosts ask for GPUs when they are imported. If PyTorch asked the CUDA runtime then, the
+        # forked processes could no longer use it.
+        os.environ['PYTORCH_NVML_BASED_CUDA_CHECK'] = '1'
         self.context = multiprocessing.get_context('forkserver')
         self.context.set_forkserver_preload(list(PRELOADED))
         self.running: dict[SmokeRun, tuple[Any, float]] = {}
