@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
 import sys
 
 import numpy as np
@@ -184,6 +185,32 @@ def test_a_few_cells_have_all_kinds():
     assert methods(few) == methods(cells())
     assert any('yolo' in cell.config for cell in few)
     assert any('san15' in cell.config for cell in few)
+
+
+IMPORTS = """
+import sys
+from importlib import import_module
+import torch
+
+def asked():
+    raise AssertionError('the CUDA runtime was asked')
+
+torch._C._cuda_getDeviceCount = torch.cuda._lazy_init = asked
+torch.cuda._device_count_nvml = lambda: 1
+for name in sys.argv[1:]:
+    import_module(name)
+print(torch.cuda.is_available())
+"""
+
+
+def test_imports_leave_cuda_to_the_processes_that_are_forked(tmp_path, monkeypatch):
+    """A process cannot use CUDA if the one that it was forked from has asked the CUDA runtime."""
+    monkeypatch.setenv('PYTORCH_NVML_BASED_CUDA_CHECK', '0')  # which the pool changes
+    smoke._Pool(tmp_path, {}, 1, lambda *_: None, frozenset())
+    command = [sys.executable, '-c', IMPORTS, *smoke.PRELOADED]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.split()[-1] == 'True'
 
 
 def test_rows_are_written_as_a_whole(tmp_path):
