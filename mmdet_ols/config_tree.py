@@ -6,6 +6,8 @@ import inspect
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from mmdet_ols.host_imports import host_import_errors
+
 if TYPE_CHECKING:
     from mmengine.config import Config
 
@@ -26,11 +28,15 @@ def registered_class(registry: Any, cfg: Mapping[str, Any], scope: str | None = 
         registry: One of MMEngine's root registries.
         cfg: The config; its `type` may be the class itself, as in configs in pure Python.
         scope: Where an unqualified name is looked up first; None means the current default scope.
+
+    Raises:
+        ImportError: The host that registers the class cannot be imported; says why.
     """
     kind = cfg.get('type')
     if not isinstance(kind, str):
         return kind
-    with registry.switch_scope_and_registry(cfg.get('_scope_') or scope) as scoped:
+    switched = registry.switch_scope_and_registry(cfg.get('_scope_') or scope)
+    with host_import_errors(), switched as scoped:
         try:
             return scoped.get(kind)
         except RuntimeError:  # a dotted name that cannot be imported

@@ -17,6 +17,7 @@ FLOORS = [
     {'results', 'methods', 'paper'},
     {'losses', 'models', 'datasets', 'evaluation', 'visualization'},
     {'core', 'config_tree', 'registry', 'version'},
+    {'host_imports'},
 ]
 #: A longer file has more than one subject.
 MAX_LINES = 400

@@ -18,6 +18,7 @@ from mmengine.registry import OPTIMIZERS
 
 from mmdet_ols.checks.suggestions import did_you_mean, unregistered
 from mmdet_ols.config_tree import type_name
+from mmdet_ols.host_imports import failed_host_import
 
 #: What constructors raise when they are called wrongly. OSError and ImportError say enough.
 MISTAKES = (
@@ -114,6 +115,9 @@ def starting_errors(cfg: Config) -> Iterator[None]:
 
 def explain(error: BaseException, cfg: Config) -> str:
     """Say which entry of a config an error is about, what is wrong there, and what to do."""
+    host = failed_host_import(error)
+    if host:
+        return host
     frames = _frames(error)
     builds = _builds(frames)
     last, line = frames[-1]

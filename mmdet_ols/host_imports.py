@@ -1,0 +1,58 @@
+"""What keeps OpenMMLab's packages from being imported."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+
+HOSTS = ('mmengine', 'mmcv', 'mmdet', 'mmpretrain')
+
+
+@contextmanager
+def host_import_errors() -> Iterator[None]:
+    """Say which host cannot be imported, and what to do, if that is what fails in this block.
+
+    Raises:
+        ImportError: A host cannot be imported.
+    """
+    try:
+        yield
+    except Exception as error:  # a host's modules may fail in any way
+        explained = failed_host_import(error)
+        if explained is None:
+            raise
+        raise ImportError(explained) from error
+
+
+def failed_host_import(error: BaseException) -> str | None:
+    """Which host could not be imported, why, and what to do; None if the error is another one."""
+    frames = list(traceback.walk_tb(error.__traceback__))
+    importing = (frame for frame, _ in frames if frame.f_code.co_name == '<module>')
+    packages = [frame.f_globals.get('__name__', '').partition('.')[0] for frame in importing]
+    hosts = [package for package in packages if package in HOSTS]
+    if not hosts:
+        return None
+    host = hosts[-1]  # which another may import
+    frame, line = frames[-1]
+    return (
+        f'{host} cannot be imported: {type(error).__name__}: {error} ({frame.f_code.co_filename}, '
+        f'line {line}).{_remedy(host)}'
+    )
+
+
+def _remedy(host: str) -> str:
+    if host == 'mmpretrain':
+        try:
+            installed = version('transformers')
+        except PackageNotFoundError:
+            return ''
+        # MMPretrain 1.2 and 1.3 use functions that are gone since.
+        if int(installed.partition('.')[0]) >= 5:
+            return (
+                f' It does not work with transformers {installed}, which is installed: pip install '
+                "'transformers<5', or pip uninstall transformers, which only its models of images "
+                'and text need.'
+            )
+    return ''

@@ -1,0 +1,59 @@
+"""A host that cannot be imported: which one, why, and what to do."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+from mmengine.config import Config
+from mmengine.registry import MODELS, Registry
+
+from mmdet_ols import host_imports
+from mmdet_ols.checks.building import building_errors
+from mmdet_ols.checks.config_errors import config_errors
+from mmdet_ols.config_tree import registered_class
+
+WHY = r'toy_host cannot be imported: TypeError: .*toy_host\.py, line 2\)\.'
+
+
+@pytest.fixture
+def toy_host(tmp_path, monkeypatch):
+    """A host whose import fails as that of MMPretrain does next to transformers 5."""
+    (tmp_path / 'toy_host.py').write_text('Base = None\nclass Model(Base): pass\n')
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(host_imports, 'HOSTS', ('toy_host',))
+    yield tmp_path
+    sys.modules.pop('toy_host', None)
+
+
+def test_looking_up_a_class_says_why_its_host_is_not_there(toy_host):
+    toy_models = Registry('toy', parent=MODELS, scope='toy', locations=['toy_host'])
+    with pytest.raises(ImportError, match=WHY):
+        registered_class(toy_models, dict(type='Model'))
+
+
+def test_reading_a_config_says_why_a_host_that_it_imports_is_not_there(toy_host):
+    path = toy_host / 'config.py'
+    path.write_text("custom_imports = dict(imports=['toy_host'])\n")
+    with pytest.raises(ValueError, match=rf'config\.py: {WHY}'), config_errors(path):
+        Config.fromfile(path)
+
+
+def test_building_says_why_a_host_is_not_there(toy_host):
+    with pytest.raises(ValueError, match=WHY), building_errors(Config()):
+        import toy_host  # noqa: F401
+
+
+def test_errors_of_other_modules_are_left_alone(tmp_path, monkeypatch):
+    (tmp_path / 'toy_module.py').write_text('class Model(None): pass\n')
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(TypeError, match='NoneType'), host_imports.host_import_errors():
+        import toy_module  # noqa: F401
+
+
+@pytest.mark.parametrize('installed, is_too_new', [('4.57.6', False), ('5.0.0', True)])
+def test_a_transformers_that_is_too_new_is_named(monkeypatch, installed, is_too_new):
+    monkeypatch.setattr(host_imports, 'version', {'transformers': installed}.__getitem__)
+    named = f'does not work with transformers {installed}, which is installed: pip install'
+    assert (named in host_imports._remedy('mmpretrain')) == is_too_new
+    assert host_imports._remedy('mmdet') == ''
