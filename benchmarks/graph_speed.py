@@ -33,6 +33,7 @@ LOSSES: Losses = {
         label_smoothing=0.1
     ),
     'OLSLoss()': OLSLoss,
+    "OLSLoss(implementation='fused')": lambda classes: OLSLoss(classes, implementation='fused'),
     "OLSLoss(implementation='compiled')": lambda classes: OLSLoss(
         classes, implementation='compiled'
     ),

@@ -22,6 +22,10 @@ FORMS: dict[str, dict[str, Any]] = {
     "OLSLoss(implementation='plain')": dict(implementation='plain'),
     "OLSLoss(implementation='compiled')": dict(implementation='compiled'),
 }
+#: On a CPU it is what 'auto' takes.
+GPU_FORMS: dict[str, dict[str, Any]] = {
+    "OLSLoss(implementation='fused')": dict(implementation='fused'),
+}
 
 #: Called as the heads do: (logits, label, weight=, avg_factor=).
 Criterion = Callable[..., Tensor]
@@ -200,7 +204,7 @@ def losses(size: Size, state: OLSLoss) -> dict[str, Callable[[], Criterion]]:
 
     ours: dict[str, Callable[[], Criterion]] = {
         name: lambda settings=settings: ols(settings)  # type: ignore[misc]
-        for name, settings in FORMS.items()
+        for name, settings in forms_on(state.soft_labels.device.type).items()
     }
     if size.sigmoid:
         return {
@@ -342,11 +346,16 @@ def loss_group(text: str, dtype: torch.dtype, device: str, skip: Sequence[str]) 
     return group
 
 
+def forms_on(device: str) -> dict[str, dict[str, Any]]:
+    """The implementations that differ there."""
+    return {**FORMS, **GPU_FORMS} if device == 'cuda' else FORMS
+
+
 def ols_forms(device: str, skip: Sequence[str], **settings: Any) -> dict[str, Any]:
     """Make OLSLoss in all its implementations."""
     return {
         name: OLSLoss(**settings, **form).to(device)
-        for name, form in FORMS.items()
+        for name, form in forms_on(device).items()
         if not is_skipped(name, skip)
     }
 

@@ -245,7 +245,7 @@ def time_first_calls(device: str, skip: list[str], say: Callable[[str], None]) -
 
         return sample
 
-    forms = ('plain', 'fused', 'compiled') if device == 'cpu' else ('plain', 'compiled')
+    forms = ('plain', 'fused', 'compiled')
     samplers = {
         f"OLSLoss(implementation='{form}')": sample_of(form)
         for form in forms

@@ -9,6 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
+# Where there is no GPU, Triton's kernels run on the CPU. It has to know before it is imported.
+if not torch.cuda.is_available():
+    os.environ.setdefault('TRITON_INTERPRET', '1')
+
 # Several test processes share the cores.
 _WORKERS = int(os.environ.get('PYTEST_XDIST_WORKER_COUNT', 1))
 torch.set_num_threads(max(1, (os.cpu_count() or 1) // _WORKERS))

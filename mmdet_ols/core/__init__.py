@@ -12,9 +12,12 @@ from mmdet_ols.core.cross_entropy import (
 from mmdet_ols.core.fused import (
     CannotCompileError,
     can_fuse,
+    can_fuse_on_gpu,
     compiled_library,
     fused_cross_entropy,
+    fused_cross_entropy_on_gpu,
     has_fused_step,
+    has_triton,
 )
 from mmdet_ols.core.prediction_bank import PredictionBank
 from mmdet_ols.core.reduction import REDUCTIONS, reduce_loss
@@ -48,13 +51,16 @@ __all__ = [
     'binary_cross_entropy',
     'binary_focal_loss',
     'can_fuse',
+    'can_fuse_on_gpu',
     'compiled_library',
     'count_columns',
     'cross_entropy',
     'dense_soft_labels',
     'find_states',
     'fused_cross_entropy',
+    'fused_cross_entropy_on_gpu',
     'has_fused_step',
+    'has_triton',
     'hides_values',
     'is_transformed',
     'label_rows',

@@ -70,8 +70,8 @@ class ClassificationLoss(nn.Module):
         implementation: How the loss is computed; all give the same numbers up to rounding. 'plain'
             runs PyTorch's operations one by one; 'compiled' lets `torch.compile` make one operation
             of them at the first call, and falls back to 'plain' with a warning where that fails;
-            'fused' is `OLSLoss`'s own compiled function; 'auto' takes 'fused' where it is possible
-            and 'plain' elsewhere.
+            'fused' is `OLSLoss`'s own compiled function, or on a GPU its kernel in Triton; 'auto'
+            takes 'fused' on a CPU where it is possible, and 'plain' elsewhere.
 
     Raises:
         ValueError: An argument, or a label on the CPU, is outside its range.

@@ -17,9 +17,12 @@ from mmdet_ols.core import (
     SoftLabels,
     SoftLabelState,
     can_fuse,
+    can_fuse_on_gpu,
     compiled_library,
     fused_cross_entropy,
+    fused_cross_entropy_on_gpu,
     has_fused_step,
+    has_triton,
     mix_targets,
     rename_old_keys,
     spread_targets,
@@ -181,7 +184,8 @@ class OLSLoss(ClassificationLoss):
                     f'{type(state).__name__} changes a part of the step that the fused form stands '
                     "for, but got implementation='fused': leave it out, or take 'compiled'."
                 )
-            compiled_library()  # fails here, or not in the training
+            if not (torch.cuda.is_available() and has_triton()):
+                compiled_library()  # fails here, or not in the training
 
     def _check_state(self, state: SoftLabelState, options: dict[str, Any]) -> None:
         """Refuse a state that does not fit, and options that it does not have."""
@@ -277,7 +281,10 @@ class OLSLoss(ClassificationLoss):
         reduction: str,
         ignore_index: int,
     ) -> Tensor | None:
-        """One compiled function for a batch whose labels are all classes; see `core.fused`."""
+        """One compiled function on a CPU, for a batch whose labels are all classes, or on a GPU.
+
+        On a GPU only where it is asked for: see `core.fused`.
+        """
         if not (
             self._has_fused_step
             and self.implementation in ('auto', 'fused')
@@ -288,18 +295,32 @@ class OLSLoss(ClassificationLoss):
         ):
             return None
         state: Any = self._modules['state']  # as `self.state`, in a tenth of the time
-        if not can_fuse(logits, label, weight, state):
+        on_gpu = self.implementation == 'fused' and can_fuse_on_gpu(
+            logits, label, weight, avg_factor, state
+        )
+        if on_gpu and self.avg_non_ignore and avg_factor is None and reduction == 'mean':
+            return None  # how many labels are ignored is not known here
+        if not on_gpu and not can_fuse(logits, label, weight, state):
             return None
-        factor = self.loss_weight
+        factor, divisor = self.loss_weight, None
         if reduction == 'mean':
             eps = torch.finfo(torch.float32).eps  # as in `reduce_loss`
-            factor /= len(label) if avg_factor is None else float(avg_factor) + eps
+            if avg_factor is None:
+                factor /= len(label)
+            elif on_gpu and isinstance(avg_factor, Tensor):
+                divisor = avg_factor + eps
+            else:
+                factor /= float(avg_factor) + eps
         try:
+            if on_gpu:
+                return fused_cross_entropy_on_gpu(
+                    logits, label, weight, factor, divisor, self.alpha, ignore_index, state
+                )
             return fused_cross_entropy(logits, label, weight, factor, self.alpha, state)
         except CannotCompileError as error:
             warnings.warn(
                 "OLSLoss is computed operation by operation (implementation='plain', which also "
-                f'silences this), several times as slow on a CPU. {error}',
+                f'silences this), which takes several times as long. {error}',
                 stacklevel=2,
             )
             self.implementation = 'plain'

@@ -17,6 +17,7 @@ pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU'),
 ]
 FORMS = pytest.mark.parametrize('form', [{}, dict(use_sigmoid=True)], ids=['softmax', 'sigmoid'])
+FUSED = dict(implementation='fused')
 
 
 def batches(count, dtype=torch.float32):
@@ -32,7 +33,9 @@ def step(criterion, scores, label):
     return loss.detach(), torch.autograd.grad(loss, scores)[0]
 
 
-@FORMS
+@pytest.mark.parametrize(
+    'form', [{}, dict(use_sigmoid=True), FUSED], ids=['softmax', 'sigmoid', 'fused']
+)
 def test_replayed_graph_trains_as_separate_calls_do(form):
     eager = OLSLoss(C, **form).cuda()
     replayed = copy.deepcopy(eager)
@@ -81,8 +84,29 @@ def test_compiled_loss_trains_as_the_plain_one(how, dtype, form):
         criterion.update_soft_labels()
 
 
-def test_the_fused_form_on_the_cpu_and_the_plain_one_on_a_gpu_agree():
-    here, there = OLSLoss(C), OLSLoss(C).cuda()
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize('classes', [C, 5000])
+def test_fused_loss_trains_as_the_plain_one(classes, dtype):
+    plain, fused = OLSLoss(classes).cuda(), OLSLoss(classes, **FUSED).cuda()
+    close = {} if dtype == torch.float32 else dict(rtol=2e-2, atol=1e-4)
+    for _ in range(2):
+        for _ in range(4):
+            label = torch.randint(classes, (64,), device='cuda')
+            scores = torch.randn(64, classes, device='cuda')
+            scores[::2].scatter_add_(1, label[::2, None], scores.new_full((32, 1), 12))
+            scores = scores.to(dtype).requires_grad_()
+            label[3] = -100
+            assert_close(step(fused, scores, label), step(plain, scores, label), **close)
+        assert fused.correct_count.sum() > 0
+        assert_close(fused.state_dict(), plain.state_dict())
+        plain.update_soft_labels()
+        fused.update_soft_labels()
+    assert fused.implementation == 'fused'  # which it keeps unless the kernel cannot be made
+
+
+@pytest.mark.parametrize('form', [{}, FUSED], ids=['plain', 'fused'])
+def test_the_fused_form_on_the_cpu_and_the_one_on_a_gpu_agree(form):
+    here, there = OLSLoss(C), OLSLoss(C, **form).cuda()
     for scores, label in batches(3):
         on_cpu = step(here, scores.detach().cpu().requires_grad_(), label.cpu())
         assert_close(tuple(part.cpu() for part in step(there, scores, label)), on_cpu)

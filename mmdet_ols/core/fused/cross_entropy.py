@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from mmdet_ols.core.compat import is_compiling
+from mmdet_ols.core.fused.known_gradient import KnownGradient
 from mmdet_ols.core.fused.library import compiled_library
 from mmdet_ols.core.soft_labels import SUMS, SoftLabels, SoftLabelState
 from mmdet_ols.core.teaching import teaching_allowed
@@ -104,28 +105,4 @@ def fused_cross_entropy(
         max(1, min(torch.get_num_threads(), scores.numel() // SCORES_PER_THREAD)),
     ):
         return None
-    return _KnownGradient.apply(logits, (loss, gradient))
-
-
-class _KnownGradient(torch.autograd.Function):
-    """A loss whose gradient is known: going back multiplies it, if there is something to."""
-
-    @staticmethod
-    def forward(ctx: Any, logits: Tensor, known: tuple[Tensor, Tensor]) -> Tensor:
-        loss, gradient = known  # in a tuple, where autograd does not take them for its inputs
-        ctx.save_for_backward(gradient)
-        return loss
-
-    @staticmethod
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
-        if torch.is_grad_enabled():
-            raise RuntimeError(
-                'The fused form of OLSLoss cannot be differentiated twice (create_graph=True): '
-                "make the loss with implementation='plain'."
-            )
-        (gradient,) = ctx.saved_tensors
-        try:
-            is_one = slope.item() == 1
-        except RuntimeError:  # several slopes at once, of is_grads_batched=True
-            is_one = False
-        return gradient if is_one else gradient * slope, None
+    return KnownGradient.apply(logits, (loss, gradient))
