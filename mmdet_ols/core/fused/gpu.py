@@ -49,13 +49,14 @@ def can_fuse_on_gpu(
     """
     soft_labels: Any = state._buffers['soft_labels']
     others = [tensor for tensor in (weight, avg_factor) if isinstance(tensor, Tensor)]
+    tensors = [logits, label, soft_labels, *others]
     return (
         logits.requires_grad
         and torch.is_grad_enabled()
         and not is_compiling()
         and not is_followed()
-        and all(type(tensor) is Tensor for tensor in (logits, label, soft_labels, *others))
-        and all(tensor.is_cuda for tensor in (logits, label, soft_labels, *others))
+        and logits.is_cuda
+        and all(type(tensor) is Tensor and tensor.device == logits.device for tensor in tensors)
         and not any(tensor.requires_grad for tensor in others)
         and logits.dtype in TYPES
         and soft_labels.dtype == torch.float32
@@ -113,17 +114,18 @@ def fused_cross_entropy_on_gpu(
             sums = [torch.zeros_like(total) for total in totals]
     block = block_of(columns)
     try:
-        _kernel()[(count,)](
-            *(scores, label, losses if weight is None else weight.contiguous()),
-            *(losses if divisor is None else divisor.float(), state._buffers['soft_labels']),
-            *(losses, gradient, is_known, *sums),
-            *(columns, state.num_classes, ignore_index, factor, alpha),
-            HAS_WEIGHT=weight is not None,
-            HAS_DIVISOR=divisor is not None,
-            LEARNS=learns,
-            BLOCK=block,
-            num_warps=max(1, min(8, block // 256)),
-        )
+        with torch.cuda.device_of(logits):  # Triton would take the current one
+            _kernel()[(count,)](
+                *(scores, label, losses if weight is None else weight.contiguous()),
+                *(losses if divisor is None else divisor.float(), state._buffers['soft_labels']),
+                *(losses, gradient, is_known, *sums),
+                *(columns, state.num_classes, ignore_index, factor, alpha),
+                HAS_WEIGHT=weight is not None,
+                HAS_DIVISOR=divisor is not None,
+                LEARNS=learns,
+                BLOCK=block,
+                num_warps=max(1, min(8, block // 256)),
+            )
     except Exception as error:  # of Triton, of its compiler, or of a driver
         raise CannotCompileError(
             f'Triton cannot make the kernel of the fused form: {type(error).__name__}: {error}'
