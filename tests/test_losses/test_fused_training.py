@@ -24,6 +24,7 @@ from mmdet_ols import (
 from mmdet_ols.core import (
     CannotCompileError,
     compiled_library,
+    has_triton,
 )
 
 # --- in a training -------------------------------------------------------------------------------
@@ -141,6 +142,12 @@ def test_asking_for_the_fused_form_fails_at_once_without_a_compiler(no_compiler)
         OLSLoss(C, implementation='fused')
     OLSLoss(C, implementation='plain')
     OLSLoss(C)
+
+
+@pytest.mark.skipif(not has_triton(), reason='needs Triton 3')
+def test_the_fused_form_of_a_gpu_needs_no_compiler(no_compiler, monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    assert OLSLoss(C, implementation='fused').implementation == 'fused'
 
 
 @pytest.mark.parametrize(
