@@ -25,10 +25,10 @@ def mix_targets(label: Tensor, soft_labels: Tensor, alpha: float, valid: Tensor)
         Targets (N, C) in the dtype of `soft_labels`.
     """
     if label.dim() == 1:
-        index = torch.where(valid, label, 0)
+        index = label * valid
         target = soft_labels.index_select(0, index) * (1 - alpha)
-        target = target.scatter_add(1, index[:, None], target.new_full((len(index), 1), alpha))
-        return torch.where(valid[:, None], target, 0)
+        target.scatter_add_(1, index[:, None], target.new_full((len(index), 1), alpha))
+        return target * valid[:, None]
     rows = torch.where(valid, label, 0).to(soft_labels.dtype)
     # Autocast would compute the product in half precision and blur the soft labels.
     with torch.autocast(rows.device.type, enabled=False):

@@ -267,7 +267,8 @@ def check_labels(loss: Loss, label: Tensor, valid: Tensor) -> None:
         # Where nothing is ignored, the extremes say it all in a fifth of the time.
         if on_cpu and label.min().item() >= 0 and label.max().item() <= last:
             return
-        values, wrong = label, valid & ((label < 0) | (label > last))
+        # What a remainder changes is outside.
+        values, wrong = label, valid & (label.remainder(last + 1) != label)
         message = (
             f'A label must be in [0, {last}] (num_classes={loss.num_classes}, background='
             f"{loss.background}) or the ignore_index: set num_classes to the data set's number "
