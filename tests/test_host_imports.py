@@ -29,7 +29,7 @@ def toy_host(tmp_path, monkeypatch):
 def test_looking_up_a_class_says_why_its_host_is_not_there(toy_host):
     toy_models = Registry('toy', parent=MODELS, scope='toy', locations=['toy_host'])
     with pytest.raises(ImportError, match=WHY):
-        registered_class(toy_models, dict(type='Model'))
+        registered_class(toy_models, dict(type='Model'), scope='toy')
 
 
 def test_reading_a_config_says_why_a_host_that_it_imports_is_not_there(toy_host):

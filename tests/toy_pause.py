@@ -1,9 +1,8 @@
-"""A hook that keeps a training in the middle until a test lets it go on."""
+"""A hook that keeps a training in the middle until a test has it killed."""
 
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
@@ -11,11 +10,9 @@ from mmengine.registry import HOOKS
 
 @HOOKS.register_module()
 class PauseBeforeSecondEpoch(Hook):
-    """Waits, when one epoch is done and saved, until a file is there."""
-
-    def __init__(self, file):
-        self.file = Path(file)
+    """Waits, when one epoch is done and saved, unless the training was resumed there."""
 
     def before_train_epoch(self, runner):
-        while runner.epoch == 1 and not self.file.exists():
-            time.sleep(0.1)
+        if runner.epoch == 1 and not runner._resume:
+            time.sleep(600)
+            raise AssertionError('the training was not killed')
