@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any, NamedTuple
 
 import numpy as np
 from mmengine.config import Config
 
 from mmdet_ols.analysis.split_data import split_datasets
+
+#: Intersection over union above which two objects are in the same place, and above which two boxes
+#: are those of one object.
+MIN_OVERLAP, SAME_BOX = 0.2, 0.85
 
 
 class Annotation(NamedTuple):
@@ -58,6 +63,43 @@ def read_annotations(cfg: Config, split: str = 'train', max_images: int = 0) -> 
             'nothing to compare predictions with.'
         )
     return annotations
+
+
+def classes_of_neighbours(annotations: list[Annotation], num_classes: int) -> np.ndarray:
+    """Which classes are annotated where an object is, other than by its own annotation.
+
+    A network that gives a high score for such a class has seen the neighbour: the cow in front of
+    the car, the child in the chair. Two annotations with all but the same box are no neighbours,
+    but one object with two labels.
+
+    Args:
+        annotations: Of a split, those of an image next to each other.
+        num_classes: C.
+
+    Returns:
+        (n, C) bool: whether another object of the class overlaps this one, or covers its centre.
+    """
+    result = np.zeros((len(annotations), num_classes), dtype=bool)
+    start = 0
+    for _, group in itertools.groupby(annotations, key=lambda annotation: annotation.sample):
+        image = list(group)
+        rows = slice(start, start + len(image))
+        start += len(image)
+        if image[0].box is None:
+            continue
+        boxes = np.array([annotation.box for annotation in image])
+        labels = np.array([annotation.label for annotation in image])
+        low, high = boxes[:, :2], boxes[:, 2:]
+        both = np.minimum(high[:, None], high) - np.maximum(low[:, None], low)
+        shared = both.clip(min=0).prod(2)
+        area = (high - low).prod(1)
+        overlap = shared / (area[:, None] + area - shared).clip(min=1e-9)
+        centre = (low + high) / 2
+        covers = ((low <= centre[:, None]) & (centre[:, None] <= high)).all(2)
+        here = ((overlap > MIN_OVERLAP) | covers) & (overlap < SAME_BOX)
+        np.fill_diagonal(here, False)
+        result[rows] = here.astype(int) @ np.eye(num_classes, dtype=int)[labels] > 0
+    return result
 
 
 def _annotations_of_image(

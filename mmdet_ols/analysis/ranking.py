@@ -9,6 +9,8 @@ import numpy as np
 #: Share of every class's profile that is spread over all classes: a class that was never predicted
 #: is rare rather than impossible.
 SMOOTHING = 0.01
+#: How much a score counts that a neighbour explains as well.
+EXPLAINED = 0.5
 
 
 class Suspect(NamedTuple):
@@ -56,7 +58,12 @@ def mean_predictions(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return profiles
 
 
-def rank_annotations(scores: np.ndarray, labels: np.ndarray, profiles: np.ndarray) -> Ranking:
+def rank_annotations(
+    scores: np.ndarray,
+    labels: np.ndarray,
+    profiles: np.ndarray,
+    explained: np.ndarray | None = None,
+) -> Ranking:
     """Rank annotations by how badly the soft label of their class explains the network's scores.
 
     With p the scores at an object, S the soft labels, y the annotated class and k the class with
@@ -70,12 +77,22 @@ def rank_annotations(scores: np.ndarray, labels: np.ndarray, profiles: np.ndarra
     distribution q = p / sum(p) it was 48 and 96, with log(q_k / q_y) 45 and 88. Dividing p by its
     sum puts weak stray detections first on real data.
 
+    That explained scores count half was chosen on VOC 2007 with hard labels (YOLO, 24 epochs, one
+    network) and labels that were made wrong only for the ranking, in 5 draws: average precision
+    rises from 0.878 to 0.886 with 5 % wrong labels, from 0.798 to 0.818 with 1 %, and from 0.682 to
+    0.722 with 0.3 %. Without any of the explained scores it is 0.809, 0.742 and 0.660.
+
     Args:
         scores: (n, C) as `predict_annotations` gives them.
         labels: (n,) annotated classes.
         profiles: (C, C), row y is what class y usually looks like: the soft labels, or
             `mean_predictions`. Rows are divided by their sums.
+        explained: (n, C) bool, which classes a neighbour accounts for: their scores count half,
+            except for those of the annotated classes. None says that there are no neighbours.
     """
+    if explained is not None:
+        own = np.eye(scores.shape[1], dtype=bool)[labels]
+        scores = np.where(explained & ~own, EXPLAINED * scores, scores)
     usual = (1 - SMOOTHING) * shares(profiles) + SMOOTHING / len(profiles)
     explains = scores @ np.log(usual).T  # (n, C)
     rows = np.arange(len(labels))

@@ -62,3 +62,14 @@ def test_mean_predictions_by_hand():
     # The first two are right (the second by its place), the third is wrong, the last was missed.
     expected = [[(0.75 + 0.5) / 2, (0.25 + 0.5) / 2, 0], [0, 1, 0], [0, 0, 1]]
     assert_allclose(mean_predictions(scores, labels), expected)
+
+
+def test_what_a_neighbour_explains_counts_half():
+    scores = np.array([[0.3, 0.7, 0.0], [0.3, 0.7, 0.0], [0.7, 0.0, 0.3]], dtype=np.float32)
+    labels = np.array([0, 0, 0])
+    explained = np.array([[False, True, False], [False] * 3, [True, False, False]])
+    ours = rank_annotations(scores, labels, np.eye(3), explained)
+    halved = scores.copy()
+    halved[0, 1] /= 2  # the annotated class of the third counts in full
+    assert ours == rank_annotations(halved, labels, np.eye(3))
+    assert [suspect.row for suspect in ours.suspects] == [1, 0]

@@ -8,7 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from mmdet_ols.analysis.annotations import Annotation, read_annotations
+from mmdet_ols.analysis.annotations import (
+    Annotation,
+    classes_of_neighbours,
+    read_annotations,
+)
 from mmdet_ols.analysis.predictions import predict_annotations
 from mmdet_ols.analysis.ranking import Ranking, Suspect, mean_predictions, rank_annotations, shares
 from mmdet_ols.analysis.report.pictures import crop
@@ -65,7 +69,8 @@ def audit_annotations(record: TrainingRecord, split: str, max_images: int) -> An
         record.cfg, record.checkpoint, annotations, size, split, record.folder / CACHE
     )
     profiles, source = _profiles(record, scores, labels, size)
-    ranking = rank_annotations(scores, labels, profiles)
+    neighbours = classes_of_neighbours(annotations, size)
+    ranking = rank_annotations(scores, labels, profiles, neighbours)
     return AnnotationAudit(annotations, classes, shares(scores), profiles, source, ranking)
 
 
