@@ -16,28 +16,23 @@ from functools import partial
 from statistics import quantiles
 
 import torch
-from loss_cases import Batch, Size, make_batch
+from loss_cases import SMOOTHED, Batch, Size, make_batch, ols_forms
 from timing import circumstances
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
-from mmdet_ols import OLSLoss
-
 SIZES = ('128x100', '4096x1000', '1024x21841')
 #: Before a graph is captured, PyTorch and the compiler make what they need in these.
 WARM_UP = 5
-Losses = dict[str, Callable[[int], nn.Module]]
-LOSSES: Losses = {
-    'PyTorch cross_entropy': lambda classes: nn.CrossEntropyLoss(),
-    'PyTorch cross_entropy(label_smoothing=0.1)': lambda classes: nn.CrossEntropyLoss(
-        label_smoothing=0.1
-    ),
-    'OLSLoss()': OLSLoss,
-    "OLSLoss(implementation='fused')": lambda classes: OLSLoss(classes, implementation='fused'),
-    "OLSLoss(implementation='compiled')": lambda classes: OLSLoss(
-        classes, implementation='compiled'
-    ),
-}
+
+
+def losses(num_classes: int) -> dict[str, nn.Module]:
+    """Return the losses that compete, on the GPU."""
+    return {
+        'PyTorch cross_entropy': nn.CrossEntropyLoss(),
+        SMOOTHED: nn.CrossEntropyLoss(label_smoothing=0.1),
+        **ols_forms('cuda', ["'plain'"], num_classes=num_classes),  # it is what 'auto' takes
+    }
 
 
 def forward_backward(loss: nn.Module, batch: Batch) -> object:
@@ -98,8 +93,7 @@ def main(words: Sequence[str] | None = None) -> None:
     for text in args.sizes:
         size = Size.parse(text)
         batch = make_batch(size, torch.float32, 'cuda', seed=0)
-        for name, make in LOSSES.items():
-            loss = make(size.num_classes).cuda()
+        for name, loss in losses(size.num_classes).items():
             step = partial(forward_backward, loss, batch)
             for _ in range(WARM_UP):
                 step()

@@ -10,12 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmdet_ols.core.compat import is_compiling
+from mmdet_ols.core.fused.batches import suits_a_compiled_step
 from mmdet_ols.core.fused.known_gradient import KnownGradient
 from mmdet_ols.core.fused.library import compiled_library
 from mmdet_ols.core.soft_labels import SUMS, SoftLabels, SoftLabelState
 from mmdet_ols.core.teaching import teaching_allowed
-from mmdet_ols.core.transforms import is_followed
 
 #: The methods of a state that the fused form stands for.
 STATE_METHODS = ('accumulate', '_add_rows', 'collecting')
@@ -32,23 +31,15 @@ def has_fused_step(kind: type) -> bool:
 def can_fuse(logits: Tensor, label: Tensor, weight: Tensor | None, state: SoftLabelState) -> bool:
     """Whether a batch is one for `fused_cross_entropy`: (N, C) logits and class indices (N,).
 
-    It is not where no gradient is wanted (or one of the weight), where the call is compiled or its
-    operations are followed, away from the CPU, and in another type than float32 and bfloat16.
+    It is one on the CPU that suits a compiled step, in float32 or bfloat16, whose weight wants no
+    gradient.
     """
-    soft_labels = state._buffers['soft_labels']  # asking the module takes ten times as long
+    soft_labels: Any = state._buffers['soft_labels']  # asking the module takes ten times as long
     return (
-        logits.requires_grad
-        and torch.is_grad_enabled()
-        and not is_compiling()
-        and not is_followed()
-        and type(logits) is type(label) is type(soft_labels) is Tensor
+        suits_a_compiled_step(logits, label, soft_labels)
         and (logits.is_cpu and label.is_cpu and soft_labels.is_cpu)
         and (weight is None or (weight.is_cpu and not weight.requires_grad))
         and logits.dtype in (torch.float32, torch.bfloat16)
-        and soft_labels.dtype == torch.float32  # FSDP may have changed it
-        and soft_labels.is_contiguous()
-        and label.dim() == 1
-        and len(label) > 0
     )
 
 

@@ -13,12 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmdet_ols.core.compat import is_compiling
+from mmdet_ols.core.fused.batches import suits_a_compiled_step
 from mmdet_ols.core.fused.known_gradient import KnownGradient
 from mmdet_ols.core.fused.library import CannotCompileError
 from mmdet_ols.core.soft_labels import SUMS, SoftLabelState
 from mmdet_ols.core.teaching import teaching_allowed
-from mmdet_ols.core.transforms import is_followed
 
 #: Scores that a program of the kernel looks at together, at most.
 MOST_IN_A_BLOCK = 4096
@@ -44,25 +43,18 @@ def can_fuse_on_gpu(
 ) -> bool:
     """Whether a batch is one for `fused_cross_entropy_on_gpu`: (N, C) logits, class indices (N,).
 
-    It is not where `can_fuse` would not be for its reasons, without Triton, and where PyTorch has
-    been told to be deterministic: what a batch teaches is added in any order.
+    It is one on a GPU that suits a compiled step, whose weight and divisor want no gradient. It is
+    not without Triton, and where PyTorch has been told to be deterministic: what a batch teaches is
+    added in any order.
     """
     soft_labels: Any = state._buffers['soft_labels']
     others = [tensor for tensor in (weight, avg_factor) if isinstance(tensor, Tensor)]
-    tensors = [logits, label, soft_labels, *others]
     return (
-        logits.requires_grad
-        and torch.is_grad_enabled()
-        and not is_compiling()
-        and not is_followed()
+        suits_a_compiled_step(logits, label, soft_labels)
         and logits.is_cuda
-        and all(type(tensor) is Tensor and tensor.device == logits.device for tensor in tensors)
-        and not any(tensor.requires_grad for tensor in others)
+        and all(tensor.device == logits.device for tensor in (label, soft_labels, *others))
+        and not any(type(tensor) is not Tensor or tensor.requires_grad for tensor in others)
         and logits.dtype in TYPES
-        and soft_labels.dtype == torch.float32
-        and soft_labels.is_contiguous()
-        and label.dim() == 1
-        and len(label) > 0
         and not torch.are_deterministic_algorithms_enabled()
         and has_triton()
     )
