@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from mmdet_ols.experiments.identity import WRITING
 from mmdet_ols.experiments.settings import (
     ABSENT,
     Differences,
@@ -89,6 +90,8 @@ def _check_allowed(forms: Mapping[str, Forms], allowed: Sequence[str]) -> None:
 def check_same_config(folder: str | Path, settings: Settings, besides: Sequence[str] = ()) -> None:
     """Make sure that what lies in a work directory was made with these settings.
 
+    How many checkpoints it keeps, and what it logs, may be different.
+
     Args:
         folder: A work directory; every start of its training counts.
         settings: As `flat_settings` gives them.
@@ -109,7 +112,9 @@ def check_same_config(folder: str | Path, settings: Settings, besides: Sequence[
             key: (old, new)
             for key, (old, new) in differences(before, settings).items()
             # An option of ours that was made, and left at its default, since then.
-            if not (old == ABSENT and is_default(key, new, settings)) and key not in besides
+            if not (old == ABSENT and is_default(key, new, settings))
+            and key not in besides
+            and not is_below(key, WRITING)
         }
         if made_with.get('resume'):
             differing.pop('load_from', None)  # MMEngine forgets it when it resumes

@@ -20,11 +20,13 @@ DECIDING = (
     'test_evaluator', 'train_cfg', 'train_dataloader', 'tta_model', 'tta_pipeline', 'val_cfg',
     'val_dataloader', 'val_evaluator',
 )  # fmt: skip
-#: What a run writes and shows, and its seed, which has a column of its own.
-NOT_DECIDING = (
+#: What a run writes and shows.
+WRITING = (
     'default_hooks.checkpoint', 'default_hooks.logger', 'default_hooks.timer',
-    'default_hooks.visualization', 'randomness.seed',
+    'default_hooks.visualization',
 )  # fmt: skip
+#: Besides that, its seed, which has a column of its own.
+NOT_DECIDING = (*WRITING, 'randomness.seed')
 #: Entries, anywhere, that say where files are read from.
 BACKENDS = ('backend_args', 'file_client_args')
 #: Entries of data loaders and data sets that say how fast, and into which memory.

@@ -146,6 +146,14 @@ def test_a_run_goes_on_when_its_loss_has_got_an_option_since(tmp_path):
         check_same_config(tmp_path, settings(**asked))
 
 
+def test_a_run_goes_on_when_it_is_to_keep_more_checkpoints(tmp_path):
+    kept, drawn = 'default_hooks.checkpoint.max_keep_ckpts', 'default_hooks.visualization.draw'
+    make_start(tmp_path, '20260101_000000', [trained(1)], cfg=config(**{kept: 1}))
+    check_same_config(tmp_path, settings(**{kept: 2, drawn: True}))
+    with pytest.raises(ValueError, match=r'default_hooks\.ema\.type: \(absent\)'):
+        check_same_config(tmp_path, settings(**{kept: 2, 'default_hooks.ema.type': 'EMAHook'}))
+
+
 def test_every_start_of_a_run_counts_but_not_what_resuming_forgets(tmp_path):
     asked = settings("load_from = 'coco.pth'\n")
     make_start(tmp_path, '20260101_000000', [trained(1)], cfg=config("load_from = 'coco.pth'\n"))
