@@ -19,7 +19,7 @@ def main_table(comparison: Comparison) -> Table:
     """Header and rows of the main table: one row for each metric and method."""
     header = [
         'metric', 'method', 'mean', 'sd', 'n', f'difference to {comparison.names[0]}',
-        '95 % interval', 'time a run',
+        '95 % interval', 'time a run (median)',
     ]  # fmt: skip
     if comparison.shows_best:
         header.append('best epoch')
@@ -42,7 +42,8 @@ def _main_row(comparison: Comparison, metric: Metric, name: str) -> list[str]:
         difference = comparison.difference(name, metric)
         row += [_number(difference.mean, digits, '+'), _interval(difference, own.n, digits)]
     seconds = [run.seconds for (of, _), run in comparison.finished.items() if of == name]
-    row.append(duration(summarise(seconds).mean))
+    # A run that was interrupted, or that had to share its core, may have taken many times as long.
+    row.append(duration(float(np.median(seconds)) if seconds else np.nan))
     if comparison.shows_best:
         row.append(mean_and_sd(comparison.best_values(name, metric), digits))
     if comparison.paper:
