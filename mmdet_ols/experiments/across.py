@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Iterable, Sequence
 
@@ -30,7 +31,8 @@ def tables_across(rows: Sequence[EvidenceRow], option: str, metrics: Sequence[st
         metrics: Keys of the metrics to show; the hosts' main ones by default.
 
     Returns:
-        The tables as Markdown, and a note. The best mean of each method is in bold.
+        The tables as Markdown, and a note. The best mean of each method is in bold, or several
+        that are equal.
     """
     cells: dict[tuple[str, str], list[EvidenceRow]] = {}
     for row in rows:
@@ -53,24 +55,26 @@ def tables_across(rows: Sequence[EvidenceRow], option: str, metrics: Sequence[st
 
 
 def _cells(metric: Metric, by_value: Iterable[Sequence[EvidenceRow]]) -> list[str]:
-    """A method's cells; the best of them in bold, where the direction is known."""
+    """A method's cells; the best of them in bold, where there are several and a direction."""
     texts, means = [], {}
     for column, rows in enumerate(by_value):
         logged = {row.seed: row.metrics[metric.key] for row in rows if metric.key in row.metrics}
         values = {seed: metric.shown(value) for seed, value in logged.items()}
         texts.append(mean_and_sd(values, metric.digits) if values else '')
-        if values:
-            means[column] = summarise(list(values.values())).mean
-    if metric.lower_is_better is not None and len(means) > 1:
-        best = (min if metric.lower_is_better else max)(means, key=means.__getitem__)
-        texts[best] = f'**{texts[best]}**'
+        mean = summarise(list(values.values())).mean
+        if not math.isnan(mean):  # no run, or one that diverged
+            means[column] = mean
+    if metric.lower_is_better is not None and sum(map(bool, texts)) > 1 and means:
+        best = (min if metric.lower_is_better else max)(means.values())
+        for column, mean in means.items():
+            texts[column] = f'**{texts[column]}**' if mean == best else texts[column]
     return texts
 
 
 def _value(row: EvidenceRow, option: str) -> str:
     """The value of an option that a row was made with."""
     words = (word.partition('=') for word in shlex.split(row.options))
-    return next((value for key, _, value in words if key == option), UNCHANGED)
+    return {key: value for key, _, value in words}.get(option, UNCHANGED)
 
 
 def _by_number(value: str) -> tuple[int, float, str]:

@@ -66,3 +66,17 @@ def test_rows_that_differ_in_another_option_have_a_table_each():
 def test_an_option_without_values_is_an_error():
     with pytest.raises(ValueError, match=r"--across must name an option of the rows, but got 'x'"):
         evidence_tables([row('hard', '0.1', 60)], Selection(across='x'))
+
+
+def test_a_diverged_run_is_not_the_best_and_equal_ones_are_all():
+    rows = [row('hard', '1', float('nan')), row('hard', '0.1', 60)]
+    rows += [row('ols', '1', 60), row('ols', '0.1', 60), row('ols', '0.01', 50)]
+    text = tables(rows, metrics=['accuracy/top1'])
+    assert '| hard |  | **40.00** | – |' in text  # the only one with a number
+    assert '| ols | 50.00 | **40.00** | **40.00** |' in text
+
+
+def test_of_an_option_that_is_given_twice_the_last_value_counts():
+    rows = [row('hard', '0.1', 60), row('hard', '0.2', 61, options=f'a=1 {LR}=0.1')]
+    text = tables(rows, metrics=['accuracy/top1'])
+    assert '| hard | 40.00 | **39.00** |' in text
