@@ -25,7 +25,8 @@ from mmdet_ols.checks.processes import is_first_process
 from mmdet_ols.checks.schedules import warn_of_resumed_settings
 from mmdet_ols.checks.weight_report import WeightReport
 from mmdet_ols.config_tree import type_name
-from mmdet_ols.results.run_folder import training_folders
+from mmdet_ols.methods import METHODS, parse_method
+from mmdet_ols.results.run_folder import newest_checkpoint, training_folders
 
 
 def check_checkpoint_exists(cfg: Config) -> None:
@@ -48,21 +49,23 @@ def checkpoint_to_resume(work_dir: str) -> str | None:
         The path; None where MMEngine finds the right one, or where there is none yet.
 
     Raises:
-        FileNotFoundError: The checkpoint that `last_checkpoint` names is gone.
+        FileNotFoundError: The checkpoint that `last_checkpoint` names is gone, or it names none.
     """
-    folder = Path(work_dir)
-    if not (folder / 'last_checkpoint').is_file():
+    folder, pointer = Path(work_dir), Path(work_dir, 'last_checkpoint')
+    if not pointer.is_file():
         return None
-    named = Path((folder / 'last_checkpoint').read_text('utf-8').strip())
-    if named.exists() or '://' in str(named):
+    named = pointer.read_text('utf-8').strip()
+    if '://' in named or (named and Path(named).exists()):
         return None
-    moved = folder / named.name
-    if moved.exists():
+    moved = newest_checkpoint(folder)
+    if moved is not None and moved.exists():
         return str(moved)
+    problem = 'is empty'  # as a full disk leaves it
+    if named:
+        problem = f'names {named} as the checkpoint to go on from, which is not there'
     raise FileNotFoundError(
-        f'{folder / "last_checkpoint"} names {named} as the checkpoint to go on from, which is not '
-        f'there.{_others(folder)} Name one with --resume CHECKPOINT, or remove the folder to start '
-        'again.'
+        f'{pointer} {problem}.{_others(folder)} Name one with --resume CHECKPOINT, or remove the '
+        'folder to start again.'
     )
 
 
@@ -153,12 +156,30 @@ def check_same_method(cfg: Config) -> None:
         return
     before = Config.fromfile(dumped[-1], import_custom_modules=False).get('applied_method')
     asked = cfg.get('applied_method')
-    if before != asked:
+    if before != asked and not (before and asked and _is_same(before, asked)):
         remedy = f'pass --method {before}' if before else 'leave --method out'
         raise ValueError(
             f'The run in {folder} was made {_method(before)} and cannot be resumed '
             f'{_method(asked)}: {remedy}, or start a new run in another --work-dir.'
         )
+
+
+def _is_same(before: str, asked: str) -> bool:
+    """Whether two methods differ at most in where the checkpoint lies that they learn from."""
+    one, other = (
+        [
+            (name, {key: _file_of(name, key, value) for key, value in given.items()})
+            for name, given in parse_method(method).parts
+        ]
+        for method in (before, asked)
+    )
+    return one == other
+
+
+def _file_of(name: str, key: str, value: Any) -> Any:
+    """The value of a method's option; of a checkpoint, which may have moved, the file's name."""
+    needs = METHODS[name].needs
+    return Path(str(value)).name if needs is not None and key == needs.option else value
 
 
 def _method(name: str | None) -> str:
@@ -286,13 +307,15 @@ def _check_progress(content: dict[str, Any], path: str) -> None:
 
 
 def _warn_if_finished(runner: Runner, content: dict[str, Any], path: str) -> None:
-    """Warn if a checkpoint that is resumed has all epochs behind it."""
-    max_epochs = (runner.cfg.get('train_cfg') or {}).get('max_epochs')
-    if max_epochs and (content.get('meta') or {}).get('epoch', 0) >= max_epochs:
-        print_log(
-            f'{path} has all {max_epochs} epochs behind it: nothing is left to train. To '
-            f'start again, remove {runner.work_dir}; to go on, raise train_cfg.max_epochs (the '
-            'learning rate then stays where the schedules of the checkpoint end).',
-            logger='current',
-            level=logging.WARNING,
-        )
+    """Warn if a checkpoint that is resumed has all epochs, or iterations, behind it."""
+    train_cfg, done = runner.cfg.get('train_cfg') or {}, content['meta']
+    for length, unit in (('max_epochs', 'epoch'), ('max_iters', 'iter')):
+        if train_cfg.get(length) and done[unit] >= train_cfg[length]:
+            units = 'epochs' if unit == 'epoch' else 'iterations'
+            print_log(
+                f'{path} has all {train_cfg[length]} {units} behind it: nothing is left to train. '
+                f'To start again, remove {runner.work_dir}; to go on, raise train_cfg.{length} '
+                '(the learning rate then stays where the schedules of the checkpoint end).',
+                logger='current',
+                level=logging.WARNING,
+            )

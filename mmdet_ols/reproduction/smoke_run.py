@@ -38,7 +38,7 @@ from mmdet_ols.methods import METHODS, parse_method
 from mmdet_ols.paper import Cell, figures
 from mmdet_ols.reproduction.smoke_config import reduced
 from mmdet_ols.results.metrics import metric_of
-from mmdet_ols.results.run_folder import OWN_GROUP, Run, read_lines, read_run
+from mmdet_ols.results.run_folder import OWN_GROUP, Run, newest_checkpoint, read_lines, read_run
 
 #: What came out of a run, in this file of its folder.
 ROW = 'smoke.json'
@@ -90,8 +90,7 @@ class SmokeRun:
     @property
     def checkpoint(self) -> Path | None:
         """The checkpoint of its last epoch, if that is still there."""
-        pointer = self.folder / 'last_checkpoint'
-        path = self.folder / Path(pointer.read_text().strip()).name if pointer.is_file() else None
+        path = newest_checkpoint(self.folder)
         return path if path is not None and path.is_file() else None
 
 

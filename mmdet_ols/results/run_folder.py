@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
+from math import isnan
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -77,13 +78,13 @@ class Run:
         return {epoch: values[key] for epoch, values in both if key in values}
 
     def best(self, key: str, lower_is_better: bool | None = False) -> tuple[int, float] | None:
-        """The first epoch with the best value of a metric, and the value.
+        """The first epoch with the best value of a metric, and the value; NaN is none.
 
         Args:
             key: As it was logged.
             lower_is_better: Direction of the logged value; there is no best one where it is None.
         """
-        curve = self.over_time(key)
+        curve = {at: value for at, value in self.over_time(key).items() if not isnan(value)}
         if not curve or lower_is_better is None or (self.recorded and self.best_by != key):
             return None
         return (min if lower_is_better else max)(curve.items(), key=itemgetter(1))
@@ -128,16 +129,24 @@ def read_run(
     if by_epoch and starts:
         run.done = max(run.done, _epochs_in_log(starts[-1]))
     run.seconds = sum(_seconds(start) for start in starts)
-    pointer = run.folder / 'last_checkpoint'
-    if pointer.is_file():
-        # Only its name counts, since folders are moved.
-        run.last_checkpoint = run.folder / Path(pointer.read_text().strip()).name
+    run.last_checkpoint = newest_checkpoint(folder)
     if test_folder is not None and starts:
         for test in _timestamps(test_folder):
             result = _result_of_test(test)
             if result.is_file() and test.name >= starts[-1].name:
                 run.tested = _metrics(json.loads(result.read_text()))
     return run
+
+
+def newest_checkpoint(folder: str | Path) -> Path | None:
+    """The checkpoint that MMEngine's pointer names, whether or not it is still there.
+
+    Only its name counts, since folders are moved. None where there is no pointer, or an empty one,
+    as a full disk leaves it.
+    """
+    pointer = Path(folder, 'last_checkpoint')
+    name = Path(pointer.read_text().strip()).name if pointer.is_file() else ''
+    return Path(folder, name) if name else None
 
 
 def read_lines(

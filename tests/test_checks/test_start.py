@@ -204,3 +204,45 @@ def test_a_checkpoint_without_tensors_is_said(tmp_path):
     torch.save(dict(state_dict=None), tmp_path / 'a.pth')
     with pytest.raises(ValueError, match="'state_dict' of a checkpoint must hold .* a NoneType"):
         check_start(runner_of(tmp_path / 'a.pth', (), 'test'), trained=True)
+
+
+def test_a_pointer_that_names_nothing_is_said(tmp_path):
+    (tmp_path / 'last_checkpoint').write_text('')
+    (tmp_path / 'epoch_2.pth').touch()
+    with pytest.raises(FileNotFoundError, match=r'is empty.* holds epoch_2\.pth.*--resume'):
+        checkpoint_to_resume(str(tmp_path))
+
+
+def test_a_remote_checkpoint_is_left_to_mmengine(tmp_path):
+    (tmp_path / 'last_checkpoint').write_text('s3://bucket/run/epoch_3.pth')
+    assert checkpoint_to_resume(str(tmp_path)) is None
+
+
+def test_a_teacher_may_have_moved_with_its_folder_but_be_no_other(tmp_path):
+    run(tmp_path, 'tfkd_self:teacher=/old/place/hard/seed_0/epoch_3.pth')
+    for place in ('new/hard/seed_0', '/old/place/hard/seed_0'):
+        method = f'tfkd_self:teacher={place}/epoch_3.pth'
+        check_same_method(config(method, work_dir=str(tmp_path)))
+    for other in ('teacher=/old/place/hard/seed_0/epoch_9.pth', 'teacher=epoch_3.pth,form=fair'):
+        with pytest.raises(ValueError, match='cannot be resumed with --method tfkd_self'):
+            check_same_method(config(f'tfkd_self:{other}', work_dir=str(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    ('train_cfg', 'said'),
+    [
+        (dict(by_epoch=True, max_epochs=3), 'all 3 epochs'),
+        (dict(by_epoch=True, max_epochs=4), None),
+        (dict(by_epoch=False, max_iters=90), 'all 90 iterations'),
+        (dict(by_epoch=False, max_iters=91), None),
+    ],
+)
+def test_a_checkpoint_of_the_end_leaves_nothing_to_train(train_cfg, said, tmp_path, monkeypatch):
+    texts = []
+    monkeypatch.setattr(start, 'print_log', lambda text, **kwargs: texts.append(text))
+    weights = nn.Linear(2, 2).state_dict()
+    content = dict(state_dict=weights, meta=dict(epoch=3, iter=90), message_hub={}, optimizer={})
+    torch.save(content, tmp_path / 'a.pth')
+    check_start(runner_of(tmp_path / 'a.pth', (), 'resume', train_cfg=train_cfg))
+    left = [text for text in texts if 'nothing is left to train' in text]
+    assert len(left) == bool(said) and all(f'{said} behind it' in text for text in left)

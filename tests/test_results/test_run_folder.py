@@ -134,3 +134,20 @@ def test_a_file_that_grew_or_changed_is_read_again(tmp_path):
 def test_without_a_direction_there_is_no_best_epoch(tmp_path):
     make_start(tmp_path, '20260101_000000', [trained(1), validated(1, 0.1)])
     assert read_run(tmp_path, 1).best(MAP, None) is None
+
+
+def test_a_value_that_is_no_number_is_not_the_best(tmp_path):
+    lines = [trained(1), validated(1, float('nan')), trained(2), validated(2, 0.1)]
+    make_start(tmp_path, '20260101_000000', lines)
+    run = read_run(tmp_path, 2)
+    assert run.best(MAP) == run.best(MAP, lower_is_better=True) == (2, 0.1)
+    run.validations[2][MAP] = float('nan')
+    assert run.best(MAP) is None
+
+
+def test_an_empty_pointer_names_no_checkpoint(tmp_path):
+    """A full disk or a loss of power leaves it so."""
+    make_start(tmp_path / 'seed_1', '20260101_000000', [trained(1)])
+    (tmp_path / 'seed_1' / 'last_checkpoint').write_text('')
+    run = read_run(tmp_path / 'seed_1', 1)
+    assert run.last_checkpoint is None and not run.trained
