@@ -139,6 +139,7 @@ class Experiment:
             spec,
             variant.length,
             variant.by_epoch,
+            variant.val_interval,
             needs_test=self.tta or not variant.validates_as_it_tests,
             tta=self.tta,
             trust=self.trust,

@@ -105,7 +105,7 @@ def machine(jobs: int = 1) -> str:
     threads = os.environ.get('OMP_NUM_THREADS', '')
     used = int(threads) if threads.isdecimal() else max(1, cores // jobs)
     share = f'{used} of {cores}' if used < cores else str(cores)
-    return f'{gpus}{models[0] if models else platform.processor()}, {share} cores'
+    return f'{gpus}{models[0] if models else platform.machine()}, {share} cores'
 
 
 def versions() -> str:

@@ -130,6 +130,11 @@ class Variant:
         return self.cfg.train_cfg['max_epochs' if self.by_epoch else 'max_iters']
 
     @property
+    def val_interval(self) -> int:
+        """Epochs, or iterations, between two validations."""
+        return self.cfg.train_cfg.get('val_interval', 1)
+
+    @property
     def paper_figures(self) -> list[dict[str, Any]]:
         """The paper's figures, as long as the options leave the config what the paper's is.
 

@@ -21,6 +21,7 @@ class RunTask:
         spec: What it is.
         length: How many epochs it trains, or iterations in an iteration-based loop.
         by_epoch: Whether `length` counts epochs.
+        val_interval: How many of these lie between two validations.
         needs_test: Whether only a test after the training gives its result.
         tta: Whether that is with test-time augmentation.
         trust: Whether it loads checkpoints that hold more than data.
@@ -32,6 +33,7 @@ class RunTask:
     spec: RunSpec
     length: int
     by_epoch: bool = True
+    val_interval: int = 1
     needs_test: bool = False
     tta: bool = False
     trust: bool = False
@@ -49,7 +51,8 @@ class RunTask:
             self.length,
             self.by_epoch,
             self.test_folder,
-            needs_test=self.needs_test,
+            self.needs_test,
+            self.val_interval,
         )
         if run.last_checkpoint and not run.last_checkpoint.exists():
             run.last_checkpoint = None  # removed, though MMEngine's pointer still names it

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -153,6 +155,19 @@ def test_a_file_of_something_else_is_refused_before_the_first_run(config, tmp_pa
         tool.main()
 
 
+def test_validations_between_two_lines_of_the_log_are_those_of_their_iterations(config, tmp_path):
+    """MMEngine writes step 0 for them, and a line of training every 50 iterations."""
+    loop = 'train_cfg = dict(by_epoch=False, max_iters=90, val_interval=40)'
+    config.write_text(CONFIG.replace('train_cfg = dict(by_epoch=True, max_epochs=3)', loop))
+    ours = experiment(config, tmp_path / 'runs', seeds=(0,))
+    folder = ours.folders[0]
+    lines = [{TOP1: 50.0, 'step': 0}, {'loss': 1.0, 'iter': 50, 'step': 50}]
+    lines += [{TOP1: 70.0, 'step': 0}, {TOP1: 60.0, 'step': 0}]
+    make_start(folder, '20260101_000000', lines)
+    assert list(ours.read(folder).validations) == [40, 80, 90]
+    assert ours.is_finished(folder) and ours.tasks[folder].next_command() is None
+
+
 def test_the_machine_says_how_many_cores_a_run_uses(monkeypatch):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
     monkeypatch.setattr(os, 'sched_getaffinity', lambda process: range(8))
@@ -164,3 +179,6 @@ def test_the_machine_says_how_many_cores_a_run_uses(monkeypatch):
     monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
     monkeypatch.setattr(torch.cuda, 'get_device_name', lambda index: 'GPU')
     assert machine().startswith('2 x GPU, ')
+    monkeypatch.setattr(Path, 'read_text', lambda path: 'processor : 0\n')  # as on ARM
+    monkeypatch.setattr(platform, 'machine', lambda: 'aarch64')
+    assert machine() == '2 x GPU, aarch64, 1 of 8 cores'
