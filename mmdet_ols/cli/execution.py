@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -69,7 +69,7 @@ def recording(
             elif event == 'finished':  # so that nothing is lost
                 display.warn(experiment_of(folder).keep(folder))
                 write(folder)
-        except OSError as error:  # such as a full disk: no reason to stop the others
+        except (OSError, ValueError) as error:  # a full disk, broken rows: others need not stop
             display.warn(error)
 
     return report
@@ -95,7 +95,10 @@ def run_or_watch(
         variables: The environment variables that the configs read.
         finish: Executes what is left to do when the tasks are over, and returns what went wrong.
     """
-    with starting(work_dir, command_line()) as other, display:
+    with ExitStack() as stack:
+        with user_errors((OSError,)):  # nothing can be written into the folder
+            other = stack.enter_context(starting(work_dir, command_line()))
+        stack.enter_context(display)
         if other is None:
             made = facts(command_line(), args.jobs, variables)
             executor = executor_from(args, work_dir, made, display.say)

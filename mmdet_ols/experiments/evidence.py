@@ -152,7 +152,13 @@ class EvidenceFile:
             return []
         stamp = (status.st_ino, status.st_size, status.st_mtime_ns)
         if stamp != self._read[0]:  # a display of running trainings asks every second
-            self._read = (stamp, read_rows(self.path))
+            try:
+                rows = read_rows(self.path)
+            except ValueError:
+                if self._read[0] is None:
+                    raise
+                rows = self._read[1]  # `add` says what is wrong with it now, and ends no training
+            self._read = (stamp, rows)
         return self._read[1]
 
     def row(self, identity: tuple[str, int, str]) -> EvidenceRow | None:

@@ -95,6 +95,19 @@ def test_another_file_is_refused(tmp_path, text, message):
     assert path.read_text() == text
 
 
+def test_a_file_that_is_broken_while_runs_go_on_ends_none_of_them(tmp_path):
+    """It counts as it was, and only what is to be added now says what is wrong."""
+    file = EvidenceFile(tmp_path / 'rows.csv')
+    file.add(ROW)
+    assert file.rows() == [ROW]
+    file.path.write_text(file.path.read_text().replace(',', ';'))  # saved by a spreadsheet
+    assert file.rows() == [ROW]
+    with pytest.raises(ValueError, match='must have the columns'):
+        file.add(LATER)
+    with pytest.raises(ValueError, match='must have the columns'):
+        EvidenceFile(file.path)
+
+
 def test_a_folder_is_refused(tmp_path):
     with pytest.raises(ValueError, match='name a CSV file in it'):
         EvidenceFile(tmp_path)
