@@ -30,6 +30,8 @@ def parse_args() -> argparse.Namespace:
         parser.error('name either FILE.csv ... or --page PAGE.md')
     if args.check and not args.page:
         parser.error('--check needs --page PAGE.md')
+    if args.page and _selection(args) != Selection(metrics=[]):
+        parser.error('the comments of --page PAGE.md say what its tables show: leave it out here')
     return args
 
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +69,12 @@ def main() -> None:
         matrices, classes = _read(args.checkpoint)
         if args.classes:
             classes = args.classes.split(',')
+            _check_classes(classes, matrices)
+        if args.groups and not classes:
+            raise ValueError(
+                f'--groups needs the names of the classes, of which {args.checkpoint} holds none: '
+                'name them with --classes.'
+            )
         groups = [group.split(',') for group in args.groups or ()]
         folder = Path(args.out_dir or Path(args.checkpoint).parent)
         folder.mkdir(parents=True, exist_ok=True)
@@ -82,6 +89,17 @@ def main() -> None:
                 path = folder / f'{stem}_{_part_of_file_name(args.name)}.png'
                 save_target(path, matrix, args.name, names, args.epsilon)
                 print(f'What {args.name} is taught: {path}')
+
+
+def _check_classes(classes: Sequence[str], matrices: Mapping[str, torch.Tensor]) -> None:
+    """Refuse names of which no soft labels have as many; those of other heads go without."""
+    if any(matching_names(matrix, classes) for matrix in matrices.values()):
+        return
+    sizes = ' or '.join(str(len(matrix)) for matrix in matrices.values())
+    raise ValueError(
+        f'--classes must name the {sizes} classes of the soft labels, or all but the background, '
+        f'but got {len(classes)} name{"" if len(classes) == 1 else "s"}.'
+    )
 
 
 def _part_of_file_name(text: str) -> str:
@@ -114,9 +132,10 @@ def _print_pairs(
     print(table_of_pairs(confused_pairs(matrix, names, top)))
     if groups and names:
         inside, outside = group_contrast(matrix, names, groups)
+        times = inside / outside if outside else math.inf
         print(
             f'A class gives {inside:.2%} of its soft label to each class of its group and '
-            f'{outside:.2%} to each other class: {inside / outside:.1f} times as much.'
+            f'{outside:.2%} to each other class: {times:.1f} times as much.'
         )
 
 

@@ -31,6 +31,12 @@ def test_a_page_is_checked_and_filled(command, rows, tmp_path):
     assert 'agrees with its rows' in command(tool.main, '--page', page, '--check')
 
 
+@pytest.mark.parametrize('words', [['--metrics', 'a'], ['--classes'], ['--reference', 'hard']])
+def test_what_a_page_shows_is_said_in_its_comments(command, words):
+    output = command(tool.main, '--page', 'page.md', *words, ok=False)
+    assert 'the comments of --page PAGE.md say what its tables show' in output
+
+
 @pytest.mark.parametrize('words', [[], ['a.csv', '--page', 'b.md'], ['a.csv', '--check']])
 def test_a_file_or_a_page_is_named(command, words):
     command(tool.main, *words, ok=False)

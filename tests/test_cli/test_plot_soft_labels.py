@@ -1,0 +1,43 @@
+"""`mmdet-ols plot soft-labels` of a file that OLSHook wrote, which holds no names of classes."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+from mmdet_ols.cli import plot_soft_labels
+
+NAMES = ('--classes', 'cat,dog,car')
+GROUPS = ('--groups', 'cat,dog')
+
+
+@pytest.fixture
+def file(tmp_path):
+    matrix = np.array([[0.8, 0.15, 0.05], [0.15, 0.8, 0.05], [0.05, 0.05, 0.9]], np.float32)
+    path = tmp_path / 'soft_labels' / 'head' / 'epoch_3.npy'
+    path.parent.mkdir(parents=True)
+    np.save(path, matrix)
+    return path
+
+
+def test_groups_are_contrasted(file, command):
+    output = command(plot_soft_labels.main, file, *NAMES, *GROUPS)
+    assert '15.00%  of cat is taken for dog' in output and ': 3.0 times as much.' in output
+    np.save(file, np.eye(3, dtype=np.float32) + 0.1 * np.eye(3, dtype=np.float32)[[1, 0, 2]])
+    assert 'to each other class: inf times' in command(plot_soft_labels.main, file, *NAMES, *GROUPS)
+
+
+@pytest.mark.parametrize(
+    ('words', 'message'),
+    [
+        (GROUPS, '--groups .*name them with --classes'),
+        (('--classes', 'cat,dog'), None),  # the third one is the background
+        (('--classes', 'cat'), r'--classes must name the 3 classes .* but got 1 name'),
+        (('--classes', 'cat,dog,car,bus', *GROUPS), '--classes must name the 3 classes'),
+    ],
+)
+def test_names_that_cannot_be_used_are_an_error(file, words, message, command):
+    output = command(plot_soft_labels.main, file, *words, ok=message is None)
+    assert re.search(message or 'is taken for dog', output)
