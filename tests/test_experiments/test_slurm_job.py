@@ -12,7 +12,9 @@ import pytest
 from toy_cluster import ShellTask
 
 from mmdet_ols.experiments.executors import slurm_job
+from mmdet_ols.experiments.executors.slurm import SlurmExecutor
 from mmdet_ols.experiments.executors.slurm_job import MAX_FRUITLESS, RunFailed, RunInJob
+from mmdet_ols.experiments.executors.slurm_options import SlurmOptions
 from mmdet_ols.experiments.states import failure_of, is_at_work, locked_log, note_failure
 
 TESTS = os.getpid()
@@ -112,3 +114,14 @@ def test_what_is_queued_again_in_vain_is_given_up(tmp_path):
     job._before = job._progress()
     assert job.checkpoint() is None
     assert 'longer time limit' in failure_of(tmp_path)
+
+
+def test_a_submission_that_was_cut_short_is_passed_over(tmp_path):
+    pytest.importorskip('submitit')
+    from submitit.helpers import DelayedSubmission
+
+    task = ShellTask(tmp_path / 'run', 'true')
+    whole, cut = (tmp_path / f'{number}_0_submitted.pkl' for number in (1, 2))
+    DelayedSubmission(RunInJob(task)).dump(whole)
+    cut.write_bytes(whole.read_bytes()[:-5])
+    assert SlurmExecutor(tmp_path, SlurmOptions(60))._submitted() == {task.folder: '1_0'}

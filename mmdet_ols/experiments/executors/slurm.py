@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 from mmdet_ols.experiments.executors import ExecutorError, Report, Task, silent
@@ -115,7 +116,7 @@ class SlurmExecutor:
         for path in sorted(self.folder.glob(f'*{SUBMITTED}'), key=_number_of_job):
             try:
                 run: Any = DelayedSubmission.load(path).function
-            except (OSError, EOFError):  # cut short by a full disk
+            except (OSError, EOFError, UnpicklingError):  # cut short by a full disk
                 continue
             newest[key_of(run.task)] = path.name[: -len(SUBMITTED)]
         return newest
