@@ -110,6 +110,11 @@ class TableLayout(NamedTuple):
         return [number for row in self.rows for number in row.numbers if number is not None]
 
     @property
+    def heading(self) -> str:
+        """What the paper calls it; what it reports in the text of a section counts as a table."""
+        return f'Section {self.name}' if self.name == 'V-E' else f'Table {self.name}'
+
+    @property
     def anchor(self) -> str:
         return f'table-{self.name.lower()}'
 

@@ -117,7 +117,7 @@ def _table(table: TableLayout, results: Sequence[CellResult], place: Place) -> d
     ]
     paper = [number for number in table.numbers if not number.figure.source]
     return dict(
-        name=f'Table {table.name}' if table.name != 'V-E' else 'Section V-E',
+        name=table.heading,
         anchor=table.anchor,
         title=table.title,
         depth=table.depth,

@@ -80,10 +80,10 @@ def verdict_text(verdict: Verdict, ours: Summary, decimals: int) -> str:
     """The verdict on a difference in words; where nothing can be told, what could have been."""
     if verdict is not Verdict.UNDECIDED:
         return verdict.value
-    told = smallest_told(ours)
-    if math.isnan(told):
+    if ours.n == 1:
         return f'{verdict.value}: one pair of runs'
-    return f'{verdict.value} below {told:.{decimals}f}'
+    told = smallest_told(ours)
+    return verdict.value if math.isnan(told) else f'{verdict.value} below {told:.{decimals}f}'
 
 
 def against(claim: Claim) -> str:

@@ -86,7 +86,7 @@ def _table(table: TableLayout, place: Place) -> list[str]:
     for row in table.rows:
         cells = ['' if n is None else _cell(n, marks[id(n)]) for n in row.numbers]
         rows.append([*row.names, *cells])
-    parts = [f'## Table {table.name}: {table.title}', *verdict_lines(table)]
+    parts = [f'## {table.heading}: {table.title}', *verdict_lines(table)]
     parts.append(markdown_table(header, rows))
     parts += notes.of_all
     parts += ['\n'.join(f'- [{i}] {text}' for i, text in enumerate(notes.marked, 1))]

@@ -14,11 +14,13 @@ from toy_results import made_result, result, the_cell
 from toy_work_dir import assert_self_contained
 
 from mmdet_ols.paper import Figure, all_figures, cells
-from mmdet_ols.reproduction.claims import Numbers
+from mmdet_ols.reproduction.claims import Numbers, judge
 from mmdet_ols.reproduction.layout import LAYOUTS, lay_out
 from mmdet_ols.reproduction.page import write_page
 from mmdet_ols.reproduction.scales import figures_of
+from mmdet_ols.reproduction.texts import verdict_text
 from mmdet_ols.results.run_folder import Run
+from mmdet_ols.results.statistics import summarise
 
 HARD, LS, OLS = [20.5, 20.9, 20.6], [21.2, 20.7, 21.4], [20.0, 20.3, 19.9]
 
@@ -157,6 +159,7 @@ def test_the_summary_counts_every_claim_once(written):
 
 def test_markdown_has_the_same_table(written):
     _, markdown, _ = written
+    assert '\n## Section V-E: Soft labels of one sample' in markdown
     section = markdown.partition('## Table II:')[2].partition('\n## ')[0]
     rows = [line.strip('|').split('|') for line in section.splitlines() if line.startswith('|')]
     assert [cell.strip() for cell in rows[0]] == [
@@ -264,6 +267,12 @@ def test_smoke_runs_say_that_they_say_nothing(results, tmp_path):
         assert not re.search(r'holds\b|cannot be told|fails\b|−0\.60', shown)
     row = row_of(csv.DictReader(table.read_text().splitlines()), 'ols')
     assert (row['n'], row['verdict'], row['difference']) == ('3', '', '')
+
+
+def test_a_difference_that_is_no_number_is_not_taken_for_one_pair():
+    single, diverged = summarise([1.0]), summarise([1.0, 2.0, float('nan')])
+    assert verdict_text(judge(1, single), single, 2) == 'cannot be told: one pair of runs'
+    assert verdict_text(judge(1, diverged), diverged, 2) == 'cannot be told'
 
 
 def test_every_cell_has_a_place(tmp_path):
