@@ -40,7 +40,6 @@ from typing import Any
 
 from mistake_rankings import CLEANLAB, OF_BOXES, OF_IMAGES, examine, joined, measures
 from mmengine.config import Config
-from rich.console import Console
 from rich.table import Table
 
 from mmdet_ols.analysis.annotations import read_annotations
@@ -50,7 +49,7 @@ from mmdet_ols.cli.options import add_config_options, user_errors
 from mmdet_ols.config_tree import type_name
 from mmdet_ols.datasets.tree import GIVING_ALL, NOISY, RELABELLING, inner_datasets, map_datasets
 from mmdet_ols.engine.run_config import read_config
-from mmdet_ols.experiments.display import WIDTH_OF_LOGS, RunDisplay
+from mmdet_ols.experiments.display import RunDisplay, make_console
 from mmdet_ols.experiments.evidence import MISTAKES, EvidenceFile, EvidenceRow
 from mmdet_ols.experiments.executors.local import LocalExecutor
 from mmdet_ols.experiments.experiment import Experiment
@@ -264,8 +263,7 @@ def show(rows: Sequence[EvidenceRow]) -> None:
     for row in rows:
         values = [f'{100 * row.metrics[k]:.1f}' if k in row.metrics else '' for k in keys]
         table.add_row(row.name, str(row.seed), *values)
-    console = Console()
-    (console if console.is_terminal else Console(width=WIDTH_OF_LOGS)).print(table)
+    make_console().print(table)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -11,7 +11,11 @@ from typing import Any
 import numpy as np
 from mmengine.config import Config
 
-from mmdet_ols.analysis.annotations import Annotation, read_annotations
+from mmdet_ols.analysis.annotations import (
+    Annotation,
+    classes_of_neighbours,
+    read_annotations,
+)
 from mmdet_ols.analysis.predictions import match_predictions, predict_samples
 from mmdet_ols.analysis.ranking import mean_predictions, rank_annotations, shares
 from mmdet_ols.analysis.soft_labels import soft_labels_in_checkpoint
@@ -37,6 +41,7 @@ class Seen:
         boxes: (n, 4), or None where the annotations are of whole images.
         detections: For each image, an array (m, 5) for each class; empty without boxes.
         profiles: (C, C) soft labels of the network, or None if it has none.
+        neighbours: (n, C) which classes are annotated next to an object; None without boxes.
     """
 
     scores: np.ndarray
@@ -46,6 +51,7 @@ class Seen:
     boxes: np.ndarray | None
     detections: list[list[np.ndarray]]
     profiles: np.ndarray | None = None
+    neighbours: np.ndarray | None = None
 
 
 def joined(parts: Sequence[Seen]) -> Seen:
@@ -54,6 +60,7 @@ def joined(parts: Sequence[Seen]) -> Seen:
         return parts[0]
     starts = np.cumsum([0, *(part.images.max() + 1 for part in parts[:-1])])
     boxes = [part.boxes for part in parts if part.boxes is not None]
+    neighbours = [part.neighbours for part in parts if part.neighbours is not None]
     return Seen(
         scores=np.concatenate([part.scores for part in parts]),
         labels=np.concatenate([part.labels for part in parts]),
@@ -61,6 +68,7 @@ def joined(parts: Sequence[Seen]) -> Seen:
         images=np.concatenate([part.images + start for part, start in zip(parts, starts)]),
         boxes=np.concatenate(boxes) if boxes else None,
         detections=[image for part in parts for image in part.detections],
+        neighbours=np.concatenate(neighbours) if neighbours else None,
     )
 
 
@@ -105,6 +113,7 @@ def examine(cfg: Config, checkpoint: Path, truth: Path | None) -> Seen:
         np.array([annotation.box for annotation in annotations]) if with_boxes else None,
         detections,
         _profiles(checkpoint, size),
+        classes_of_neighbours(annotations, size) if with_boxes else None,
     )
 
 
@@ -186,7 +195,8 @@ def report(seen: Seen) -> Suspicion:
     profiles = seen.profiles
     if profiles is None:
         profiles = mean_predictions(seen.scores, seen.labels)
-    suspects, nearest, missed = rank_annotations(seen.scores, seen.labels, profiles)
+    ranking = rank_annotations(seen.scores, seen.labels, profiles, seen.neighbours)
+    suspects, nearest, missed = ranking
     order = [*(s.row for s in suspects), *missed, *(s.row for s in nearest)]
     values = np.zeros(len(seen.labels))
     values[order] = np.arange(len(order), 0, -1)

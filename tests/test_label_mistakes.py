@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +68,18 @@ def test_the_report_puts_suspects_before_missed_objects_and_those_before_closest
     assert np.argsort(-suspicion.values).tolist() == [0, 1, 2, 3]
     assert suspicion.listed.tolist() == [True, True, False, False]
     assert suspicion.images is None
+
+
+def test_what_a_neighbour_explains_counts_half_as_in_the_report():
+    """The second object overlaps the first one, and is of the class that the network sees there."""
+    boxes = np.array([[0, 0, 10, 10], [5, 0, 15, 10], [50, 50, 60, 60]])
+    given = seen(
+        [[0.4, 0.6], [0.2, 0.8], [0.45, 0.55]], [0, 1, 0], [0, 0, 1],
+        images=np.zeros(3, dtype=int), boxes=boxes, profiles=np.eye(2),
+    )  # fmt: skip
+    assert np.argsort(-report(given).values).tolist() == [0, 2, 1]
+    explained = np.array([[False, True], [False, False], [False, False]])
+    assert report(replace(given, neighbours=explained)).listed.tolist() == [False, False, True]
 
 
 def test_an_image_is_as_suspicious_as_its_worst_object():
