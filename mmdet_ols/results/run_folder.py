@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
@@ -147,6 +148,11 @@ def newest_checkpoint(folder: str | Path) -> Path | None:
     pointer = Path(folder, 'last_checkpoint')
     name = Path(pointer.read_text().strip()).name if pointer.is_file() else ''
     return Path(folder, name) if name else None
+
+
+def val_interval_of(train_cfg: Mapping[str, Any]) -> int:
+    """Epochs or iterations between two validations, MMEngine's own where a config names none."""
+    return train_cfg.get('val_interval', 1 if 'max_epochs' in train_cfg else 1000)
 
 
 def read_lines(

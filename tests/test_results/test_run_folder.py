@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from inspect import signature
 
 import pytest
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 from toy_runs import MAP, checkpoint, make_scalars, make_start, trained, validated
 
-from mmdet_ols.results.run_folder import read_lines, read_run
+from mmdet_ols.results.run_folder import read_lines, read_run, val_interval_of
 
 
 def test_a_run_that_never_began(tmp_path):
@@ -151,3 +153,11 @@ def test_an_empty_pointer_names_no_checkpoint(tmp_path):
     (tmp_path / 'seed_1' / 'last_checkpoint').write_text('')
     run = read_run(tmp_path / 'seed_1', 1)
     assert run.last_checkpoint is None and not run.trained
+
+
+def test_the_interval_of_validations_is_that_of_the_loop():
+    defaults = {EpochBasedTrainLoop: dict(max_epochs=9), IterBasedTrainLoop: dict(max_iters=9)}
+    for loop, train_cfg in defaults.items():
+        default = signature(loop).parameters['val_interval'].default
+        assert val_interval_of(train_cfg) == default
+        assert val_interval_of(dict(train_cfg, val_interval=4)) == 4

@@ -14,7 +14,13 @@ from mmengine.config import Config
 from mmdet_ols.analysis.report.history import read_history
 from mmdet_ols.checks.checkpoints import load_checkpoint
 from mmdet_ols.config_tree import ols_hooks
-from mmdet_ols.results.run_folder import Run, read_lines, read_run, training_folders
+from mmdet_ols.results.run_folder import (
+    Run,
+    read_lines,
+    read_run,
+    training_folders,
+    val_interval_of,
+)
 
 
 class Schedule(NamedTuple):
@@ -138,7 +144,7 @@ def _schedule(cfg: Config) -> Schedule:
     return Schedule(
         'epoch' if 'max_epochs' in train_cfg else 'iteration',
         train_cfg.get('max_epochs') or train_cfg.get('max_iters') or 0,
-        train_cfg.get('val_interval', 1),
+        val_interval_of(train_cfg),
     )
 
 
