@@ -111,7 +111,8 @@ def _warn_of_earlier_run(folder: Path) -> None:
         print_log(
             f'{folder} holds checkpoints of an earlier training, such as {min(names)}, '
             'and this one starts from the beginning and writes over them: pass --resume to go on '
-            'from them, or name another --work-dir to keep them.',
+            'from them (--resume CHECKPOINT, if the folder has no file last_checkpoint), or name '
+            'another --work-dir to keep them.',
             logger='current',
             level=logging.WARNING,
         )

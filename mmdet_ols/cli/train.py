@@ -134,9 +134,7 @@ def checked_config(args: argparse.Namespace) -> Config:
     if args.auto_scale_lr:
         use_auto_scale_lr(cfg)
     if args.resume:
-        cfg.resume = True
-        is_auto = args.resume == 'auto'
-        cfg.load_from = checkpoint_to_resume(cfg.work_dir) if is_auto else args.resume
+        go_on(cfg, args.resume)
     check_checkpoint_exists(cfg)
     check_work_dir(cfg, is_training=True)
     check_teacher_exists(cfg)
@@ -148,6 +146,20 @@ def checked_config(args: argparse.Namespace) -> Config:
     check_evaluation(cfg, ('val',))
     check_pretrained(cfg)
     return cfg
+
+
+def go_on(cfg: Config, checkpoint: str) -> None:
+    """Let a config resume its training.
+
+    Args:
+        cfg: The config; it is changed.
+        checkpoint: The file, or 'auto' for the latest one in the work directory. As long as there
+            is none, the config stays as it is: MMEngine would leave `load_from` out.
+    """
+    if checkpoint != 'auto':
+        cfg.resume, cfg.load_from = True, checkpoint
+    elif Path(cfg.work_dir, 'last_checkpoint').is_file():
+        cfg.resume, cfg.load_from = True, checkpoint_to_resume(cfg.work_dir)
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
+from mmengine.config import Config
 from mmengine.fileio import LocalBackend
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
@@ -73,3 +74,16 @@ def test_a_full_disk_is_no_traceback(config, tmp_path, command, monkeypatch, kep
     assert 'No space left on device at iteration' in output and 'Make room for' in output
     assert message.format(tmp_path) in output
     assert not (tmp_path / 'epoch_2.pth').exists()  # which was cut short
+
+
+def test_a_resumed_run_that_has_no_checkpoint_yet_starts_as_the_config_says(tmp_path):
+    """MMEngine would start from random weights: a job that is queued again has to pass --resume."""
+    cfg = Config(dict(work_dir=str(tmp_path), load_from='pretrained.pth', resume=False))
+    tool.go_on(cfg, 'auto')
+    assert (cfg.load_from, cfg.resume) == ('pretrained.pth', False)
+    (tmp_path / 'last_checkpoint').write_text('/an/old/place/epoch_1.pth')
+    (tmp_path / 'epoch_1.pth').touch()
+    tool.go_on(cfg, 'auto')
+    assert (cfg.load_from, cfg.resume) == (str(tmp_path / 'epoch_1.pth'), True)
+    tool.go_on(cfg, 'another.pth')
+    assert (cfg.load_from, cfg.resume) == ('another.pth', True)
