@@ -128,7 +128,7 @@ def _files(pattern: str) -> list[str]:
     Raises:
         ValueError: There is none.
     """
-    files = sorted(glob(pattern))
+    files = [pattern] if Path(pattern).is_file() else sorted(glob(pattern))
     if not files:
         raise ValueError(f'--evidence must name CSV files, but there is no {pattern}.')
     return files

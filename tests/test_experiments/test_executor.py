@@ -83,12 +83,14 @@ def test_a_run_that_cannot_go_on_has_failed(tmp_path):
 
 def test_a_run_may_need_several_commands(tmp_path):
     runs = Runs(tmp_path, a='')
-    paths = [tmp_path / 'a' / name for name in ('first', 'second')]
+    paths = [tmp_path / 'a' / name for name in ('first', 'the second')]
     runs.next_command = lambda folder: next(
         (['touch', str(path)] for path in paths if not path.exists()), None
     )
     assert runs.run() == {}
-    assert {path.name for path in (tmp_path / 'a').iterdir()} == {'first', 'second', LOG}
+    assert {path.name for path in (tmp_path / 'a').iterdir()} == {'first', 'the second', LOG}
+    # As a user can paste it.
+    assert f"\n$ touch '{paths[1]}'\n" in (tmp_path / 'a' / LOG).read_text()
 
 
 def test_as_many_as_asked_for_run_at_once(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import time
@@ -119,7 +120,7 @@ class _Execution:
             return self.report('finished', task.folder, '')
         self.running.append(process)
         self._before[task.folder] = process.command
-        self.report('started', task.folder, ' '.join(process.command))
+        self.report('started', task.folder, shlex.join(process.command))
 
     def _fail(self, task: Task, why: str) -> None:
         """Note down why a run failed, and go on without it."""
@@ -147,11 +148,9 @@ class _Execution:
             if command is None:
                 return None
             if command == self._before.get(task.folder):
-                raise ValueError(
-                    f'it ended before its time and without an error: {" ".join(command)}'
-                )
+                raise ValueError(ended_early(command))
             forget_failure(task.folder)
-            log.write(f'\n$ {" ".join(command)}\n')
+            log.write(f'\n$ {shlex.join(command)}\n')
             log.flush()
             popen = start_in_group(command, log, share_of_machine(self.free[0], self.jobs))
         return _Process(task, command, self.free.pop(0), popen)
@@ -192,6 +191,11 @@ def start_in_group(command: Sequence[str], log: IO[str], variables: Mapping[str,
         env={**os.environ, **variables},
         start_new_session=True,
     )
+
+
+def ended_early(command: Sequence[str]) -> str:
+    """Say that a command did not do its work, though it ended as if it had."""
+    return f'it ended before its time and without an error: {shlex.join(command)}'
 
 
 def share_of_machine(slot: int, jobs: int) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shlex
 import signal
 import time
 from collections.abc import Callable
@@ -12,7 +13,12 @@ from subprocess import Popen
 from typing import IO, Any
 
 from mmdet_ols.experiments.executors import Task, WaitsForAnotherRun
-from mmdet_ols.experiments.executors.local import end_groups, share_of_machine, start_in_group
+from mmdet_ols.experiments.executors.local import (
+    end_groups,
+    ended_early,
+    share_of_machine,
+    start_in_group,
+)
 from mmdet_ols.experiments.states import end_of_log, forget_failure, locked_log, note_failure
 
 #: How often in a row a run may be queued again without a new checkpoint.
@@ -96,10 +102,8 @@ class RunInJob:
         before = None
         while (command := _next_command(self.task)) is not None:
             if command == before:
-                raise RunFailed(
-                    f'it ended before its time and without an error: {" ".join(command)}'
-                )
-            log.write(f'\n$ {" ".join(command)}\n')
+                raise RunFailed(ended_early(command))
+            log.write(f'\n$ {shlex.join(command)}\n')
             log.flush()
             if self.note_start is not None:
                 _note_apart(self.note_start, self.task)
