@@ -11,11 +11,13 @@ from mmdet_ols.datasets.demo_voc import CLASSES, DEFAULT_NUM_IMAGES, MANIFEST, m
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        'root', nargs='?', default='data/demo', type=Path, help='new folder for the data set'
+        'root',
+        nargs='?',
+        default='data/demo',
+        type=Path,
+        help='new folder for the data set (data/demo)',
     )
     parser.add_argument(
         '--images',
@@ -23,19 +25,18 @@ def parse_args() -> argparse.Namespace:
         type=int,
         default=list(DEFAULT_NUM_IMAGES.values()),
         metavar=('TRAIN07', 'TRAIN12', 'TEST07'),
-        help=f'number of images of {", ".join(DEFAULT_NUM_IMAGES)}',
+        help=f'number of images of {", ".join(DEFAULT_NUM_IMAGES)} '
+        f'({" ".join(map(str, DEFAULT_NUM_IMAGES.values()))})',
     )
-    parser.add_argument('--seed', type=int, default=0, help='seed of the images')
+    parser.add_argument('--seed', type=int, default=0, help='seed of the images (0)')
     parser.add_argument(
         '--wrong-labels',
         type=float,
         default=0.0,
         metavar='SHARE',
-        help='share of the training objects that are labelled wrongly on purpose, such as 0.05',
+        help='share of the training objects that are labelled wrongly on purpose, such as 0.05 (0)',
     )
-    parser.add_argument(
-        '--workers', type=int, help='number of processes (None: one for each CPU core)'
-    )
+    parser.add_argument('--workers', type=int, help='number of processes (one for each CPU core)')
     return parser.parse_args()
 
 

@@ -16,28 +16,28 @@ from mmdet_ols.visualization import draw_embeddings
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         'networks', nargs='+', metavar='CONFIG CHECKPOINT', help='a network; each gets a panel'
     )
     parser.add_argument(
         '--titles', nargs='+', metavar='TITLE', help='titles of the panels (CONFIG)'
     )
-    parser.add_argument('--split', choices=['train', 'val', 'test'], default='test')
+    parser.add_argument(
+        '--split', choices=['train', 'val', 'test'], default='test', help='whose images (test)'
+    )
     parser.add_argument(
         '--max-samples',
         type=int,
         default=10000,
-        help='number of images, evenly spaced over the data; 0 takes all',
+        help='number of images, evenly spaced over the data; 0 takes all (10000)',
     )
-    parser.add_argument('--perplexity', type=float, default=30.0, help='perplexity of t-SNE')
-    parser.add_argument('--seed', type=int, default=0, help='seed of t-SNE')
+    parser.add_argument('--perplexity', type=float, default=30.0, help='perplexity of t-SNE (30)')
+    parser.add_argument('--seed', type=int, default=0, help='seed of t-SNE (0)')
     parser.add_argument(
         '--out',
         default='features.png',
-        help='the picture; the points are saved in the same folder as .npz',
+        help='the picture (features.png); the points are saved in the same folder as .npz',
     )
     add_config_options(parser)
     add_trust_option(parser)

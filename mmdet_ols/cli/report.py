@@ -19,9 +19,7 @@ from mmdet_ols.engine.data_root import replace_data_root
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('work_dir', help='work directory of a training, finished or not')
     parser.add_argument(
         '--out', help=f'the page (WORK_DIR/{PAGE}); {TABLE} is written to the same folder'
@@ -31,13 +29,13 @@ def parse_args() -> argparse.Namespace:
         '--split',
         choices=['train', 'val', 'test'],
         default='train',
-        help='the split whose annotations are examined',
+        help='the split whose annotations are examined (train)',
     )
     parser.add_argument(
-        '--max-images', type=int, default=0, help='examine at most this many images; 0 examines all'
+        '--max-images', type=int, default=0, help='examine at most this many images (0: all)'
     )
     parser.add_argument(
-        '--top', type=int, default=50, help='how many suspicious annotations to show'
+        '--top', type=int, default=50, help='how many suspicious annotations to show (50)'
     )
     add_config_options(parser)
     add_trust_option(parser)
