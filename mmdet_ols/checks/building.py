@@ -16,8 +16,9 @@ from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.registry import OPTIMIZERS
 
-from mmdet_ols.checks.suggestions import did_you_mean, unregistered
+from mmdet_ols.checks.suggestions import unregistered
 from mmdet_ols.config_tree import type_name
+from mmdet_ols.core.suggestions import did_you_mean
 from mmdet_ols.host_imports import failed_host_import
 
 #: What constructors raise when they are called wrongly. OSError and ImportError say enough.

@@ -13,8 +13,8 @@ from mmengine.hooks import CheckpointHook
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
-from mmdet_ols.checks.suggestions import did_you_mean
-from mmdet_ols.config_tree import all_hooks, type_name
+from mmdet_ols.config_tree import hook_configs
+from mmdet_ols.core.suggestions import did_you_mean
 
 _DICT: tuple[type, ...] = (dict,)
 _LIST: tuple[type, ...] = (list, tuple)
@@ -77,9 +77,8 @@ def check_entries(cfg: Config) -> None:
     for name, least in LEAST.items():
         part, _, key = name.partition('.')
         _check_number(name, (cfg.get(part) or {}).get(key), least)
-    for hook in all_hooks(cfg):
-        if isinstance(hook, dict) and type_name(hook) == 'CheckpointHook':
-            _check_checkpoint_hook(hook)
+    for hook in hook_configs(cfg, 'CheckpointHook'):
+        _check_checkpoint_hook(hook)
 
 
 def check_parts(cfg: Config, use: str) -> None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +15,9 @@ from mmengine.registry import HOOKS, DefaultScope
 
 from mmdet_ols.checks.made_up_predictions import evaluate_made_up_predictions
 from mmdet_ols.checks.processes import is_first_process
-from mmdet_ols.config_tree import all_hooks, is_a, registered_class, type_name
+from mmdet_ols.checks.schedules import schedules_of
+from mmdet_ols.config_tree import all_hooks, hook_configs, is_a, registered_class, type_name
+from mmdet_ols.core.suggestions import did_you_mean
 
 #: Whose hooks are known: of those, only hooks of this package add metrics to a validation.
 PACKAGES = ('mmdet', 'mmdet_ols', 'mmengine', 'mmpretrain')
@@ -45,7 +46,7 @@ def check_evaluation(cfg: Config, splits: Sequence[str] = ('val', 'test')) -> No
             parts = ('dataloader', 'evaluator', 'cfg')
             if any(cfg.get(f'{split}_{part}') is None for part in parts):
                 continue
-            if split == 'test' and 'val' in splits and _are_equal(cfg):
+            if split == 'test' and 'val' in splits and validates_on_the_test_set(cfg):
                 continue
             names = evaluate_made_up_predictions(cfg, split)
             if split == 'val' and names is not None:
@@ -54,8 +55,8 @@ def check_evaluation(cfg: Config, splits: Sequence[str] = ('val', 'test')) -> No
         _warn_of_no_validation(cfg)
 
 
-def _are_equal(cfg: Config) -> bool:
-    """Whether a test does what a validation does."""
+def validates_on_the_test_set(cfg: Config) -> bool:
+    """Whether validations see the same data, with the same metrics, as the test does."""
     parts = ('dataloader', 'evaluator')
     return all(cfg.get(f'val_{part}') == cfg.get(f'test_{part}') for part in parts)
 
@@ -79,11 +80,9 @@ class Metrics:
         known = name in self.names or any(re.fullmatch(key, name) for key in self.added)
         if known or self.may_be_more:
             return None
-        close = difflib.get_close_matches(name, self.names, 1, 0.5)
-        meant = f' (did you mean {close[0]!r}?)' if close else ''
         return (
             f'{where} must name a metric that the validation gives, one of '
-            f'{", ".join(self.names)}, but got {name!r}{meant}.'
+            f'{", ".join(self.names)}, but got {name!r}{did_you_mean(name, self.names)}.'
         )
 
 
@@ -115,7 +114,7 @@ def _check_followers(cfg: Config, metrics: Metrics) -> None:
                 raise ValueError(message)
             if message:
                 print_log(f'{message} It stops nothing.', logger='current', level=logging.WARNING)
-    for scheduler in _schedulers(cfg.get('param_scheduler')):
+    for _, scheduler in schedules_of(cfg):
         if type_name(scheduler).startswith('ReduceOnPlateau'):
             where = f'`monitor` of {type_name(scheduler)}'
             message = metrics.complaint(where, scheduler.get('monitor', 'loss'))
@@ -145,24 +144,12 @@ def _check_save_best(cls: Any, hook: dict, metrics: Metrics) -> None:
         ) from error
 
 
-def _schedulers(node: Any) -> Iterator[dict]:
-    """Every scheduler of a config, which may be one, a list, or a dict of lists."""
-    if isinstance(node, dict) and 'type' in node:
-        yield node
-    elif isinstance(node, (dict, list, tuple)):
-        for child in node.values() if isinstance(node, dict) else node:
-            yield from _schedulers(child)
-
-
 def _warn_of_no_validation(cfg: Config) -> None:
     """Say that no validation will come, where one is asked for."""
     train_cfg = cfg.get('train_cfg') or {}
     length = train_cfg.get('max_epochs') or train_cfg.get('max_iters')
     begin = train_cfg.get('val_begin', 1)
-    best = any(
-        isinstance(hook, dict) and type_name(hook) == 'CheckpointHook' and hook.get('save_best')
-        for hook in all_hooks(cfg)
-    )
+    best = any(hook.get('save_best') for hook in hook_configs(cfg, 'CheckpointHook'))
     message = None
     if cfg.get('val_dataloader') and length and begin > length:
         unit = 'epochs' if 'max_epochs' in train_cfg else 'iterations'

@@ -41,7 +41,7 @@ def schedule_warnings(cfg: Config) -> list[str]:
         return []
     schedules = [
         (place, schedule)
-        for place, schedule in _schedules(cfg.get('param_scheduler'), 'param_scheduler')
+        for place, schedule in schedules_of(cfg)
         if schedule.get('by_epoch', True) == by_epoch
     ]
     warnings = []
@@ -59,8 +59,12 @@ def schedule_warnings(cfg: Config) -> list[str]:
     return warnings
 
 
+def schedules_of(cfg: Config) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Every schedule of a config, which has one, a list or a dict of lists, and its place there."""
+    return _schedules(cfg.get('param_scheduler'), 'param_scheduler')
+
+
 def _schedules(node: Any, place: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Every schedule of a config, which may be one, a list, or a dict of lists."""
     if isinstance(node, Mapping) and 'type' in node:
         yield place, node
     elif isinstance(node, (Mapping, list, tuple)):

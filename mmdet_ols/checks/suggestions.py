@@ -1,22 +1,12 @@
-"""Which name was probably meant."""
+"""What to do about a `type` that is not registered."""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
 from typing import Any
 
 from mmengine.config import Config
 
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A clause that suggests a similar name; empty if there is none."""
-    known = list(dict.fromkeys(known))
-    similar = difflib.get_close_matches(name, known, n=2, cutoff=0.6)
-    if not similar:  # written in capitals, for example
-        plain = {other.lower(): other for other in known}
-        similar = [plain[name.lower()]] if name.lower() in plain else []
-    return f' (did you mean {" or ".join(f"`{other}`" for other in similar)}?)' if similar else ''
+from mmdet_ols.core.suggestions import did_you_mean
 
 
 def unregistered(kind: str, registry: Any, cfg: Config | None = None) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
+
+from mmdet_ols.core.suggestions import did_you_mean
 
 #: Name -> (what it does, the module whose `main` does it).
 COMMANDS = {
@@ -39,10 +40,8 @@ def main() -> None:
         print(f'mmdet-ols {version("mmdet_ols")}')
         return
     if command not in COMMANDS:
-        close = get_close_matches(command, COMMANDS, 1)
-        meant = f' Did you mean {close[0]}?' if close else ''
-        names = ', '.join(COMMANDS)
-        sys.exit(f'error: the command must be one of {names}, but got {command!r}.{meant}')
+        names, meant = ', '.join(COMMANDS), did_you_mean(command, COMMANDS)
+        sys.exit(f'error: the command must be one of {names}, but got {command!r}{meant}.')
     if command == 'plot':
         run_plot(rest)
     else:
@@ -58,12 +57,11 @@ def run_plot(words: list[str]) -> None:
         _run(f'mmdet-ols plot {words[0]}', PLOTS[words[0]][1], words[1:])
     else:
         kind = next(iter(PLOTS))
-        close = get_close_matches(words[0], PLOTS, 1)
-        if close and not Path(words[0]).exists():
+        meant = did_you_mean(words[0], PLOTS)
+        if meant and not Path(words[0]).exists():
             names = ', '.join(PLOTS)
             sys.exit(
-                f'error: the plot must be one of {names}, or a file, but got {words[0]!r}. '
-                f'Did you mean {close[0]}?'
+                f'error: the plot must be one of {names}, or a file, but got {words[0]!r}{meant}.'
             )
         _run(f'mmdet-ols plot {kind}', PLOTS[kind][1], words)
 

@@ -6,8 +6,9 @@ import ast
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
+
+from mmdet_ols.core.suggestions import did_you_mean
 
 #: Where the next method begins: '1e+3' and a path with a '+' in it are no methods.
 _NEXT_METHOD = re.compile(r'[a-z_][a-z0-9_]*(?=[:+]|$)')
@@ -73,10 +74,8 @@ def split_methods(text: str) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def unknown(what: str, name: str, known: Mapping[str, Any]) -> str:
     """The message about a name that is not among the known ones, with those that are like it."""
-    close = get_close_matches(name, known, cutoff=0.5)
-    hint = f' Did you mean {" or ".join(close)}?' if close else ''
     names = ', '.join(known) if known else 'none'
-    return f'{what}, but got {name!r}.{hint} Known: {names}.'
+    return f'{what}, but got {name!r}{did_you_mean(name, known)}. Known: {names}.'
 
 
 def _split(text: str, separator: str) -> Iterator[str]:

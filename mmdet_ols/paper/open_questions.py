@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
+from mmdet_ols.core.suggestions import did_you_mean
 from mmdet_ols.paper.tables import Cell
 
 _FILE = Path(__file__).with_name('open_questions.csv')
@@ -202,9 +202,7 @@ def choice_of(question: OpenQuestion, cell: Cell, made: Cell) -> Choice:
 def _unknown(what: str, name: str, known: Iterable[str]) -> str:
     """The message about a name that is not among the known ones, with those that are like it."""
     known = list(known)
-    close = get_close_matches(name, known, cutoff=0.5)
-    hint = f' Did you mean {" or ".join(close)}?' if close else ''
-    return f'{what} must be one of {", ".join(known)}, but got {name!r}.{hint}'
+    return f'{what} must be one of {", ".join(known)}, but got {name!r}{did_you_mean(name, known)}.'
 
 
 def _list(text: str) -> tuple[str, ...]:

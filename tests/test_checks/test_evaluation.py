@@ -294,7 +294,7 @@ ECE, ACCURACY = dict(type='CalibrationError'), dict(type='Accuracy')
     ('hook', 'metrics', 'message'),
     [
         (dict(save_best='accuracy/top5'), ACCURACY, r'`save_best`.*one of accuracy/top1.*top5'),
-        (dict(save_best='accuracy/topl'), ACCURACY, r"did you mean 'accuracy/top1'"),
+        (dict(save_best='accuracy/topl'), ACCURACY, r'did you mean `accuracy/top1`'),
         (dict(save_best='auto'), [ECE, ACCURACY], r"follows calibration/ece.*rule='less'"),
         (dict(save_best='auto'), [ACCURACY, ECE], None),
         (dict(save_best='auto', rule='less'), [ECE, ACCURACY], None),

@@ -45,10 +45,10 @@ def test_words_go_to_the_tool(words, program, rest, monkeypatch):
 @pytest.mark.parametrize(
     ('words', 'message'),
     [
-        (['tran'], r"one of train, test, .* but got 'tran'\. Did you mean train\?"),
-        (['compair', 'a.py'], r"but got 'compair'\. Did you mean compare\?"),
+        (['tran'], r"one of train, test, .* but got 'tran' \(did you mean `train`"),
+        (['compair', 'a.py'], r"but got 'compair' \(did you mean `compare`\?\)\.$"),
         (['frobnicate'], r"but got 'frobnicate'\.$"),
-        (['plot', 'feature', 'a.py'], r'one of soft-labels, .* Did you mean features\?'),
+        (['plot', 'feature', 'a.py'], r'one of soft-labels, .* \(did you mean `features`\?\)\.$'),
     ],
 )
 def test_an_unknown_command_is_named_with_what_it_looks_like(words, message, monkeypatch):

@@ -23,9 +23,9 @@ CANONICAL = {
     "ols:start='1'": ("ols:start='1'", 'ols_start-1'),
 }
 WRONG = {
-    'osl': r"must be known, but got 'osl'\. Did you mean .*ols",
-    'OLS': r"must be known, but got 'OLS'\.",
-    'ols:alfa=3': r"An option of 'ols' must be known, but got 'alfa'\. Did you mean alpha\?",
+    'osl': r"must be known, but got 'osl' \(did you mean .*`ols`",
+    'OLS': r"must be known, but got 'OLS' \(did you mean `ols`\?\)\.",
+    'ols:alfa=3': r"An option of 'ols' must be known, but got 'alfa' \(did you mean `alpha`\?\)",
     'hard:alpha=3': r"option of 'hard' must be known, but got 'alpha'\. Known: none",
     'ols:alpha': r"An option of the method 'ols' must be OPTION=VALUE, but got 'alpha'",
     'ols:alpha=': r"must be OPTION=VALUE, but got 'alpha='",

@@ -105,7 +105,9 @@ def test_what_is_open_about_a_cell():
 
 def test_unknown_names_and_values_are_errors():
     cell = cells('II')[0]
-    with pytest.raises(ValueError, match=r"one of ols_cifar, .*'flower'. Did you mean flowers\?"):
+    with pytest.raises(
+        ValueError, match=r"one of ols_cifar, .*'flower' \(did you mean `flowers`\?"
+    ):
         apply_choices(cell, dict(flower='1020'))
     with pytest.raises(ValueError, match=r"`block`.* one of bottleneck, basic, but got 'basics'"):
         apply_choices(cell, dict(block='basics'))
