@@ -46,7 +46,7 @@ from mmdet_ols.analysis.annotations import read_annotations
 from mmdet_ols.checks.checkpoints import loading_rules
 from mmdet_ols.cli.execution import ending_on_interrupt
 from mmdet_ols.cli.options import add_config_options, user_errors
-from mmdet_ols.config_tree import type_name
+from mmdet_ols.config_tree import imported_modules, type_name
 from mmdet_ols.datasets.tree import GIVING_ALL, NOISY, RELABELLING, inner_datasets, map_datasets
 from mmdet_ols.engine.run_config import read_config
 from mmdet_ols.experiments.display import RunDisplay, make_console
@@ -130,10 +130,8 @@ def fold_config(cfg: Config, fold: int, folds: int, held_out: bool = False) -> C
 
     cfg = deepcopy(cfg)
     cfg.train_dataloader.dataset = map_datasets(cfg.train_dataloader.dataset, change)
-    imports = dict(cfg.get('custom_imports') or dict(imports=[]))
-    listed = imports['imports']
-    listed = [listed] if isinstance(listed, str) else list(listed)
-    cfg.custom_imports = dict(imports, imports=[*dict.fromkeys([*listed, 'mmpretrain.datasets'])])
+    imports = [*dict.fromkeys([*imported_modules(cfg), 'mmpretrain.datasets'])]
+    cfg.custom_imports = dict(cfg.get('custom_imports') or {}, imports=imports)
     return cfg
 
 
@@ -278,7 +276,8 @@ def run(args: argparse.Namespace) -> None:
     rankings = [name for name in known if name in (args.rankings or known)]
     if set(rankings) - {'report'} and find_spec('cleanlab') is None:
         raise ValueError(CLEANLAB)
-    for number, seed in enumerate(args.seeds):
+    checked = False
+    for seed in args.seeds:
         asked = {
             unit.name(''): [(unit.key(name), seed, MISTAKES) for name in rankings] for unit in units
         }
@@ -287,8 +286,9 @@ def run(args: argparse.Namespace) -> None:
             variants = [variant for unit in still for variant in unit.variants]
             allowed = ['train_dataloader'] if len(variants) > 1 else []
             experiment = Experiment(variants, [seed], args.work_dir, allowed)
-            if number == 0:
+            if not checked:  # all seeds have the same configs
                 experiment.check()
+                checked = True
             train(experiment, args.jobs)
             for unit in still:
                 for row in evaluate(unit, experiment, seed, rankings, args):

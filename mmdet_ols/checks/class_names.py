@@ -10,6 +10,7 @@ from torch import nn
 
 from mmdet_ols.checks.option_names import option_names
 from mmdet_ols.checks.survey.names import skeleton
+from mmdet_ols.checks.survey.problems import listed
 from mmdet_ols.checks.weight_report import WeightReport
 
 #: The entry of a config that says: other names for the same classes.
@@ -56,7 +57,7 @@ def compare_classes(
     ours = tuple(map(str, ours or ()))
     if not theirs or not ours or theirs == ours or any(hasattr(model, p) for p in TEXT_PARTS):
         return
-    what = f'{path} was trained on the classes {_few(theirs)}, and the data have {_few(ours)}'
+    what = f'{path} was trained on the classes {listed(theirs)}, and the data have {listed(ours)}'
     if len(theirs) != len(ours):
         if use != 'start':  # a new head is the rule there
             report.errors.append(f'{what}: {len(theirs)} against {len(ours)}. {_remedy(use)}')
@@ -107,7 +108,3 @@ def _remedy(use: str) -> str:
         'Take the config of that training (in its work directory), or name the classes of all data '
         'sets in its order: metainfo=dict(classes=...).'
     )
-
-
-def _few(names: Sequence[str]) -> str:
-    return ', '.join(names[:8]) + (', ...' if len(names) > 8 else '')

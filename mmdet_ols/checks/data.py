@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.registry import DATASETS, METRICS, DefaultScope
+from mmengine.registry import DATASETS, DefaultScope
 
 from mmdet_ols.checks.class_lists import check_class_lists
 from mmdet_ols.checks.classification_data import (
@@ -56,15 +56,10 @@ def check_datasets(cfg: Config, splits: Sequence[str] = SPLITS, strict: bool = F
     problems.report(strict)
 
 
-def describe_datasets(cfg: Config, splits: Sequence[str] = SPLITS) -> None:
-    """Print the survey of the data of a run that is over; nothing is an error any more.
-
-    Args:
-        cfg: The config of the run.
-        splits: Which data loaders to describe, of 'train', 'val' and 'test'.
-    """
+def describe_datasets(cfg: Config) -> None:
+    """Print the survey of the data of a run that is over; nothing is an error any more."""
     try:
-        surveys, problems = survey_datasets(cfg, splits)
+        surveys, problems = survey_datasets(cfg)
     except (OSError, ValueError) as error:  # such as data that have moved
         surveys, problems = [], Problems(errors=[f'The data cannot be described: {error}'])
     print_survey(surveys)
@@ -94,7 +89,6 @@ def survey_datasets(
                 seen.add(places)
                 _check_places(dataset, f'{split}_dataloader, {type_name(dataset)}', cfg)
         surveys = survey_data(cfg, splits)
-        _check_metrics(cfg, splits)
     problems = judge(surveys)
     problems += check_head_classes(surveys, cfg)
     return surveys, problems
@@ -135,11 +129,3 @@ def _check_paths(paths: dict[str, Any], where: str, is_xml: bool) -> None:
                 f'`{name}` of {where} does not exist: {Path(root, path)}. {layout}'
                 f'Found: {listing(Path(root, path))}.'
             )
-
-
-def _check_metrics(cfg: Config, splits: Sequence[str]) -> None:
-    for split in splits:
-        metrics = cfg.get(f'{split}_evaluator') or []
-        for metric in metrics if isinstance(metrics, (list, tuple)) else [metrics]:
-            if type_name(metric) == 'CIFAR10HDivergence':
-                METRICS.build(metric)  # it reads its file, and says where to get it

@@ -17,6 +17,7 @@ from mmengine.registry import DATASETS, METRICS, MODELS
 from mmengine.structures import InstanceData
 
 from mmdet_ols.checks.coco_ground_truth import check_ground_truth
+from mmdet_ols.checks.folders import is_local
 from mmdet_ols.checks.option_names import option_names
 from mmdet_ols.checks.silence import no_logging
 from mmdet_ols.config_tree import is_a, registered_class, type_name
@@ -57,7 +58,7 @@ def evaluate_made_up_predictions(cfg: Config, split: str) -> list[str] | None:
     model = _model_config(cfg)
     known = _known_metrics(model)
     tried = [_is_known(metric, known) for metric in metrics]
-    if not any(tried) or not isinstance(leaf, dict) or _is_remote(leaf):
+    if not any(tried) or not isinstance(leaf, dict) or not is_local(leaf):
         return None
     where = f'{split}_dataloader, {type_name(leaf)}'
     dataset = _build_dataset(leaf, where)
@@ -98,8 +99,8 @@ def _metric_configs(node: Any, where: str) -> Iterator[tuple[str, Any]]:
 
 def _build(where: str, entry: dict) -> Any:
     name, path = f'{where}, {type_name(entry)}', entry.get('ann_file')
-    is_local = isinstance(path, str) and '://' not in path and not entry.get('backend_args')
-    if is_local and not Path(str(path)).exists():
+    is_here = isinstance(path, str) and '://' not in path and not entry.get('backend_args')
+    if is_here and not Path(str(path)).exists():
         raise FileNotFoundError(
             f'`ann_file` of {name} must be the annotations of the images that are evaluated, but '
             f'{path} does not exist. Write the file of the data set there (with its data_root), or '
@@ -177,11 +178,6 @@ def _silence() -> Iterator[None]:
 # --- the data ------------------------------------------------------------------------------------
 
 
-def _is_remote(dataset: dict) -> bool:
-    backend = (dataset.get('backend_args') or {}).get('backend', 'local')
-    return backend not in ('local', 'disk') or '://' in str(dataset.get('data_root'))
-
-
 def _build_dataset(config: dict, where: str) -> Any:
     try:
         with _silence():
@@ -250,9 +246,9 @@ def _num_classes(cfg: Config) -> int:
     return max((loss.settings.num_classes for loss in inspect_heads(cfg)[0]), default=0)
 
 
-def _labels(num_classes: int, most: int = MAX_PREDICTIONS) -> torch.Tensor:
+def _labels(num_classes: int) -> torch.Tensor:
     """Some classes, evenly spread from the first one to the last one."""
-    count = min(num_classes, most)
+    count = min(num_classes, MAX_PREDICTIONS)
     return torch.linspace(0, num_classes - 1, count).round().long()
 
 

@@ -16,6 +16,7 @@ from mmengine.runner import checkpoint as hosts_checkpoints
 from torch import Tensor, nn
 
 from mmdet_ols.checks.silence import no_logging
+from mmdet_ols.checks.survey.problems import listed
 from mmdet_ols.core import SampleState, rename_old_keys
 
 #: A counter of batch normalisation that older files lack, and that nothing depends on.
@@ -212,7 +213,9 @@ def check_match(
     if use != 'start' and (match.mismatched or not match.loaded):
         meta = checkpoint.get('meta') or {}
         classes = (meta.get('dataset_meta') or {}).get('classes')
-        trained = f' It was trained on {len(classes)} classes: {_few(classes)}.' if classes else ''
+        trained = (
+            f' It was trained on {len(classes)} classes: {listed(classes)}.' if classes else ''
+        )
         raise ValueError(
             f'To {use} with {path} the model must be the one it was trained with.{trained}\n'
             f'{match}\nUse the config of that run (in its work directory), with the same classes. '
@@ -231,8 +234,3 @@ def state_dict_of(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
             f'{type(state_dict).__name__}: save model.state_dict() there.'
         )
     return {key.removeprefix('module.'): value for key, value in state_dict.items()}
-
-
-def _few(names: Any) -> str:
-    names = [str(name) for name in names]
-    return ', '.join(names[:8]) + (', ...' if len(names) > 8 else '')

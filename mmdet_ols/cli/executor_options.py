@@ -72,7 +72,6 @@ def executor_from(
             records them itself at its start, with its own machine; on this machine the caller does,
             for 'started'.
         say: Called with what a user should know.
-
     """
     if args.executor == 'local':
         return LocalExecutor(args.jobs)

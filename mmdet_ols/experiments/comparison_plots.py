@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmdet_ols.visualization.texts import drawn_texts
+from mmdet_ols.visualization import drawn_texts
+from mmdet_ols.visualization.figures import new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
     from mmdet_ols.experiments.comparison import Comparison
     from mmdet_ols.results.metrics import Metric
@@ -30,7 +30,7 @@ def draw_comparison(comparison: Comparison, path: str | Path) -> None:
     if not comparison.metrics:
         return
     metric = comparison.metrics[0]
-    figure = _figure(11, 4.5)
+    figure = new_figure(11, 4.5)
     left, right = figure.subplots(1, 2)
     with _drawn_names(comparison) as drawn:
         _draw_runs(left, comparison, metric, list(drawn.values()))
@@ -89,7 +89,7 @@ def draw_curves(comparison: Comparison, path: str | Path) -> None:
         return
     columns = min(len(metrics), 3)
     rows = -(-len(metrics) // columns)
-    figure = _figure(max(4.4 * columns, 6), 3.5 * rows + 0.6)
+    figure = new_figure(max(4.4 * columns, 6), 3.5 * rows + 0.6)
     panels = figure.subplots(rows, columns, squeeze=False).flatten()
     with _drawn_names(comparison) as drawn:
         for panel, metric in zip(panels, metrics):
@@ -113,7 +113,7 @@ def draw_sweep(comparison: Comparison, path: str | Path) -> None:
         return
     metric = comparison.metrics[0]
     places, log = places_of(list(sweep.values.values()))
-    figure = _figure(max(6.4, 0.75 * len(places) + 1), 4.4)
+    figure = new_figure(max(6.4, 0.75 * len(places) + 1), 4.4)
     axes = figure.add_subplot()
     points = []
     for x, name in sorted(zip(places, sweep.values)):
@@ -187,12 +187,3 @@ def _colors(names: list[str]) -> dict[str, Any]:
     scale = np.linspace(0.05, 0.95, len(names))
     colors = colormaps['tab10'](range(10)) if len(names) <= 10 else colormaps['turbo'](scale)
     return dict(zip(names, colors))
-
-
-def _figure(width: float, height: float) -> Figure:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), dpi=110, layout='constrained')
-    FigureCanvasAgg(figure)  # no pyplot: nothing global, no display needed
-    return figure

@@ -185,18 +185,17 @@ def _commands(rows: Sequence[EvidenceRow]) -> str:
 
 
 def _commands_of_runs(rows: Sequence[EvidenceRow]) -> list[str]:
-    mistakes = [row for row in rows if row.test == MISTAKES]
-    if mistakes:
-        others = [row for row in rows if row.test != MISTAKES]
-        return [*_commands_of_mistakes(mistakes), *(_commands_of_runs(others) if others else [])]
-    groups: dict[tuple[str, str, str, tuple[int, ...]], list[EvidenceRow]] = {}
+    test = rows[0].test  # as that of all rows of a table
+    if test == MISTAKES:
+        return _commands_of_mistakes(rows)
+    plain_loop = test == PLAIN_LOOP
+    tool = 'benchmarks/plain_comparison.py' if plain_loop else 'tools/compare.py'
+    groups: dict[tuple[str, str, tuple[int, ...]], list[EvidenceRow]] = {}
     for row in {row.settings: row for row in rows}.values():
         seeds = tuple(sorted({r.seed for r in rows if r.settings == row.settings}))
-        groups.setdefault((row.config, row.options, row.test, seeds), []).append(row)
+        groups.setdefault((row.config, row.options, seeds), []).append(row)
     commands = []
-    for (config, options, test, seeds), group in groups.items():
-        plain_loop = test == PLAIN_LOOP
-        tool = 'benchmarks/plain_comparison.py' if plain_loop else 'tools/compare.py'
+    for (config, options, seeds), group in groups.items():
         words = ['python', tool, config]
         methods = [row.method for row in group if row.method]
         if methods:

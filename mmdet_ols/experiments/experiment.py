@@ -60,8 +60,12 @@ class Experiment:
             for seed in seeds
             for variant in variants
         }
-        #: The run that another one learns from, with the folders of both.
-        self.teachers = dict(filter(None, map(self._teacher, self.runs)))
+        #: The folder of the run that another one learns from, by the folder of that one.
+        self.teachers = {
+            folder: teacher
+            for folder in self.runs
+            if (teacher := self._folder_of_teacher(folder)) is not None
+        }
         #: What an executor needs to know of each run.
         self.tasks = {
             folder: self._task(folder, self._teacher_task(folder)) for folder in self.runs
@@ -146,8 +150,8 @@ class Experiment:
             teacher=teacher,
         )
 
-    def _teacher(self, folder: Path) -> tuple[Path, Path] | None:
-        """The folder of a run, and that of the run whose checkpoint it needs, if it needs one."""
+    def _folder_of_teacher(self, folder: Path) -> Path | None:
+        """The folder of the run whose checkpoint a run needs; None if it needs none."""
         variant, spec = self.runs[folder]
         if variant.needs is None:
             return None
@@ -159,7 +163,7 @@ class Experiment:
                 f'{variant.needs.method}, but no row has it: add that row, or name its checkpoint '
                 f'({variant.needs.option}=FILE).'
             )
-        return folder, folder.parents[1] / row.name / f'seed_{spec.seed}'
+        return folder.parents[1] / row.name / f'seed_{spec.seed}'
 
     def _teacher_task(self, folder: Path) -> RunTask | None:
         teacher = self.teachers.get(folder)

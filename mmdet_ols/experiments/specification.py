@@ -12,12 +12,15 @@ from typing import Any
 
 from mmengine.config import Config
 
+from mmdet_ols.checks.evaluation import validates_on_the_test_set
 from mmdet_ols.engine.run_config import finish_config, read_unfinished, use_amp
 from mmdet_ols.experiments.comparability import Forms
 from mmdet_ols.experiments.identity import portable_key
 from mmdet_ols.experiments.readiness import hooks_of_tests
 from mmdet_ols.experiments.settings import flat_settings, settings_key
 from mmdet_ols.methods import METHODS, MethodSpec, NeededRun, hard_form, parse_method
+from mmdet_ols.paper import figures
+from mmdet_ols.results.run_folder import val_interval_of
 
 #: Options that say where things lie or how fast they are read, and leave the results as they are.
 NEUTRAL_OPTIONS = ('data_root', 'num_workers', 'persistent_workers', 'pin_memory', 'work_dir')
@@ -132,7 +135,7 @@ class Variant:
     @property
     def val_interval(self) -> int:
         """Epochs, or iterations, between two validations."""
-        return self.cfg.train_cfg.get('val_interval', 1)
+        return val_interval_of(self.cfg.train_cfg)
 
     @property
     def paper_figures(self) -> list[dict[str, Any]]:
@@ -147,13 +150,12 @@ class Variant:
         written, cell = self.cfg.get('paper_result'), self.cfg.get('paper_cell')
         if written and self.request.method is None:
             return [written] if isinstance(written, dict) else list(written)
-        return _figures(cell, self.request.method) if cell else []
+        return figures(cell, self.request.method) if cell else []
 
     @property
     def validates_on_the_test_set(self) -> bool:
         """Whether validations see the same data, with the same metrics, as the test does."""
-        parts = ('dataloader', 'evaluator')
-        return all(self.cfg.get(f'val_{part}') == self.cfg.get(f'test_{part}') for part in parts)
+        return validates_on_the_test_set(self.cfg)
 
     @cached_property
     def validates_as_it_tests(self) -> bool:
@@ -257,9 +259,3 @@ def _without_method(cfg: Config) -> tuple[dict[str, Any], dict[str, Any] | None]
     except ValueError:
         hard = None
     return flat_settings(cfg), hard
-
-
-def _figures(cell: Any, method: str | None) -> list[dict[str, Any]]:
-    from mmdet_ols.paper import figures
-
-    return figures(cell, method)

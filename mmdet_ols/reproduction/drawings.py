@@ -324,7 +324,7 @@ def _chart(
 
 
 def _draw(axes: Any, line: Line) -> None:
-    """Draw a line with the standard deviations: a band over epochs, bars for single points."""
+    """Draw a line with the standard deviations as a band."""
     colour, at = series_colour(line.colour), list(line.curve)
     means = [point.mean for point in line.curve.values()]
     sds = np.nan_to_num([point.sd for point in line.curve.values()])

@@ -9,7 +9,7 @@ from typing import Any
 from mmdet_ols.analysis.report.templates import page_template
 from mmdet_ols.experiments.writing import check_extras
 from mmdet_ols.reproduction import texts
-from mmdet_ols.reproduction.claims import Claim, Kind, Number, Numbers, Verdict
+from mmdet_ols.reproduction.claims import Claim, Kind, Number, Numbers
 from mmdet_ols.reproduction.drawings import Drawing, drawings
 from mmdet_ols.reproduction.footnotes import footnotes, notes_of_result
 from mmdet_ols.reproduction.layout import LAYOUTS, TableLayout, describe, lay_out
@@ -19,13 +19,6 @@ from mmdet_ols.reproduction.writing import OLS_KINDS, to_csv, to_markdown, verdi
 
 PAGE, MARKDOWN, TABLE = 'reproduction.html', 'reproduction.md', 'reproduction.csv'
 PACKAGE = 'mmdet_ols.reproduction'
-#: Class names of the style sheet.
-CLASSES = {
-    Verdict.HOLDS: 'holds',
-    Verdict.FAILS: 'fails',
-    Verdict.UNDECIDED: 'undecided',
-    Verdict.MISSING: 'missing',
-}
 #: What holds for every page.
 NOTES = (
     'A claim of the paper is the direction of a difference. It holds where the 95 % interval of '
@@ -51,7 +44,6 @@ def write_page(
     folder: str | Path,
     scale: str = 'paper',
     how: Mapping[str, str] | None = None,
-    notes: Sequence[str] = (),
 ) -> list[Path]:
     """Write `reproduction.html`, which holds all that it shows, and the tables as .md and .csv.
 
@@ -61,7 +53,6 @@ def write_page(
         folder: The work directory, where to write; made if absent.
         scale: As for the command that makes the runs: 'paper', 'small' or 'smoke'.
         how: What holds for everything, such as the choices that were made, by name.
-        notes: What a reader must know about everything.
 
     Returns:
         The three files.
@@ -75,7 +66,7 @@ def write_page(
     numbers, judged, place = Numbers(results), scale != SMOKE, Place(scale, folder)
     tables = [lay_out(name, _of_table(numbers, name, judged)) for name in LAYOUTS]
     how = {'scale': scale, **(how or {})}
-    notes = [*([SCALES[scale]] if scale in SCALES else []), *notes, *(NOTES if judged else [])]
+    notes = [*([SCALES[scale]] if scale in SCALES else []), *(NOTES if judged else [])]
     html = page_template('page.html', PACKAGE).render(
         tables=[_table(table, results, place) for table in tables],
         figures=[_figure(drawing, results, place) for drawing in drawings(results, folder)],
@@ -189,7 +180,7 @@ def _verdict(claim: Claim, decimals: int) -> dict[str, str]:
     return dict(
         text=texts.verdict_text(claim.verdict, claim.ours, decimals),
         sign=texts.SIGNS[claim.verdict],
-        style=CLASSES[claim.verdict],
+        style=claim.verdict.name.lower(),  # a class of the style sheet
         title=f"The paper's difference to {texts.against(claim)}: {expected}",
     )
 

@@ -12,7 +12,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 
-from mmdet_ols.config_tree import all_hooks, hook_configs, type_name
+from mmdet_ols.config_tree import all_hooks, hook_configs, imported_modules, type_name
 from mmdet_ols.datasets.tree import CLEAN_PART, SPLITS, leaf_datasets, walk_datasets
 from mmdet_ols.engine.data_root import replace_data_root
 from mmdet_ols.engine.run_config import write_out_defaults
@@ -35,8 +35,6 @@ LARGE = 100
 ATTACKED = 2
 #: Entries of transforms, of augmentations of batches and of test-time augmentation: pixels.
 SIZES = ('crop_size', 'padding', 'scale', 'size', 'sizes')
-#: Detectors pad images to whole strides.
-STRIDE = 32
 
 
 class Reduced(NamedTuple):
@@ -86,8 +84,7 @@ def _use_made_data(cfg: Config, data: Path) -> str:
                 dataset['indices'] = TRAIN_IMAGES
     from mmdet_ols.reproduction import made_cifar  # and MMPretrain, which no plan or page needs
 
-    modules = list(cfg.custom_imports['imports'])
-    cfg.custom_imports['imports'] = [*modules, made_cifar.__name__]
+    cfg.custom_imports['imports'] = [*imported_modules(cfg), made_cifar.__name__]
     return f'The images are noise, in the layout of the data set ({kind}) and with its classes.'
 
 

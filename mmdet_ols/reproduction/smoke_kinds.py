@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 from mmengine.config import Config
 
@@ -14,16 +13,12 @@ from mmdet_ols.config_tree import type_name
 from mmdet_ols.methods import parse_method
 from mmdet_ols.paper import Cell
 from mmdet_ols.reproduction.made_sets import made_kind
+from mmdet_ols.reproduction.scales import place_of
 
 
 def network_of(config: str) -> str:
     """The name of a config's network, as the paper's figures have it."""
-    return paper_cell_of(config).get('network') or Path(config).stem
-
-
-def paper_cell_of(config: str) -> dict[str, Any]:
-    """What a config says about its place in the paper; empty where it says nothing."""
-    return dict(_read(config).get('paper_cell') or {})
+    return place_of(config).get('network') or Path(config).stem
 
 
 def kind_of_data(config: str) -> str:

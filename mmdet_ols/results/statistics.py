@@ -9,7 +9,7 @@ import numpy as np
 
 
 class Summary(NamedTuple):
-    """Mean, sample standard deviation and interval of `n` values; NaN where n is too small."""
+    """Mean, sample standard deviation and 95 % interval of `n` values; NaN where n is too small."""
 
     mean: float
     sd: float
@@ -18,12 +18,11 @@ class Summary(NamedTuple):
     high: float
 
 
-def summarise(values: Sequence[float], confidence: float = 0.95) -> Summary:
+def summarise(values: Sequence[float]) -> Summary:
     """Compute mean, sample standard deviation and Student's t interval of the mean.
 
     Args:
         values: One value a run.
-        confidence: Of the interval.
     """
     from scipy.stats import t
 
@@ -34,7 +33,7 @@ def summarise(values: Sequence[float], confidence: float = 0.95) -> Summary:
     if n == 1:
         return Summary(mean, np.nan, 1, np.nan, np.nan)
     sd = float(np.std(values, ddof=1))
-    half = float(t.ppf(0.5 + confidence / 2, n - 1)) * sd / n**0.5
+    half = float(t.ppf(0.975, n - 1)) * sd / n**0.5
     return Summary(mean, sd, n, mean - half, mean + half)
 
 

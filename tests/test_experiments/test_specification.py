@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-import mmdet_ols.paper
+from mmdet_ols.experiments import specification
 from mmdet_ols.experiments.comparability import check_comparable
 from mmdet_ols.experiments.specification import Request, read_variants
 
@@ -102,7 +102,7 @@ def test_the_papers_figures_are_those_of_the_cell_and_the_method(
         asked.append((dict(cell), method))
         return [dict(table='cell', metric='top1_error', value=20.0)]
 
-    monkeypatch.setattr(mmdet_ols.paper, 'figures', figures, raising=False)
+    monkeypatch.setattr(specification, 'figures', figures)
     config.write_text(
         config.read_text()
         + "paper_cell = dict(data='cifar10', network='resnet29')\n"

@@ -15,8 +15,9 @@ from mmdet_ols.cli import plot_features
 from mmdet_ols.paper import Cell, cells
 from mmdet_ols.reproduction import smoke
 from mmdet_ols.reproduction.features import picture_task
+from mmdet_ols.reproduction.scales import place_of
 from mmdet_ols.reproduction.smoke import by_cell, read_smoke, run_smoke, smoke_runs
-from mmdet_ols.reproduction.smoke_kinds import one_of_each_kind, paper_cell_of
+from mmdet_ols.reproduction.smoke_kinds import one_of_each_kind
 from mmdet_ols.reproduction.smoke_run import read_row, wanted_metrics, write_row
 
 CONFIG = 'cifar100/resnet56_cifar100.py'
@@ -170,7 +171,7 @@ def test_other_values_of_options_go_into_other_folders(tmp_path):
 
 def test_it_is_known_what_each_cell_has_to_log(tmp_path):
     for run in smoke_runs(cells(), tmp_path):
-        tables = {table for _, table in wanted_metrics(run, paper_cell_of(run.config))}
+        tables = {table for _, table in wanted_metrics(run, place_of(run.config))}
         assert tables == {cell.table for cell in run.cells}
 
 

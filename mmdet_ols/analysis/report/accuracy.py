@@ -8,9 +8,7 @@ from typing import Any
 from mmdet_ols.analysis.report.charts import chart, series
 from mmdet_ols.analysis.report.record import Curves
 from mmdet_ols.results.metrics import class_of_key, headline_metrics, metric_of
-
-#: What is logged together with metrics without being one.
-NO_METRICS = ('step', 'time', 'data_time')
+from mmdet_ols.results.run_folder import NO_METRICS, OWN_GROUP
 
 
 def accuracy(curves: Curves, unit: str) -> dict[str, Any] | None:
@@ -40,7 +38,7 @@ def accuracy(curves: Curves, unit: str) -> dict[str, Any] | None:
 
 def main_metric(keys: Iterable[str]) -> str | None:
     """The most important metric of these, or None where there is none."""
-    names = [key for key in keys if not key.startswith('ols/')]
+    names = [key for key in keys if not key.startswith(OWN_GROUP)]
     return headline_metrics(names)[0].key if names else None
 
 
@@ -59,7 +57,7 @@ def short_name(key: str) -> str:
 
 def _overall_metric(key: str) -> str | None:
     """The key itself if it is that of a metric over all classes."""
-    hidden = key in NO_METRICS or key.startswith('ols/') or '/AP_11points/' in key
+    hidden = key in NO_METRICS or key.startswith(OWN_GROUP) or '/AP_11points/' in key
     return None if hidden or class_of_key(key) else key
 
 

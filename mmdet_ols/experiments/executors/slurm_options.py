@@ -125,8 +125,7 @@ def minutes_of(limit: str) -> int:
     if days is None and len(numbers) < 3:  # minutes, or minutes and seconds
         numbers.insert(0, 0)
     hours, minutes, seconds = [*numbers, 0, 0][:3]
-    total = math.ceil((int(days or 0) * 24 + hours) * 60 + minutes + seconds / 60)
-    return total
+    return math.ceil((int(days or 0) * 24 + hours) * 60 + minutes + seconds / 60)
 
 
 def _given(words: Sequence[str]) -> dict[str, str]:
