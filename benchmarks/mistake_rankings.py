@@ -19,7 +19,7 @@ from mmdet_ols.analysis.annotations import (
 from mmdet_ols.analysis.predictions import match_predictions, predict_samples
 from mmdet_ols.analysis.ranking import mean_predictions, rank_annotations, shares
 from mmdet_ols.analysis.soft_labels import soft_labels_in_checkpoint
-from mmdet_ols.analysis.split_data import split_datasets
+from mmdet_ols.analysis.split_data import class_names, split_datasets
 from mmdet_ols.checks.checkpoints import load_checkpoint
 from mmdet_ols.datasets.demo_voc.wrong_labels import WRONG_LABELS
 from mmdet_ols.datasets.tree import leaf_datasets
@@ -90,7 +90,7 @@ def examine(cfg: Config, checkpoint: Path, truth: Path | None) -> Seen:
     for annotation in annotations:
         by_image[annotation.sample].append(annotation)
     scores, detections = [], []
-    size = num_classes(cfg)
+    size = len(class_names(cfg, 'train'))
     with_boxes = annotations[0].box is not None
     for sample, number in zip(predict_samples(cfg, checkpoint, numbers), numbers):
         if not with_boxes:
@@ -115,11 +115,6 @@ def examine(cfg: Config, checkpoint: Path, truth: Path | None) -> Seen:
         _profiles(checkpoint, size),
         classes_of_neighbours(annotations, size) if with_boxes else None,
     )
-
-
-def num_classes(cfg: Config) -> int:
-    """How many classes the data of a config have."""
-    return len(split_datasets(cfg, 'train', [])[0].metainfo['classes'])
 
 
 def wrong_annotations(

@@ -22,7 +22,7 @@ from torchvision.ops import box_iou
 from mmdet_ols.analysis.annotations import Annotation
 from mmdet_ols.analysis.split_data import inference_pipeline, loader_in_order, split_datasets
 from mmdet_ols.checks.checkpoints import load_checkpoint
-from mmdet_ols.checks.matching import check_match
+from mmdet_ols.checks.matching import check_match, state_dict_of
 
 #: A detection counts for an annotated box from this overlap (IoU) on.
 MIN_IOU = 0.5
@@ -60,7 +60,7 @@ def predict_annotations(
     """
     key = _cache_key(cfg, checkpoint, annotations)
     scores = None if cache is None else _read_cache(Path(cache), key)
-    if scores is None:
+    if scores is None or scores.shape[1] != num_classes:
         scores = _predict(cfg, checkpoint, annotations, num_classes, split)
         if cache is not None:
             _write_cache(Path(cache), key, scores)
@@ -147,7 +147,7 @@ def load_model(cfg: Config, checkpoint: str | Path) -> nn.Module:
     model = MODELS.build(model_cfg)
     weights = load_checkpoint(checkpoint)
     check_match(model, weights, checkpoint, 'test')
-    model.load_state_dict(weights.get('state_dict', weights), strict=False)
+    model.load_state_dict(state_dict_of(weights), strict=False)
     if cfg.get('channels_last'):
         model.to(memory_format=torch.channels_last)
     return model.to(get_device()).eval()

@@ -35,6 +35,16 @@ def split_datasets(cfg: Config, split: str, pipeline: Sequence[dict]) -> list[An
     return [DATASETS.build(unaugmented_config(source, pipeline, seed)) for source in sources]
 
 
+def class_names(cfg: Config, split: str) -> list[str]:
+    """The names of the classes of a split, as its first data set has them; empty where it has none.
+
+    Raises:
+        ValueError: As for `split_datasets`.
+    """
+    metainfo = getattr(split_datasets(cfg, split, pipeline=[])[0], 'metainfo', None) or {}
+    return [str(name) for name in metainfo.get('classes') or ()]
+
+
 def inference_pipeline(cfg: Config) -> list[dict]:
     """The transforms that prepare an image for testing, without those that load annotations."""
     for split in ('test', 'val', 'train'):

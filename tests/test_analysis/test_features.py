@@ -85,6 +85,15 @@ def test_features_are_those_of_the_test_images_pixel_by_pixel(network, split, ma
     np.testing.assert_allclose(actual.values, expected, rtol=1e-4, atol=1e-5)
 
 
+def test_the_weights_of_a_network_that_was_saved_with_its_wrapper_are_taken(network, tmp_path):
+    config, checkpoint, *_ = network
+    state = torch.load(checkpoint, weights_only=True)['state_dict']
+    wrapped = tmp_path / 'wrapped.pth'
+    torch.save(dict(state_dict={f'module.{key}': value for key, value in state.items()}), wrapped)
+    plain, same = (read_features(Config.fromfile(config), path) for path in (checkpoint, wrapped))
+    np.testing.assert_array_equal(plain.values, same.values)
+
+
 def test_what_is_no_classifier_and_what_has_no_data_is_said(network, monkeypatch):
     config, checkpoint, *_ = network
     cfg = Config.fromfile(config)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,6 +19,8 @@ from toy_arrays import arrays
 from mmdet_ols.analysis import predictions
 from mmdet_ols.analysis.annotations import Annotation, read_annotations
 from mmdet_ols.analysis.predictions import match_predictions, predict_annotations
+from mmdet_ols.analysis.report.suspects import audit_annotations
+from mmdet_ols.datasets.demo_voc import CLASSES
 
 # --- matching ------------------------------------------------------------------------------------
 
@@ -154,6 +157,17 @@ def test_a_part_of_the_images_is_enough(predicted):
     actual = predict_annotations(**dict(predicted, annotations=part))
     assert_allclose(actual[:, 3], [0.9, 0, 0.9], rtol=1e-6)
     assert StubDetector.calls == 1  # three images, batches of three
+
+
+def test_without_names_in_the_checkpoint_the_classes_are_those_of_the_data(predicted, tmp_path):
+    """Whose annotations need not be of all classes that the network knows."""
+    record = SimpleNamespace(
+        cfg=predicted['cfg'], checkpoint=predicted['checkpoint'], classes=[], content={},
+        folder=tmp_path,
+    )  # fmt: skip
+    assert audit_annotations(record, 'train', 1).classes == list(CLASSES)
+    more = predict_annotations(**dict(predicted, num_classes=12))
+    assert more.shape == (10, 12) and predict_annotations(**predicted).shape == (10, 9)
 
 
 @MODELS.register_module()

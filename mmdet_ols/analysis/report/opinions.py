@@ -58,7 +58,7 @@ def read_opinions(folder: Path) -> LabelOpinions | None:
     if not path.is_file():
         return None
     try:
-        with np.load(path) as file:
+        with path.open('rb') as stream, np.load(stream) as file:  # which leaves a damaged one open
             arrays = {key: file[key] for key in file.files}
     except (OSError, ValueError, EOFError, BadZipFile) as error:
         raise ValueError(f'{path} is damaged ({error}): train one more epoch.') from error

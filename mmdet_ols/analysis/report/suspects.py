@@ -18,6 +18,7 @@ from mmdet_ols.analysis.ranking import Ranking, Suspect, mean_predictions, rank_
 from mmdet_ols.analysis.report.pictures import crop
 from mmdet_ols.analysis.report.record import TrainingRecord
 from mmdet_ols.analysis.soft_labels import confused_pairs, soft_labels_in_checkpoint
+from mmdet_ols.analysis.split_data import class_names
 
 CACHE = 'report_scores.npz'
 MAX_PAIRS, CROPS_PER_PAIR, MAX_MISSED = 6, 4, 24
@@ -63,8 +64,9 @@ def audit_annotations(record: TrainingRecord, split: str, max_images: int) -> An
     assert record.checkpoint is not None
     annotations = read_annotations(record.cfg, split, max_images)
     labels = np.array([annotation.label for annotation in annotations])
-    size = max(len(record.classes), labels.max() + 1)
-    classes = record.classes + [str(index) for index in range(len(record.classes), size)]
+    classes = record.classes or class_names(record.cfg, split)
+    size = max(len(classes), labels.max() + 1)
+    classes = classes + [str(index) for index in range(len(classes), size)]
     scores = predict_annotations(
         record.cfg, record.checkpoint, annotations, size, split, record.folder / CACHE
     )
