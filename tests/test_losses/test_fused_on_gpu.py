@@ -113,6 +113,19 @@ def test_a_slope_of_its_own_and_a_second_pass(on_gpu):
         torch.autograd.grad(criterion(inputs, label), inputs, create_graph=True)
 
 
+def test_float16_gradients_are_scaled_before_they_are_rounded(on_gpu):
+    """Loss scaling is there for gradients that float16 has no numbers for."""
+    criterion, plain = twins('fused')
+    scores, label = batch()
+    ours, expected = (
+        torch.autograd.grad(2.0**16 * loss(inputs, label, avg_factor=1e6), inputs)[0]
+        for loss, inputs in ((x, scores.half().requires_grad_()) for x in (criterion, plain))
+    )
+    assert len(on_gpu) == 1
+    assert ours.dtype == torch.float16
+    assert_close(ours, expected)
+
+
 @pytest.mark.parametrize('wrong', [-1, C, 1000])
 def test_a_wrong_label_is_refused(wrong, on_gpu):
     criterion, _ = twins('fused')
@@ -158,7 +171,8 @@ for capability, kind, given, block in (
     (75, '*fp16', False, 32), (80, '*bf16', True, 1024), (90, '*fp32', True, 4096)
 ):
     constants = dict(HAS_WEIGHT=given, HAS_DIVISOR=given, LEARNS=True, BLOCK=block)
-    signature = dict(types, logits=kind, gradient=kind, **dict.fromkeys(constants, 'constexpr'))
+    gradient = '*fp32' if kind == '*fp16' else kind
+    signature = dict(types, logits=kind, gradient=gradient, **dict.fromkeys(constants, 'constexpr'))
     source = ASTSource(training_step, signature=signature, constexprs=constants)
     compiled = compile(source, target=GPUTarget('cuda', capability, 32))
     print(len(compiled.asm['cubin']) > 0)

@@ -94,7 +94,9 @@ def fused_cross_entropy_on_gpu(
     scores, label = logits.detach().contiguous(), label.contiguous()
     count, columns = scores.shape
     losses = scores.new_empty(count, dtype=torch.float32)
-    gradient = torch.empty_like(scores)
+    # Loss scaling multiplies it in the backward pass: what float16 rounds to 0 before is lost.
+    exact = torch.float32 if scores.dtype == torch.float16 else scores.dtype
+    gradient = torch.empty_like(scores, dtype=exact)
     is_known = scores.new_ones((), dtype=torch.int8)
     learns = state.training and teaching_allowed()
     sums = [losses] * len(SUMS)  # which are not looked at
