@@ -10,7 +10,6 @@ from torch import nn
 from toy_images import CLASSES, ToyBackbone, build_runner, classifier, loader
 
 import mmdet_ols.models.sample_classifier  # noqa: F401  (registers it)
-from mmdet_ols.core import find_states
 
 #: Of the 40 training images, 7 are the clean part and 33 the rest.
 COUNT, BATCH, LR = 40, 11, 0.2
@@ -90,6 +89,8 @@ def train_on_a_part(batches, folder, loop):
     if not alone:
         wrapper = dict(type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False)
         ddp = dict(launcher='pytorch', cfg=dict(model_wrapper_cfg=wrapper))
+        # What the processes draw together is to be that of the first one all the same.
+        ddp['randomness'] = dict(diff_rank_seed=True)
     rank = 0 if alone else dist.get_rank()
     runner = build(
         Path(folder, f'{loop}_{share}_{rank}'),
@@ -100,5 +101,6 @@ def train_on_a_part(batches, folder, loop):
         **ddp,
     )
     runner.train()
-    (state,) = find_states(getattr(runner.model, 'module', runner.model)).values()
-    return dict(everything_trained(runner), opinion=state.opinion()['weight'])
+    loss = getattr(runner.model, 'module', runner.model).head.loss_module
+    opinion = loss.state.opinion()['weight']
+    return dict(everything_trained(runner), opinion=opinion, seed=loss.seed)

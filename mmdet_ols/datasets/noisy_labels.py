@@ -135,10 +135,14 @@ def _class_number(name: str | int, classes: Sequence[str]) -> int:
     return number
 
 
-def seed_of_run() -> int:
-    """The seed of the first process, which MMEngine gave to `torch.manual_seed`."""
+def seed_of_run(own: int | None = None) -> int:
+    """The seed of the first process; with `diff_rank_seed`, each process has another one.
+
+    Args:
+        own: That of this process; None is the one which MMEngine gave to `torch.manual_seed`.
+    """
     from mmengine.dist import broadcast_object_list
 
-    seed = [torch.initial_seed()]
+    seed = [torch.initial_seed() if own is None else own]
     broadcast_object_list(seed)
     return seed[0]

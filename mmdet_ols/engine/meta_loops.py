@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mmdet_ols.core import no_teaching, sample_numbers
 from mmdet_ols.core.arguments import check_integer
+from mmdet_ols.core.random_streams import generator, stream_seed
 from mmdet_ols.core.rolling_state import world_size
 from mmdet_ols.core.sample_gradients import (
     Parameters,
@@ -20,7 +21,7 @@ from mmdet_ols.core.sample_gradients import (
 from mmdet_ols.core.sample_weights import WeightingNetwork, learned_weights
 from mmdet_ols.datasets import NumberedDataset
 from mmdet_ols.datasets.clean_part import clean_part_of
-from mmdet_ols.datasets.wrapper import generator
+from mmdet_ols.datasets.noisy_labels import seed_of_run
 from mmdet_ols.losses import SampleWeightLoss
 from mmdet_ols.registry import EpochBasedTrainLoop, Hook, register_loop
 
@@ -70,7 +71,8 @@ class MetaTrainLoop(EpochBasedTrainLoop):
                 'strategies may split the model: leave `runner_type` out.'
             )
         super().__init__(runner, dataloader, max_epochs, val_begin, val_interval, dynamic_intervals)
-        self._clean_loader = _clean_loader(self.dataloader, clean_batch_size, runner.seed)
+        self._seed = seed_of_run(runner.seed)
+        self._clean_loader = _clean_loader(self.dataloader, clean_batch_size, self._seed)
         self._clean_batches: Iterator[Any] = iter(())
         self.derivatives = SampleDerivatives()
 
@@ -212,9 +214,10 @@ class MetaWeightNetTrainLoop(MetaTrainLoop):
             dynamic_intervals,
             clean_batch_size,
         )
-        # The weights of the model are drawn later, and are to be those of any other method.
+        # The weights of the model are drawn later, and are to be those of any other method. So the
+        # generators of GPUs, in which the model may be already, are left alone.
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(generator(runner.seed, _STREAM).initial_seed())
+            torch.default_generator.manual_seed(stream_seed(self._seed, _STREAM))
             network = WeightingNetwork(hidden, normalize)
         self.network = network.to(next(runner.model.parameters()).device)
         settings = dict(optimizer or dict(type='Adam', lr=1e-3, weight_decay=1e-4))

@@ -10,6 +10,7 @@ from torch import nn
 from mmdet_ols.core import SampleState, state_name, state_paths
 from mmdet_ols.core.random_streams import stream_seed
 from mmdet_ols.datasets import NumberedDataset
+from mmdet_ols.datasets.noisy_labels import seed_of_run
 from mmdet_ols.datasets.tree import walk_datasets
 from mmdet_ols.engine.hooks.ema_copies import copy_changed_losses
 from mmdet_ols.engine.hooks.saved_states import CheckpointWriter
@@ -55,6 +56,7 @@ class SampleStateHook(Hook):
         self._states: dict[str, SampleState] = {}
         self._dataset: NumberedDataset | None = None
         self._losses: list[SampleLoss] = []
+        self._seed = 0  # of the run, the same in all processes
         self._plain: Any = None  # the training data without augmentation, where a pass needs them
 
     def before_run(self, runner: Any) -> None:
@@ -120,6 +122,7 @@ class SampleStateHook(Hook):
                 "dict(type='NumberedDataset', dataset=...), around all other wrappers."
             )
 
+        self._seed = seed_of_run(runner.seed)
         self._losses = [
             module for module in unwrapped(runner.model).modules() if isinstance(module, SampleLoss)
         ]
@@ -133,7 +136,7 @@ class SampleStateHook(Hook):
 
     def before_train_epoch(self, runner: Any) -> None:
         for loss in self._losses:
-            loss.begin_epoch(runner.epoch, runner.seed)
+            loss.begin_epoch(runner.epoch, self._seed)
         self._writer.start_epoch(runner.epoch, self._states)
 
     def after_train_iter(
@@ -162,7 +165,7 @@ class SampleStateHook(Hook):
             runner.train_dataloader,
             loss.measure,
             'Measuring the training samples',
-            seed=stream_seed(runner.seed or 0, epoch) % 2**32,
+            seed=stream_seed(self._seed, epoch) % 2**32,
         )
         runner.logger.info(f'After epoch {epoch}: {loss.take(measured)}')
 
