@@ -238,7 +238,7 @@ class MetaWeightNetTrainLoop(MetaTrainLoop):
             weights = self.network(losses)
             shares = self.network.shares(weights)
         cost = world_size() * (shares * losses).sum()
-        return cost, weights, dict(mean_weight=weights.mean())
+        return cost, shares * total_count(losses), dict(mean_weight=weights.mean())
 
     def state_dict(self) -> dict[str, Any]:
         """The weighting network and its optimizer, for a checkpoint."""

@@ -116,7 +116,7 @@ def train_by_hand(runner, loop, epochs=1):
             each = losses(p, *noisy)
             if loop != 'l2rw':
                 share = shares(v, each, loop).detach()
-            opinions.append(share * len(share) if loop == 'l2rw' else weigh(v, each).detach())
+            opinions.append(share * len(share))
             optimizer.zero_grad()
             (share * each).sum().backward()
             optimizer.step()
