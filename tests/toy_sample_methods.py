@@ -94,8 +94,9 @@ def parts_of_methods(batches):
         batches: Steps of (scores, label, sample_idx), the part of this rank.
 
     Returns:
-        The values of a pass over the data, the label distributions after the steps, the mean
-        gradient of the prior for the first step, and its value.
+        The values of a pass over the data, what follows from them, the label distributions after
+        the steps, and of M-correction's first step the loss and its gradient, and the loss without
+        the labels of the first rank.
     """
     torch.manual_seed(0)
     with DefaultScope.overwrite_default_scope('mmpretrain'):
@@ -120,4 +121,14 @@ def parts_of_methods(batches):
     scores, label, index = batches[0]
     loss = criterion(scores, label, sample_idx=index)
     (gradient,) = torch.autograd.grad(loss, scores)
-    return measured, dict(state.state_dict()), pencil.state.logits, loss.detach(), gradient
+    label = label.clone()  # which the processes share
+    label[: 0 if dist.is_initialized() and dist.get_rank() else 5] = -100
+    ignoring = criterion(scores, label, sample_idx=index).detach()
+    return (
+        measured,
+        dict(state.state_dict()),
+        pencil.state.logits,
+        loss.detach(),
+        gradient,
+        ignoring,
+    )

@@ -163,6 +163,17 @@ class ClassificationLoss(nn.Module):
     def learn(self, samples: Samples) -> None:
         """Look at a batch that is trained on, after its loss; most methods need not."""
 
+    @property
+    def ignored_label(self) -> int:
+        """The label that costs nothing, where a call names no other one."""
+        return -100 if self.ignore_index is None else self.ignore_index
+
+    def _reduction_of_call(self, override: str | None) -> str:
+        if override is None:
+            return self.reduction
+        check_choice('reduction_override', override, REDUCTIONS)
+        return override
+
     @torch.jit.unused  # so that a model that only holds the loss can be scripted
     def forward(
         self,
@@ -197,12 +208,8 @@ class ClassificationLoss(nn.Module):
         """
         if pos_inds is not None or pos_labels is not None:
             refuse_heat_maps(self)
-        reduction = self.reduction
-        if reduction_override is not None:
-            check_choice('reduction_override', reduction_override, REDUCTIONS)
-            reduction = reduction_override
-        if ignore_index is None:
-            ignore_index = -100 if self.ignore_index is None else self.ignore_index
+        reduction = self._reduction_of_call(reduction_override)
+        ignore_index = self.ignored_label if ignore_index is None else ignore_index
         check_shapes(self, cls_score, label)
 
         # One flat batch: (N, C) logits, (N,) or (N, C) labels, (N, 1) or (N, C) weights.
@@ -328,7 +335,7 @@ class ClassificationLoss(nn.Module):
         if weight is not None:
             loss = loss * weight
         if self.avg_non_ignore and avg_factor is None and reduction == 'mean':
-            avg_factor = self._count_valid(valid, by_index)
+            avg_factor = valid.sum() * (self.num_columns if self.use_sigmoid and by_index else 1)
         loss = reduce_loss(loss, reduction, avg_factor)
         if self.loss_weight != 1:
             loss = self.loss_weight * loss
@@ -356,10 +363,6 @@ class ClassificationLoss(nn.Module):
         if not moved.is_meta:
             self.column_weight = moved
         return moved
-
-    def _count_valid(self, valid: Tensor, by_index: bool) -> Tensor:
-        count = valid.sum()
-        return count * self.num_columns if self.use_sigmoid and by_index else count
 
     def _flat_weight(self, weight: Tensor, cls_score: Tensor) -> Tensor:
         """Return the weights as a column or, for a weight of every score, as rows."""

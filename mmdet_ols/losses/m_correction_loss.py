@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+import torch.nn.functional as F
 from torch import Tensor
 
 from mmdet_ols.core import SampleState, label_rows
@@ -161,8 +162,8 @@ class MCorrectionLoss(SampleLoss):
         Returns:
             Target rows (B, C), float32.
         """
-        ignored = -100 if self.ignore_index is None else self.ignore_index
-        rows = label_rows(label, self.num_classes, label != ignored, torch.float32)
+        valid = label != self.ignored_label
+        rows = label_rows(label, self.num_classes, valid, torch.float32)
         if not self.corrects:
             return rows
         logits = cls_score.float()
@@ -188,13 +189,14 @@ class MCorrectionLoss(SampleLoss):
     def _prior(self, logits: Tensor, rows: Tensor) -> Tensor:
         """KL of the uniform distribution and the mean prediction of the batch of all processes."""
         counts = rows.sum(1) > 0
-        mean = logits.softmax(1)[counts].mean(0)
+        own, number = logits.softmax(1)[counts].sum(0), counts.sum()
         if world_size() > 1:
-            # The value is that of all processes, and the gradient that of the own part: DDP
-            # averages the gradients of all.
-            total = mean.detach().clone()
+            # The value is that of all processes, and the gradient that of the own part, of which
+            # DDP takes the mean.
+            total = torch.cat([own.detach(), number[None].to(own)])
             dist.all_reduce(total)
-            mean = mean + (total / world_size() - mean.detach())
+            own, number = total[:-1] + world_size() * (own - own.detach()), total[-1]
+        mean = own / number.clamp(min=1)  # of the labels that count, which may be none
         uniform = 1 / self.num_classes
         prior = (uniform * (math.log(uniform) - mean.clamp(min=1e-12).log())).sum()
         return torch.where(counts, prior, 0)
@@ -207,7 +209,7 @@ class MCorrectionLoss(SampleLoss):
     ) -> dict[str, Tensor]:
         scores = classifier.head(classifier.extract_feat(inputs)).float()
         label = torch.cat([sample.gt_label for sample in data_samples]).to(scores.device)
-        losses = torch.nn.functional.cross_entropy(scores, label, reduction='none')
+        losses = F.cross_entropy(scores, label, reduction='none', ignore_index=self.ignored_label)
         return dict(loss=losses, prediction=scores.argmax(1))
 
     def take(self, measured: dict[str, Tensor]) -> str:

@@ -9,14 +9,12 @@ import torch
 from torch import Tensor
 
 from mmdet_ols.core import (
-    REDUCTIONS,
     SampleState,
     cross_entropy,
     label_rows,
     reduce_loss,
     teaching_allowed,
 )
-from mmdet_ols.core.arguments import check_choice
 from mmdet_ols.losses.checks import check_labels, check_shapes
 from mmdet_ols.losses.classification_loss import ClassificationLoss
 
@@ -152,12 +150,8 @@ class SampleLoss(ClassificationLoss):
         Raises:
             ValueError: The numbers are missing in training, or do not match the scores.
         """
-        reduction = self.reduction
-        if reduction_override is not None:
-            check_choice('reduction_override', reduction_override, REDUCTIONS)
-            reduction = reduction_override
-        if ignore_index is None:
-            ignore_index = -100 if self.ignore_index is None else self.ignore_index
+        reduction = self._reduction_of_call(reduction_override)
+        ignore_index = self.ignored_label if ignore_index is None else ignore_index
         check_shapes(self, cls_score, label)
         if cls_score.dim() != 2:
             raise ValueError(

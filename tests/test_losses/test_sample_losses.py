@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -238,6 +239,16 @@ def test_m_correction_starts_with_given_labels():
     untold = MCorrectionLoss(C, N, correct_from=1)
     untold.begin_epoch(1)
     assert not untold.corrects and untold.state.opinion() == {}
+
+
+def test_m_correction_measures_images_without_a_label():
+    scores, label, _ = next(batches(1))
+    label[0] = 255
+    classifier = SimpleNamespace(head=lambda feats: feats, extract_feat=lambda inputs: inputs)
+    samples = [SimpleNamespace(gt_label=y[None]) for y in label]
+    measured = MCorrectionLoss(C, ignore_index=255).measure(classifier, scores, samples)
+    expected = F.cross_entropy(scores.float(), label, reduction='none', ignore_index=255)
+    assert_close(measured['loss'], expected)
 
 
 def test_m_correction_has_an_opinion():

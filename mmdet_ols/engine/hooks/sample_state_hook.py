@@ -65,11 +65,14 @@ class SampleStateHook(Hook):
         self._dataset = _numbered_dataset(runner)
         if self._dataset is None:
             return  # a test: the states have as many rows as the checkpoint
-        for state in dict.fromkeys(self._states.values()):
+        for path, state in self._states.items():
             if state.num_samples != self._dataset.num_samples:
                 state.allocate(self._dataset.num_samples)
             if 'given' in state.measured:
-                state.put(given=self._dataset.given_labels)
+                loss = unwrapped(runner.model).get_submodule(state_name(path))
+                given = self._dataset.given_labels
+                ignored = given == getattr(loss, 'ignored_label', -1)
+                state.put(given=given.masked_fill(ignored, -1))
         names = {state_name(path) for path in self._states}
         copy_changed_losses(runner.hooks, unwrapped(runner.model), names)
 

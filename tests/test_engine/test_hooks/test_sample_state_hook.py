@@ -71,6 +71,19 @@ def test_losses_of_the_pass_are_those_of_single_images(tmp_path):
             assert state.prediction[i] == scores.argmax()
 
 
+@pytest.mark.parametrize('method', METHODS[:3])
+def test_there_is_no_opinion_of_a_label_that_is_ignored(tmp_path, method):
+    cfg = method_config(method, epochs=2)
+    cfg.model.head.loss.ignore_index = 2
+    runner, _ = train(tmp_path, cfg)
+    ignored = runner.train_dataloader.dataset.given_labels == 2
+    assert ignored.any() and not ignored.all()
+    opinion = runner.model.head.loss_module.state.opinion()
+    assert torch.equal(opinion['label'] == -1, ignored)
+    if 'weight' in opinion:
+        assert torch.equal(opinion['weight'].isnan(), ignored)
+
+
 def one_hot_of(label):
     return [1.0 if k == label else 0.0 for k in range(CLASSES)]
 
