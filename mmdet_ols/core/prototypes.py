@@ -95,4 +95,4 @@ def nearest_class(features: Tensor, prototypes: Sequence[Tensor]) -> Tensor:
         (F.normalize(chunk, dim=1) @ centres.T).masked_fill(empty, -torch.inf).argmax(1)
         for chunk in features.split(CHUNK)
     ]
-    return torch.cat(labels) if labels else torch.zeros(0, dtype=torch.int64)
+    return torch.cat(labels)

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import get_worker_info
 
+from mmdet_ols.core.random_streams import generator
 from mmdet_ols.datasets.batch_transforms import BatchTransform
 from mmdet_ols.datasets.tree import walk_datasets
-from mmdet_ols.datasets.wrapper import DatasetWrapper, generator
+from mmdet_ols.datasets.wrapper import DatasetWrapper
 from mmdet_ols.registry import register_dataset, register_function
 
 

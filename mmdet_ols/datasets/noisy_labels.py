@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from mmdet_ols.core.arguments import check_number
+from mmdet_ols.core.random_streams import generator
 from mmdet_ols.datasets.relabelled import RelabelledDataset
-from mmdet_ols.datasets.wrapper import generator
 from mmdet_ols.registry import register_dataset
 
 _STREAM = 1405  # tells these draws from others of the same seed

@@ -7,10 +7,6 @@ from typing import Any
 import torch
 from torch.utils.data import Dataset
 
-from mmdet_ols.core.random_streams import generator
-
-__all__ = ['DatasetWrapper', 'class_labels', 'generator']
-
 #: These would change the inner data set without the wrapper's knowledge.
 _NOT_PASSED_ON = ('get_subset', 'get_subset_')
 
