@@ -122,6 +122,18 @@ def inner_datasets(dataset: Any) -> list[Any]:
     return list(inner) if isinstance(inner, (list, tuple)) else [inner]
 
 
+def passes_over_samples(dataset: Any) -> int:
+    """How often each sample comes in one pass over a tree, at most; RepeatDataset repeats.
+
+    Args:
+        dataset: A config or a built data set, or None.
+    """
+    passes = max(map(passes_over_samples, inner_datasets(dataset)), default=1)
+    if _is_one_of(dataset, ('RepeatDataset',)):
+        passes *= _entries(dataset).get('times', 1)
+    return passes
+
+
 def unaugmented_config(
     dataset: dict[str, Any], pipeline: Sequence[Any], seed: int | None = None
 ) -> dict[str, Any]:
@@ -150,7 +162,7 @@ def unaugmented_config(
                     'randomness.seed: give that of the run, --cfg-options randomness.seed=N.'
                 )
             node['seed'] = seed
-        if type_name(node) in (MIXING, TWO_VIEWS):
+        if kind in (MIXING, TWO_VIEWS):
             return node['dataset']
         if not inner_datasets(node):
             node['pipeline'] = pipeline

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from mmdet_ols.config_tree import ols_hooks, type_name
+from mmdet_ols.config_tree import ols_hooks
+from mmdet_ols.datasets.tree import passes_over_samples
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -81,7 +82,7 @@ def remove_hooks(cfg: Config, unwanted: list[dict]) -> None:
 def warn_of_repeated_data(cfg: Config) -> None:
     """Say where soft labels wait for several passes over the data, because data are repeated."""
     loader, train_cfg = cfg.get('train_dataloader') or {}, cfg.get('train_cfg') or {}
-    passes = _passes(loader.get('dataset'))
+    passes = passes_over_samples(loader.get('dataset'))
     by_epoch = 'max_epochs' in train_cfg
     # In iterations, an interval that is given has nothing to do with the length of the data.
     given = not by_epoch and any(hook.get('interval') for hook in ols_hooks(cfg))
@@ -94,13 +95,3 @@ def warn_of_repeated_data(cfg: Config) -> None:
             f'RepeatDataset{scale if by_epoch else ""}.',
             logging.WARNING,
         )
-
-
-def _passes(dataset: Any) -> int:
-    """How often the samples of a data set come in an epoch, at most."""
-    if isinstance(dataset, (list, tuple)):
-        return max(map(_passes, dataset), default=1)
-    if not isinstance(dataset, dict):
-        return 1
-    inner = _passes(dataset.get('dataset') or dataset.get('datasets'))
-    return inner * (dataset.get('times', 1) if type_name(dataset) == 'RepeatDataset' else 1)

@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from mmdet_ols.datasets.tree import passes_over_samples
+
 
 @dataclass(frozen=True)
 class Period:
@@ -111,18 +113,6 @@ def iterations_of_one_pass(loader: Any) -> int:
         batch_size = getattr(batch_sampler, 'batch_size', None) or 1
         batches = math.ceil(size / (batch_size * processes))
     return max(batches, 1)
-
-
-def passes_over_samples(dataset: Any) -> int:
-    """How often each sample comes in one pass over a data set, at most; RepeatDataset repeats."""
-    from mmengine.dataset import RepeatDataset
-
-    inner = getattr(dataset, 'datasets', getattr(dataset, 'dataset', None))
-    if inner is None:
-        return 1
-    parts = inner if isinstance(inner, (list, tuple)) else [inner]
-    passes = max(map(passes_over_samples, parts), default=1)
-    return passes * (dataset.times if isinstance(dataset, RepeatDataset) else 1)
 
 
 def _length(sized: Any) -> int | None:
