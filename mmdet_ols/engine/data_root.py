@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
@@ -24,19 +25,13 @@ def replace_data_root(cfg: Config, root: str) -> None:
 
     Args:
         cfg: The config, which is changed.
-        root: The new root. Any characters are allowed but `{{`, which configs read as a variable.
+        root: The new root.
 
     Raises:
-        ValueError: `root` cannot be written into a config, no data set has a `data_root`, or they
-            have several.
+        ValueError: `root` cannot be written into a config (see `check_path`), no data set has a
+            `data_root`, or they have several.
     """
-    if not root:  # such as a variable of the shell that is not set
-        raise ValueError("--data-root must be a folder, but got '': name one, or leave it out.")
-    if '{{' in root:
-        raise ValueError(
-            f"--data-root must not contain '{{{{', which configs read as the start of a variable, "
-            f'but got {root!r}: name the folder through a link.'
-        )
+    check_path('--data-root', root)
     old = _only_root(cfg)
     new = os.path.expanduser(root)
     for name in LOADERS:
@@ -48,6 +43,31 @@ def replace_data_root(cfg: Config, root: str) -> None:
     variable = cfg.get('data_root')  # from which many configs compose their paths
     if isinstance(variable, str) and _normal(variable) == old:
         cfg.data_root = _with_end_of(variable, new)
+
+
+def check_path(name: str, path: str | Path | None) -> None:
+    """Refuse a path that cannot be used whatever lies there.
+
+    Raises:
+        ValueError: It is empty, begins a variable of a config, or is not UTF-8, as configs are.
+    """
+    if path is None:
+        return
+    if not str(path):  # such as a variable of the shell that is not set
+        raise ValueError(f"{name} must be a path, but got '': name one, or leave the option out.")
+    if name != 'CONFIG' and '{{' in str(path):
+        raise ValueError(
+            f"{name} must not contain '{{{{', which configs read as the start of a variable, but "
+            f'got {str(path)!r}: name the folder through a link.'
+        )
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        shown = os.fsencode(path).decode(errors='replace')
+        raise ValueError(
+            f'{name} must be a path in UTF-8, but got {shown!r}: rename the folder or file, or '
+            'name it through a link.'
+        ) from error
 
 
 def _only_root(cfg: Config) -> str:

@@ -19,7 +19,7 @@ from mmdet_ols.checks.config_errors import config_errors
 from mmdet_ols.checks.entries import check_entries, warn_of_variables
 from mmdet_ols.config_tree import import_package, imported_modules, registered_class
 from mmdet_ols.engine.cpu_amp import CPUAmpOptimWrapper, has_bfloat16_instructions
-from mmdet_ols.engine.data_root import replace_data_root
+from mmdet_ols.engine.data_root import check_path, replace_data_root
 from mmdet_ols.engine.old_variables import OLD_VARIABLES
 from mmdet_ols.engine.own_classes import fill_in_classes
 
@@ -60,7 +60,7 @@ def read_config(
             classes from.
         ValueError: An option cannot be used, or the config has no place for it.
     """
-    _check_path('--work-dir', work_dir)
+    check_path('--work-dir', work_dir)
     options = options if isinstance(options, Mapping) else parse_options(options or ())
     cfg = read_unfinished(path, options, data_root)
     work_dir = options.get('work_dir') if work_dir is None else work_dir
@@ -78,8 +78,7 @@ def read_unfinished(
         FileNotFoundError: As `read_config`.
         ValueError: As `read_config`.
     """
-    for name, given in (('CONFIG', path), ('--data-root', data_root)):
-        _check_path(name, given)
+    check_path('CONFIG', path)
     cfg = _read_plain(path)
     _warn_of_old_variables(cfg)
     variables = set(cfg)
@@ -125,31 +124,6 @@ def finish_config(
     cfg.launcher = launcher
     write_out_defaults(cfg)
     return cfg
-
-
-def _check_path(name: str, path: str | Path | None) -> None:
-    """Refuse a path that cannot be used whatever lies there.
-
-    Raises:
-        ValueError: It is empty, or holds bytes that no text has, and that no config can hold.
-    """
-    if path is None:
-        return
-    if not str(path):  # such as a variable of the shell that is not set
-        raise ValueError(f"{name} must be a path, but got '': name one, or leave the option out.")
-    if name != 'CONFIG' and '{{' in str(path):
-        raise ValueError(
-            f"{name} must not contain '{{{{', which configs read as the start of a variable, but "
-            f'got {str(path)!r}: name the folder through a link.'
-        )
-    try:
-        str(path).encode()
-    except UnicodeEncodeError as error:
-        shown = os.fsencode(path).decode(errors='replace')
-        raise ValueError(
-            f'{name} must be a path in UTF-8, but got {shown!r}: rename the folder or file, or '
-            'name it through a link.'
-        ) from error
 
 
 def _default_work_dir(cfg: Config, path: str | Path, previous: str | None) -> str:

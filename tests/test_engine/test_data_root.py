@@ -134,5 +134,5 @@ def test_what_a_config_would_read_as_a_variable_is_refused():
 
 
 def test_an_empty_root_is_refused():
-    with pytest.raises(ValueError, match="must be a folder, but got ''"):
+    with pytest.raises(ValueError, match="must be a path, but got ''"):
         moved(dict(type='A', data_root='old/'), '')
