@@ -15,10 +15,7 @@ from mmdet_ols.core import no_teaching
 from mmdet_ols.core.arguments import check_choice, check_flag, check_integer, check_number
 from mmdet_ols.core.distillation import softened_divergence
 from mmdet_ols.models.early_exit import EarlyExit
-from mmdet_ols.models.self_distillation.common import (
-    loss_weight,
-    pooled,
-)
+from mmdet_ols.models.self_distillation.common import loss_weight, pooled
 from mmdet_ols.registry import register_model
 
 FEATURE_EXITS = ('all', 'deeper')

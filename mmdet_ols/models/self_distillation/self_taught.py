@@ -13,9 +13,7 @@ from torch import Tensor, nn
 
 from mmdet_ols.core.arguments import check_choice, check_number
 from mmdet_ols.core.distillation import softened_divergence
-from mmdet_ols.models.self_distillation.common import (
-    loss_weight,
-)
+from mmdet_ols.models.self_distillation.common import loss_weight
 from mmdet_ols.registry import register_model
 
 #: form -> the multiplier where none is given

@@ -9,10 +9,7 @@ from torch import Tensor
 
 from mmdet_ols.core.arguments import check_choice, check_flag, check_number
 from mmdet_ols.core.distillation import softened_divergence
-from mmdet_ols.models.self_distillation.common import (
-    loss_weight,
-    pooled,
-)
+from mmdet_ols.models.self_distillation.common import loss_weight, pooled
 from mmdet_ols.registry import register_model
 
 VIEWS = ('mean', 'sum')
