@@ -94,7 +94,7 @@ class OLSLoss(ClassificationLoss):
         gamma: See `ClassificationLoss`.
         balance: See `ClassificationLoss`.
         implementation: See `ClassificationLoss`. The fused form is for training a softmax on class
-            indices on a CPU; other calls are computed plainly.
+            indices, on a GPU only where 'fused' asks for it; other calls are computed plainly.
 
     Raises:
         ValueError: An argument, or a label on the CPU, is outside its range.
@@ -233,7 +233,7 @@ class OLSLoss(ClassificationLoss):
     def _so_far(self, name: str) -> Tensor:
         """What was collected, including what this rank has seen and not yet shared."""
         if name not in self.state.collected:
-            raise AttributeError(f'{type(self.state).__name__} keeps no {name!r}.')
+            raise AttributeError(name)  # in whose place nn.Module raises one of its own
         return self.state.so_far()[name]
 
     def update_soft_labels(self, group: dist.ProcessGroup | None = None) -> RollOver:
@@ -281,9 +281,9 @@ class OLSLoss(ClassificationLoss):
         reduction: str,
         ignore_index: int,
     ) -> Tensor | None:
-        """One compiled function on a CPU, for a batch whose labels are all classes, or on a GPU.
+        """By one function on a CPU, if all labels are classes, or by one kernel on a GPU.
 
-        On a GPU only where it is asked for: see `core.fused`.
+        On a GPU only where 'fused' asks for it.
         """
         if not (
             self._has_fused_step
