@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from mmdet_ols.config_tree import REQUIRED, constructor_default, registered_class, type_name
 from mmdet_ols.methods.classifiers import only_head, replace_classifier, restore_classifier
-from mmdet_ols.methods.method import KeptSettings, Method, options_of, summary_of
+from mmdet_ols.methods.method import config_method
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -159,18 +158,11 @@ def _shapes(config: Any, stages: range, name: str) -> list[tuple[int, int]]:
     return [(shape[1], shape[-1]) for shape in shapes]
 
 
-def _apply(cfg: Config, given: Mapping[str, Any], kept: KeptSettings) -> None:
-    byot(cfg, **given)
-
-
-METHOD = Method(
-    name='byot',
-    summary=summary_of(byot),
+METHOD = config_method(
+    byot,
     source='Zhang et al., Be Your Own Teacher, ICCV 2019, arXiv 1905.08094; the form and the '
     'weights are those of the authors of OLS',
     changes='the classifier (MultiExitClassifier), which gets exits after its early stages',
-    options=options_of(byot),
-    apply=_apply,
     undo=restore_classifier,
     combines_with=('cutout', 'ls', 'ols'),
 )

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 SELF_DISTILLATION = 'mmdet_ols.models.self_distillation'
 #: The entry of a config that says what its model was before.
 BEFORE = 'classifier_before'
-#: Augmentations of whole batches that leave every image what it is.
-UNMIXED = ('BatchRandomScale',)
 
 
 def only_loss(cfg: Config, method: str) -> HeadLoss:
@@ -93,13 +91,13 @@ def refuse_mixing(cfg: Config, method: str) -> None:
     preprocessor = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
     for place in (cfg.model.get('train_cfg') or {}, preprocessor.get('batch_augments') or {}):
         augments = place.get('augments') or []
-        for augment in augments if isinstance(augments, (list, tuple)) else [augments]:
-            if type_name(augment) not in UNMIXED:
-                raise ValueError(
-                    f'{method} looks at each training sample, but {type_name(augment)} mixes the '
-                    'images of a batch before it sees them: remove it from `train_cfg.augments` of '
-                    'the model (or `batch_augments` of its data preprocessor).'
-                )
+        if augments:
+            first = augments[0] if isinstance(augments, (list, tuple)) else augments
+            raise ValueError(
+                f'{method} looks at each training sample, but {type_name(first)} mixes the images '
+                'of a batch before it sees them: remove it from `train_cfg.augments` of the model '
+                '(or `batch_augments` of its data preprocessor).'
+            )
 
 
 def replace_classifier(

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from mmdet_ols.config_tree import type_name
 from mmdet_ols.core.arguments import check_integer
 from mmdet_ols.datasets.batch_transforms import BatchCutOut
+from mmdet_ols.datasets.tree import leaf_datasets
 from mmdet_ols.methods.changes import train_loader
 from mmdet_ols.methods.classification_losses import find_losses
-from mmdet_ols.methods.method import KeptSettings, Method, options_of, summary_of
+from mmdet_ols.methods.method import config_method
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -38,8 +39,6 @@ def cutout(cfg: Config, *, size: int | None = None, fill: Sequence[float] | None
         ValueError: The config is not a classifier's, has CutOut already, or an option is out of
             range or cannot be told from the config.
     """
-    from mmdet_ols.datasets.tree import leaf_datasets
-
     losses = find_losses(cfg)
     if any(loss.host != 'mmpretrain' for loss in losses):
         raise ValueError(
@@ -55,8 +54,6 @@ def cutout(cfg: Config, *, size: int | None = None, fill: Sequence[float] | None
 
 def remove_cutout(cfg: Config) -> dict[str, Any]:
     """Take out what `cutout` has put into a config."""
-    from mmdet_ols.datasets.tree import leaf_datasets
-
     training = (cfg.get('train_dataloader') or {}).get('dataset')
     for dataset in leaf_datasets(training, whole=('InMemoryDataset',)):
         for key in ('batch_transforms', 'pipeline'):
@@ -122,17 +119,10 @@ def _mean(cfg: Config) -> list[float] | float:
     return list(reversed(mean)) if preprocessor.get('to_rgb') else list(mean)
 
 
-def _apply(cfg: Config, given: Mapping[str, Any], kept: KeptSettings) -> None:
-    cutout(cfg, **given)
-
-
-METHOD = Method(
-    name='cutout',
-    summary=summary_of(cutout),
+METHOD = config_method(
+    cutout,
     source='DeVries and Taylor, Improved Regularization of Convolutional Neural Networks with '
     'Cutout, 2017, arXiv 1708.04552',
     changes='the augmentation of the training images',
-    options=options_of(cutout),
-    apply=_apply,
     undo=remove_cutout,
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from mmdet_ols.config_tree import type_name
@@ -13,7 +12,7 @@ from mmdet_ols.methods.classifiers import (
     replace_classifier,
     restore_classifier,
 )
-from mmdet_ols.methods.method import KeptSettings, Method, options_of, summary_of
+from mmdet_ols.methods.method import config_method
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -76,18 +75,11 @@ def _undo(cfg: Config) -> dict[str, Any]:
     return told
 
 
-def _apply(cfg: Config, given: Mapping[str, Any], kept: KeptSettings) -> None:
-    ddgsd(cfg, **given)
-
-
-METHOD = Method(
-    name='ddgsd',
-    summary=summary_of(ddgsd),
+METHOD = config_method(
+    ddgsd,
     source='Xu and Liu, Data-Distortion Guided Self-Distillation for Deep Neural Networks, AAAI '
     '2019; without the distance of features, as the authors of OLS have it',
     changes='the classifier (TwoViewClassifier), and the training data, of which it gets two views',
-    options=options_of(ddgsd),
-    apply=_apply,
     undo=_undo,
     combines_with=('cutout',),
 )

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from mmdet_ols.methods.method import KeptSettings, Method, options_of, summary_of
+from mmdet_ols.methods.method import config_method
 from mmdet_ols.methods.sample_parts import add_sample_parts, remove_sample_parts, stage_epoch
 
 if TYPE_CHECKING:
@@ -64,18 +63,11 @@ def deep_self_learning(
     )
 
 
-def _apply(cfg: Config, given: Mapping[str, Any], kept: KeptSettings) -> None:
-    deep_self_learning(cfg, **given)
-
-
-METHOD = Method(
-    name='deep_self_learning',
-    summary=summary_of(deep_self_learning),
+METHOD = config_method(
+    deep_self_learning,
     source='Han et al., Deep Self-Learning From Noisy Labels, ICCV 2019, arXiv 1908.02160',
     changes='the loss of a classifier, which learns the numbers of its samples, and a hook that '
     'looks at all training images after each epoch',
-    options=options_of(deep_self_learning),
-    apply=_apply,
     undo=remove_sample_parts,
     combines_with=('cutout',),
 )

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mmdet_ols.methods.meta_parts import add_meta_parts, remove_meta_parts
-from mmdet_ols.methods.method import KeptSettings, Method, options_of, summary_of
+from mmdet_ols.methods.method import config_method
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -33,18 +32,11 @@ def l2rw(cfg: Config, *, clean_per_class: int = 10, clean_batch_size: int = 100)
     add_meta_parts(cfg, 'l2rw', 'L2RWTrainLoop', clean_per_class, clean_batch_size=clean_batch_size)
 
 
-def _apply(cfg: Config, given: Mapping[str, Any], kept: KeptSettings) -> None:
-    l2rw(cfg, **given)
-
-
-METHOD = Method(
-    name='l2rw',
-    summary=summary_of(l2rw),
+METHOD = config_method(
+    l2rw,
     source='Ren et al., Learning to Reweight Examples for Robust Deep Learning, ICML 2018, '
     'arXiv 1803.09050',
     changes='the training loop of a classifier, its loss, a clean part of the data, and a hook',
-    options=options_of(l2rw),
-    apply=_apply,
     undo=remove_meta_parts,
     combines_with=('cutout',),
 )

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from mmdet_ols.methods.method import KeptSettings, Method, options_of, summary_of
+from mmdet_ols.methods.method import config_method
 from mmdet_ols.methods.sample_parts import add_sample_parts, remove_sample_parts, stage_epoch
 
 if TYPE_CHECKING:
@@ -70,19 +69,12 @@ def m_correction(
     )
 
 
-def _apply(cfg: Config, given: Mapping[str, Any], kept: KeptSettings) -> None:
-    m_correction(cfg, **given)
-
-
-METHOD = Method(
-    name='m_correction',
-    summary=summary_of(m_correction),
+METHOD = config_method(
+    m_correction,
     source='Arazo et al., Unsupervised Label Noise Modeling and Loss Correction, ICML 2019, arXiv '
     '1904.11238',
     changes='the loss and the training step of a classifier, which learns the numbers of its '
     'samples, and a hook that looks at all training images after each epoch',
-    options=options_of(m_correction),
-    apply=_apply,
     undo=remove_sample_parts,
     combines_with=('cutout',),
 )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmdet_ols.config_tree import type_name
 from mmdet_ols.core.arguments import check_integer
+from mmdet_ols.datasets.tree import CLEAN_PART, GIVING_ALL, map_datasets, walk_datasets
 from mmdet_ols.methods.sample_parts import add_sample_parts, remove_sample_parts
 
 if TYPE_CHECKING:
@@ -34,8 +35,6 @@ def add_meta_parts(
             already, the backbone computes its forward passes twice, an option is out of range, or
             the classifier cannot learn so (see `add_sample_parts`).
     """
-    from mmdet_ols.datasets.tree import CLEAN_PART, GIVING_ALL, walk_datasets
-
     check_integer('clean_per_class', samples_per_class, note=f' of {method}')
     check_integer('clean_batch_size', options['clean_batch_size'], note=f' of {method}')
     _check_loop(cfg, method)
@@ -62,8 +61,6 @@ def add_meta_parts(
 
 def remove_meta_parts(cfg: Config) -> dict[str, Any]:
     """Take out what `add_meta_parts` has put into a config, except the loss."""
-    from mmdet_ols.datasets.tree import CLEAN_PART, map_datasets
-
     remove_sample_parts(cfg)
     before = cfg.pop(BEFORE, None)
     if before is not None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mmdet_ols.core.arguments import check_choice, check_integer, check_number
 from mmdet_ols.methods.meta_parts import add_meta_parts, remove_meta_parts
-from mmdet_ols.methods.method import KeptSettings, Method, options_of, summary_of
+from mmdet_ols.methods.method import config_method
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -66,18 +65,11 @@ def meta_weight_net(
     )
 
 
-def _apply(cfg: Config, given: Mapping[str, Any], kept: KeptSettings) -> None:
-    meta_weight_net(cfg, **given)
-
-
-METHOD = Method(
-    name='meta_weight_net',
-    summary=summary_of(meta_weight_net),
+METHOD = config_method(
+    meta_weight_net,
     source='Shu et al., Meta-Weight-Net: Learning an Explicit Mapping For Sample Weighting, '
     'NeurIPS 2019, arXiv 1902.07379',
     changes='the training loop of a classifier, its loss, a clean part of the data, and a hook',
-    options=options_of(meta_weight_net),
-    apply=_apply,
     undo=remove_meta_parts,
     combines_with=('cutout',),
 )

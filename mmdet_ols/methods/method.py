@@ -88,6 +88,42 @@ def summary_of(function: Callable[..., Any]) -> str:
     return (inspect.getdoc(function) or '').partition('\n')[0]
 
 
+def config_method(
+    function: Callable[..., None],
+    *,
+    source: str,
+    changes: str,
+    undo: Callable[[Config], Mapping[str, Any]] | None = None,
+    combines_with: tuple[str, ...] = (),
+    needs: NeededRun | None = None,
+) -> Method:
+    """Make a method that changes more of a config than its losses.
+
+    Args:
+        function: Gets a config, which it changes, and the options. Its name is the method's.
+        source: See `Method`, as for the arguments after it.
+        changes: See `Method`.
+        undo: See `Method`.
+        combines_with: See `Method`.
+        needs: See `Method`.
+    """
+
+    def apply(cfg: Config, given: Mapping[str, Any], kept: KeptSettings) -> None:
+        function(cfg, **given)
+
+    return Method(
+        name=function.__name__,
+        summary=summary_of(function),
+        source=source,
+        changes=changes,
+        options=options_of(function),
+        apply=apply,
+        combines_with=combines_with,
+        undo=undo,
+        needs=needs,
+    )
+
+
 def loss_method(
     function: Callable[..., dict[str, Any]],
     *,

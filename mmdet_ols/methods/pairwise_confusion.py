@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mmdet_ols.core.arguments import check_number
 from mmdet_ols.methods.changes import add_default_hook
 from mmdet_ols.methods.classifiers import only_loss
-from mmdet_ols.methods.method import KeptSettings, Method, options_of, summary_of
+from mmdet_ols.methods.method import config_method
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -56,17 +55,10 @@ def pairwise_confusion(
     add_default_hook(cfg, 'pairwise_confusion', dict(type='SwitchRecipeHook', schedule=[switch]))
 
 
-def _apply(cfg: Config, given: Mapping[str, Any], kept: KeptSettings) -> None:
-    pairwise_confusion(cfg, **given)
-
-
-METHOD = Method(
-    name='pairwise_confusion',
-    summary=summary_of(pairwise_confusion),
+METHOD = config_method(
+    pairwise_confusion,
     source='Dubey et al., Pairwise Confusion for Fine-Grained Visual Classification, ECCV 2018, '
     'arXiv 1705.08016; the form and the late start are those of the authors of OLS',
     changes='the loss of a classifier, by a hook that replaces it in a late epoch',
-    options=options_of(pairwise_confusion),
-    apply=_apply,
     combines_with=('cutout',),
 )

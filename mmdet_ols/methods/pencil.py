@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from mmdet_ols.methods.method import KeptSettings, Method, options_of, summary_of
+from mmdet_ols.methods.method import config_method
 from mmdet_ols.methods.sample_parts import add_sample_parts, remove_sample_parts, stage_epoch
 
 if TYPE_CHECKING:
@@ -68,18 +67,11 @@ def pencil(
     )
 
 
-def _apply(cfg: Config, given: Mapping[str, Any], kept: KeptSettings) -> None:
-    pencil(cfg, **given)
-
-
-METHOD = Method(
-    name='pencil',
-    summary=summary_of(pencil),
+METHOD = config_method(
+    pencil,
     source='Yi and Wu, Probabilistic End-to-end Noise Correction for Learning with Noisy Labels, '
     'CVPR 2019, arXiv 1903.07788',
     changes='the loss of a classifier, which learns the numbers of its samples, and a hook',
-    options=options_of(pencil),
-    apply=_apply,
     undo=remove_sample_parts,
     combines_with=('cutout',),
 )

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mmdet_ols.methods.classifiers import only_head, replace_classifier, restore_classifier
-from mmdet_ols.methods.method import KeptSettings, Method, NeededRun, options_of, summary_of
+from mmdet_ols.methods.method import NeededRun, config_method
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -48,18 +47,11 @@ def tfkd_self(
     )
 
 
-def _apply(cfg: Config, given: Mapping[str, Any], kept: KeptSettings) -> None:
-    tfkd_self(cfg, **given)
-
-
-METHOD = Method(
-    name='tfkd_self',
-    summary=summary_of(tfkd_self),
+METHOD = config_method(
+    tfkd_self,
     source='Yuan et al., Revisiting Knowledge Distillation via Label Smoothing Regularization, '
     'CVPR 2020, arXiv 1909.11723',
     changes='the classifier (SelfTaughtClassifier), which gets a teacher',
-    options=options_of(tfkd_self),
-    apply=_apply,
     undo=restore_classifier,
     needs=NeededRun(method='hard', option='teacher', entry='model.teacher'),
     combines_with=('cutout',),

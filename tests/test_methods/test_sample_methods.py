@@ -89,8 +89,6 @@ def test_what_it_is_not_defined_for_is_named(method):
     apply_method(small(), method)
     mixing = {'model.train_cfg': dict(augments=dict(type='Mixup', alpha=0.8))}
     batch = {'model.data_preprocessor.batch_augments': dict(augments=[dict(type='CutMix')])}
-    unmixed = {'model.train_cfg': dict(augments=[dict(type='BatchRandomScale')])}
-    apply_method(small(**unmixed), method)
     for changes, message in (
         (mixing, 'Mixup mixes the images of a batch'),
         (batch, 'CutMix mixes the images of a batch'),
