@@ -57,9 +57,9 @@ def test_rows_of_profiles_need_not_sum_to_one():
 
 
 def test_mean_predictions_by_hand():
-    scores = np.array([[0.6, 0.2, 0], [0.2, 0.2, 0], [0.1, 0.9, 0], [0, 0, 0]])
-    labels = np.array([0, 0, 0, 2])
-    # The first two are right (the second by its place), the third is wrong, the last was missed.
+    scores = np.array([[0.6, 0.2, 0], [0.2, 0.2, 0], [0.1, 0.9, 0], [0, 0, 0], [0, 0, 0]])
+    labels = np.array([0, 0, 0, 2, 0])
+    # The first two are right (the second by its place), the third is wrong, the last were missed.
     expected = [[(0.75 + 0.5) / 2, (0.25 + 0.5) / 2, 0], [0, 1, 0], [0, 0, 1]]
     assert_allclose(mean_predictions(scores, labels), expected)
 

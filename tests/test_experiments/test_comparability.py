@@ -134,6 +134,8 @@ def test_a_run_made_with_another_config_is_refused(tmp_path):
     check_same_config(tmp_path / 'absent', asked)
     with pytest.raises(ValueError, match=r'randomness\.seed: 0 .* 1 (?s:.*)remove'):
         check_same_config(tmp_path, settings(**{'randomness.seed': 1}))
+    with pytest.raises(ValueError, match=r"load_from: \(absent\) .*'coco\.pth'"):
+        check_same_config(tmp_path, settings("load_from = 'coco.pth'\n"))
 
 
 def test_a_run_goes_on_when_its_loss_has_got_an_option_since(tmp_path):
@@ -144,6 +146,12 @@ def test_a_run_goes_on_when_its_loss_has_got_an_option_since(tmp_path):
     asked['model.bbox_head.loss_cls.smoothing'] = 0.1
     with pytest.raises(ValueError, match=r'smoothing: \(absent\) .* 0\.1'):
         check_same_config(tmp_path, settings(**asked))
+    # Of one that was there before, the default is a value like any other.
+    alpha = 'model.bbox_head.loss_cls.alpha'
+    made_with = config(**{loss: 'OLSLoss', alpha: 0.3})
+    make_start(tmp_path / 'b', '20260101_000000', [trained(1)], cfg=made_with)
+    with pytest.raises(ValueError, match=r'alpha: 0\.3 \(made with\), 0\.5'):
+        check_same_config(tmp_path / 'b', settings(**{loss: 'OLSLoss', alpha: 0.5}))
 
 
 def test_a_run_goes_on_when_it_is_to_keep_more_checkpoints(tmp_path):
@@ -164,3 +172,11 @@ def test_every_start_of_a_run_counts_but_not_what_resuming_forgets(tmp_path):
     )
     with pytest.raises(ValueError, match='val_cfg'):
         check_same_config(tmp_path, asked)
+
+
+def test_a_start_that_wrote_no_config_says_nothing_about_the_others(tmp_path):
+    make_start(tmp_path, '20260101_000000', [trained(1)])
+    check_same_config(tmp_path, settings())
+    make_start(tmp_path, '20260102_000000', [trained(1)], cfg=config('val_cfg = 1\n'))
+    with pytest.raises(ValueError, match='val_cfg'):
+        check_same_config(tmp_path, settings())

@@ -27,6 +27,8 @@ def test_rows_come_back_as_they_were(tmp_path):
         *COLUMNS, 'accuracy/top1', 'train/top1_error', 'new', 'best accuracy/top1'
     ]  # fmt: skip
     assert len(lines) == 3 and list(path.parent.iterdir()) == [path]
+    other = replace(ROW, seed=2, best_by='own', best={'own': 3.0})
+    assert file.add(other) and read_rows(path)[2] == other
 
 
 def test_a_run_has_one_row(tmp_path):

@@ -47,6 +47,7 @@ def test_places_machines_and_seeds_do_not_count():
     assert key == changed(randomness__seed=7, train_dataloader__num_workers=0)
     assert key == changed(train_dataloader__dataset__device='cuda', env_cfg__cudnn_benchmark=True)
     assert key == changed(optim_wrapper__optimizer__lr=1)
+    assert changed(custom_hooks__1__file='/data/x.npy') == changed(custom_hooks__1__file='~/x.npy')
     names = ('default_hooks.checkpoint.interval', 'env_cfg.cudnn_benchmark', 'visualizer.type')
     assert key == without(*names, 'log_level', 'train_dataloader.dataset.backend_args')
 
@@ -62,6 +63,12 @@ def test_all_else_counts():
         changed(randomness__deterministic=True),
         without('model.head.alpha'),
     ]
+    parts = ['custom_hooks.0.type', 'data_preprocessor.mean', 'load_from', 'tta_model.type']
+    parts += ['param_scheduler.0.gamma', 'auto_scale_lr.enable', 'test_cfg.fp16', 'compile']
+    parts += ['train_cfg.max_epochs', 'train_dataloader.batch_size']
+    # These are about speed in a data loader, but not elsewhere.
+    parts += ['custom_hooks.0.num_workers', 'model.device']
+    keys += [changed(**{part: 'a'}) for part in parts]
     assert len(set(keys)) == len(keys)
 
 

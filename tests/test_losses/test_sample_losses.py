@@ -174,6 +174,10 @@ def test_dsl_draws_the_samples_of_a_class_by_seed_and_epoch():
 
     assert corrected(1, 5) == corrected(1, 5)
     assert corrected(1, 5) != corrected(2, 5) and corrected(1, 5) != corrected(1, 6)
+    criterion = DeepSelfLearningLoss(C)
+    criterion.begin_epoch(0, 7)
+    criterion.begin_epoch(1)
+    assert (criterion.epoch, criterion.seed) == (1, 7)
 
 
 # --- M-correction --------------------------------------------------------------------------------
@@ -251,6 +255,36 @@ def test_m_correction_measures_images_without_a_label():
     assert_close(measured['loss'], expected)
 
 
+def test_m_correction_looks_at_the_samples_from_the_epoch_before_its_start():
+    criterion = MCorrectionLoss(C, N, correct_from=2)
+    wanted = []
+    for epoch in range(4):
+        criterion.begin_epoch(epoch)
+        wanted.append(criterion.wants_pass())
+    assert wanted == [False, True, True, True]
+
+
+def test_m_correction_leaves_samples_without_a_label_out():
+    criterion, without = MCorrectionLoss(C, N + 2, correct_from=1), told_apart()
+    losses = torch.cat([without.state.loss, torch.tensor([0.0, 50.0])])
+    criterion.state.put(given=torch.tensor([0] * N + [-1, -1]))
+    criterion.take(dict(loss=losses, prediction=torch.ones(N + 2)))
+    for name in ('mixture', 'loss_range', 'table'):
+        assert_close(getattr(criterion.state, name), getattr(without.state, name))
+    opinion = criterion.state.opinion()
+    assert opinion['label'][N:].tolist() == [-1, -1] and opinion['weight'][N:].isnan().all()
+
+
+def test_m_correction_counts_no_ignored_sample():
+    criterion = told_apart(ignore_index=1, prior_weight=0.7, reduction='none')
+    scores, label, index = next(batches(1))
+    label[0], label[1:] = 1, 2
+    rows = criterion.corrected_rows(scores, label, index)
+    each = criterion(scores, rows, sample_idx=index)
+    assert not rows[0].any() and each[0] == 0
+    assert_close(each[1:], criterion(scores[1:], rows[1:], sample_idx=index[1:]))
+
+
 def test_m_correction_has_an_opinion():
     opinion = told_apart().state.opinion()
     predictions = (torch.arange(N) % C).tolist()
@@ -277,6 +311,8 @@ def test_a_trial_costs_the_same_and_teaches_nothing(make):
     before = {key: value.clone() for key, value in criterion.state_dict().items()}
     with no_teaching():
         trial = criterion(scores, label, sample_idx=index)
+    with torch.no_grad():
+        assert_close(criterion(scores, label, sample_idx=index), trial.detach())
     assert_close(criterion.state_dict(), before)
     assert_close(criterion(scores, label, sample_idx=index), trial)
 

@@ -272,7 +272,9 @@ def test_data_that_an_epoch_repeats_are_a_warning(bases, said):
     apply_method(cfg, 'ols')
     assert said == []
     dataset = dict(type='RepeatDataset', times=5, dataset=cfg.train_dataloader.dataset)
-    dataset = dict(type='ConcatDataset', datasets=[dataset])
+    # A sample is in one of the parts.
+    others = [cfg.train_dataloader.dataset, dict(dataset, times=3)]
+    dataset = dict(type='ConcatDataset', datasets=[dataset, *others])
     cfg.train_dataloader = dict(cfg.train_dataloader, dataset=dict(dataset))
     apply_method(cfg, 'ls')
     assert said == []
@@ -367,6 +369,14 @@ def test_cutout_stands_before_an_image_is_packed(bases):
     # What the config itself blanks is its own business: another method leaves it alone.
     own = Config({key: value for key, value in cfg.to_dict().items() if key != 'applied_method'})
     assert apply_method(own, 'ols').train_dataloader == own.train_dataloader
+
+
+def test_the_square_is_half_of_what_the_last_transform_leaves():
+    base = read_host('resnet/resnet50_8xb32_in1k.py', 'mmpretrain')
+    steps = [dict(type='Resize', scale=(256, 300)), dict(type='RandomCrop', crop_size=224)]
+    for count, size in ((2, 112), (1, 128)):
+        base.train_dataloader.dataset.pipeline = [*steps[:count], dict(type='PackInputs')]
+        assert apply_method(base, 'cutout').train_dataloader.dataset.pipeline[-2].size == size
 
 
 def test_cutout_needs_training_data(bases):

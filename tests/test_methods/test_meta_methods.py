@@ -54,6 +54,8 @@ def test_the_forms_of_meta_weight_net(base):
     assert early.optimizer == dict(type='SGD', lr=1e-3, weight_decay=0.0)
     given = apply_method(base, 'meta_weight_net:weight_lr=1e-5,weight_decay=0.1').train_cfg
     assert given.optimizer == dict(type='Adam', lr=1e-5, weight_decay=0.1)
+    none = apply_method(base, 'meta_weight_net:weight_decay=0').train_cfg
+    assert none.optimizer == dict(type='Adam', lr=1e-3, weight_decay=0)
 
 
 @EVERY_METHOD

@@ -173,3 +173,5 @@ def test_hard_labels_of_the_same_table_come_first():
             for m, v in (('hard', 27), ('ols', 25))
         ]
         assert number(made, table, 'ols', network='resnet56').difference.mean == pytest.approx(-2)
+        other = dict(VII='XI', XI='VII')[table]
+        assert number(made, other, 'ols', network='resnet56').result is None
