@@ -258,6 +258,14 @@ def test_loading_takes_the_place_of_what_a_rank_has_seen(make, two_ranks_alone, 
 
 
 @EVERY_STATE
+def test_what_only_this_rank_has_seen_is_missed_without_a_roll_over(make, two_ranks_alone):
+    state = make()
+    teach(state)
+    with pytest.warns(UserWarning, match='soft labels were not updated yet'):
+        state.train()
+
+
+@EVERY_STATE
 def test_private_sums_follow_the_module(make, two_ranks_alone):
     state = make()
     teach(state)

@@ -101,6 +101,9 @@ def test_only_the_foreground_columns_decide_who_is_correct():
     teach(state, logits, torch.tensor([0]))
     assert_close(state.correct_count, torch.tensor([1.0, 0, 0, 0]))
     assert_close(state.prob_sum[0], logits[0].softmax(0))
+    # The report's confidence is in the own class all the same; the other classes stay uniform.
+    own = logits[0].softmax(0)[0]
+    assert_close(state.update_soft_labels().confidence, (own + 2 / 4) / 3)
 
 
 @pytest.mark.parametrize('use_sigmoid', [False, True])

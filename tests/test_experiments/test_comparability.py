@@ -110,6 +110,9 @@ def test_a_dumped_config_is_the_config(tmp_path):
     cfg = config('train_cfg = dict(val=(), names=("a", "b"), none=None)\n')
     cfg.dump(tmp_path / 'dumped.py')
     assert flat_settings(Config.fromfile(tmp_path / 'dumped.py')) == flat_settings(cfg)
+    # Lists and tuples are the same settings, even empty ones.
+    tuples, lists = {'model.a': (), 'model.b': (1,)}, {'model.a': [], 'model.b': [1]}
+    assert settings(**tuples) == settings(**lists)
 
 
 def test_defaults_of_loaders_that_are_written_out_change_nothing():
