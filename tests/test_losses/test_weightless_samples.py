@@ -14,6 +14,7 @@ from torch.testing import assert_close
 from mmdet_ols import (
     BootstrapLoss,
     LSLoss,
+    OLSLoss,
     PairwiseConfusionLoss,
     SCELoss,
     TfKDRegLoss,
@@ -110,3 +111,13 @@ def test_the_others_are_not_computed(kept):
     step(Watched(C), scores, label, weight, avg_factor=3.0)
     kept(Watched(C), scores, label, weight)
     assert computed == [2, 2, 2, N]
+
+
+@pytest.mark.parametrize('make', [LSLoss, OLSLoss])
+def test_a_weight_of_0_that_is_learned_is_told_what_its_sample_costs(make):
+    """As the first weights of "Learning to Reweight Examples" are."""
+    scores, label = batch()
+    weight = torch.zeros(N, requires_grad=True)
+    loss = make(C, reduction='sum')(scores.requires_grad_(), label, weight)
+    cost = make(C, reduction='none')(scores, label).detach()
+    assert_close(torch.autograd.grad(loss, weight)[0], cost)

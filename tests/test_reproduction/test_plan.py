@@ -97,6 +97,18 @@ def test_data_and_entries_reach_the_configs_that_they_name(config, tmp_path):
         Plan(asked, [0], tmp_path, entries={'resnet57': ['a=1']})
 
 
+def test_configs_of_one_name_and_other_tests_have_folders_of_their_own(config, tmp_path):
+    other = tmp_path / 'other' / 'six.py'
+    other.parent.mkdir()
+    other.write_text(CONFIG.replace('depth=8', 'depth=14'))
+    asked = [cell(config, 'hard'), cell(other, 'hard'), cell(config, 'hard', tta=True)]
+    plan = Plan(asked, [0], tmp_path / 'runs')
+    folders = [plan.folders_of(c)[0] for c in asked]
+    assert [folder.parents[1].name for folder in folders] == ['six', 'six_', 'six__']
+    assert [plan.variant(f).cfg.model.backbone.depth for f in folders] == [8, 14, 8]
+    assert [plan.experiment(f).tta for f in folders] == [False, False, True]
+
+
 def test_what_cannot_run_is_said_and_the_others_go_on(config, tmp_path, monkeypatch):
     from mmdet_ols.experiments import experiment
 
