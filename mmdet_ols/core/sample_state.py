@@ -92,7 +92,7 @@ class SampleState(RollingState):
     @property
     def num_samples(self) -> int:
         """N; 0 where it is not known yet."""
-        return len(self._buffers[self.in_use[0]])  # type: ignore[arg-type]
+        return len(self.get_buffer(self.in_use[0]))
 
     def allocate(self, num_samples: int) -> None:
         """Make room for the values of this many samples, all of them 0.
@@ -103,13 +103,12 @@ class SampleState(RollingState):
         check_integer('num_samples', num_samples, least=0)
         self._own = None
         for name, shape in self._shapes.items():
-            old = self._buffers[name]
-            assert old is not None
+            device = self.get_buffer(name).device
             self._buffers[name] = torch.zeros(
-                num_samples, *shape, dtype=torch.float32, device=old.device
+                num_samples, *shape, dtype=torch.float32, device=device
             )
         for name in self.whole:
-            self._buffers[name].zero_()  # type: ignore[union-attr]
+            self.get_buffer(name).zero_()
 
     def opinion(self) -> dict[str, Tensor]:
         """What the method thinks of each label: for the report, and to be overridden.
@@ -121,8 +120,7 @@ class SampleState(RollingState):
         """
         if 'weight' not in self._shapes:
             return {}
-        weight = self._buffers['weight']
-        assert weight is not None
+        weight = self.get_buffer('weight')
         if 'weight' in self.recorded:
             weight = torch.where(self.periods > 0, weight, torch.nan)
         return dict(weight=weight)
@@ -136,7 +134,7 @@ class SampleState(RollingState):
             if name not in self.measured and name not in self.whole:
                 known = [*self.measured, *self.whole]
                 raise ValueError(f'`put` sets the measured values {known}, but got {name!r}.')
-            self._buffers[name].copy_(value)  # type: ignore[union-attr]
+            self.get_buffer(name).copy_(value)
 
     @torch.no_grad()
     def record(self, sample_idx: Tensor, **values: Tensor) -> None:
@@ -189,10 +187,9 @@ class SampleState(RollingState):
     @torch.no_grad()
     def now(self, name: str, sample_idx: Tensor) -> Tensor:
         """An adjusted value of some samples, with all changes that this rank knows of."""
-        value = self._buffers[name]
-        assert value is not None
+        value = self.get_buffer(name)
         index = self._checked(sample_idx).to(value.device)
-        total = value[index] + self._buffers[f'{name}_change'][index]  # type: ignore[index]
+        total = value[index] + self.get_buffer(f'{name}_change')[index]
         return total if self._own is None else total + self._own_sums()[f'{name}_change'][index]
 
     def _checked(self, sample_idx: Tensor) -> Tensor:
@@ -211,22 +208,20 @@ class SampleState(RollingState):
 
     def _start(self) -> None:
         for name in self.in_use:
-            self._buffers[name].zero_()  # type: ignore[union-attr]
+            self.get_buffer(name).zero_()
 
     def _put_into_use(self) -> int:
         """Returns the number of samples that were recorded in the period."""
         for name in self.adjusted:
-            value, change = self._buffers[name], self._buffers[f'{name}_change']
-            value += change  # type: ignore[operator]
+            value = self.get_buffer(name)
+            value += self.get_buffer(f'{name}_change')
         if not self.recorded:
             return 0
-        count = self._buffers[COUNT]
-        assert count is not None
+        count = self.get_buffer(COUNT)
         seen = count > 0
         self.periods += seen
         for name, shape in self.recorded.items():
-            value, total = self._buffers[name], self._buffers[f'{name}_sum']
-            assert value is not None and total is not None
+            value, total = self.get_buffer(name), self.get_buffer(f'{name}_sum')
             shaped = (-1, *[1] * len(shape))
             mean = total / count.clamp(min=1).reshape(shaped)
             value.copy_(torch.where(seen.reshape(shaped), mean, value))
