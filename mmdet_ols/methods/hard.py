@@ -46,9 +46,7 @@ def make_hard(
     Raises:
         ValueError: A head cannot be changed, or a hook of the config replaces the loss later.
     """
-    losses, refused = inspect_heads(cfg)
-    if refuse:
-        losses = find_losses(cfg)
+    losses, refused = (find_losses(cfg), []) if refuse else inspect_heads(cfg)
     for head in [] if quiet else refused:
         say(f'{head} It stays as it is.')
     applied = _applied_methods(cfg)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mmdet_ols.core import RollingState, rename_old_keys, state_name
+from mmdet_ols.core.rolling_state import world_size
 
 #: States of a model by path, as in the keys of a state dict.
 Paths = Mapping[str, RollingState]
@@ -47,7 +48,7 @@ class CheckpointWriter:
 
     def merge_sums(self, paths: Paths) -> None:
         """Share the sums of all ranks, since only rank 0 writes a checkpoint; collective."""
-        if _distributed() and not self._sums_are_complete:
+        if world_size() > 1 and not self._sums_are_complete:
             for state in dict.fromkeys(paths.values()):
                 state.reduce_sums()
         self._sums_are_complete = True
@@ -85,7 +86,7 @@ class CheckpointWriter:
                 f'Resuming from this checkpoint replays epoch {self._started_epoch + 1} from its '
                 'start, so the samples counted in it so far are left out.'
             )
-        if paths and not self._sums_are_complete and not replayed and _distributed():
+        if paths and not self._sums_are_complete and not replayed and world_size() > 1:
             runner.logger.warning(
                 'This checkpoint is written at a time that OLSHook could not foresee: it holds '
                 "rank 0's part of the unfinished soft labels only. Resuming from it counts a "
@@ -193,9 +194,3 @@ def _prefixes(path: str) -> list[str]:
 
 def _keys(state: RollingState) -> tuple[str, ...]:
     return (*state.in_use, *state.collected)
-
-
-def _distributed() -> bool:
-    from mmengine.dist import get_world_size
-
-    return get_world_size() > 1
