@@ -258,7 +258,8 @@ def parse_args(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--recipe', choices=RECIPES, required=True)
     parser.add_argument('--methods', nargs='+', default=['hard', 'ls', 'ols'], metavar='METHOD')
     parser.add_argument('--seeds', nargs='+', type=int, default=[0], help='(0)')
-    parser.add_argument('--record', required=True, metavar='FILE.csv', help='a row for each run')
+    rows = 'a row for each run (comparison.csv)'
+    parser.add_argument('--record', default='comparison.csv', metavar='FILE.csv', help=rows)
     parser.add_argument('--weights', type=Path, help='where the backbone starts from')
     parser.add_argument('--device', choices=['cpu', 'cuda'], default='cpu', help='(cpu)')
     parser.add_argument(

@@ -40,7 +40,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--show-dir', help='save images with the predictions drawn in')
     parser.add_argument('--wait-time', type=float, default=2, help='seconds between shown images')
     parser.add_argument(
-        '--tta', action='store_true', help="test-time augmentation: the config's, or flips"
+        '--tta',
+        action='store_true',
+        help="test-time augmentation: the config's, or flips and, for detectors, three sizes",
     )
     add_run_options(parser)
     return parser.parse_args()
