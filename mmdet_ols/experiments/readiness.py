@@ -42,6 +42,7 @@ def check_ready(configs: Iterable[tuple[str, Config]], strict: bool = False) -> 
     for name, cfg in configs:
         try:
             _check_scalars(cfg)
+            _check_places(cfg)
             hooks_of_tests(cfg)
             check_losses(cfg)
             for warning in schedule_warnings(cfg):
@@ -94,6 +95,22 @@ def _check_scalars(cfg: Config) -> None:
         raise ValueError(
             "visualizer.vis_backends must hold dict(type='LocalVisBackend'), whose files hold the "
             f'results, but got {backends}.'
+        )
+
+
+def _check_places(cfg: Config) -> None:
+    """Checkpoints are read from the folders of the runs.
+
+    MMEngine names a folder in `out_dir` after the last part of the work directory, which is the
+    seed: the runs of all methods would overwrite each other's checkpoints.
+    """
+    out_dir = ((cfg.get('default_hooks') or {}).get('checkpoint') or {}).get('out_dir')
+    if out_dir is not None:
+        raise ValueError(
+            'default_hooks.checkpoint.out_dir must not be set where several runs are compared, '
+            f'since they would share a folder there, but got {out_dir!r}. Leave it out '
+            '(--cfg-options default_hooks.checkpoint.out_dir=None), and say with --work-dir where '
+            'the folders of the runs go.'
         )
 
 

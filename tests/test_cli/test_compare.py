@@ -398,6 +398,8 @@ def test_nothing_starts_if_the_result_could_not_be_written(one_run, monkeypatch)
         ([('ols', 'ols.py', ['default_hooks.ols.type=MissingHook'])], "as 'MissingHook'"),
         ([('ce', 'ce.py', ['visualizer.vis_backends.0.type=TensorboardVisBackend'])],
          'ce: .*LocalVisBackend'),
+        ([('ce', 'ce.py', ['default_hooks.checkpoint.out_dir=/shared'])],
+         "ce: default_hooks.checkpoint.out_dir .* but got '/shared'"),
     ],
 )  # fmt: skip
 def test_what_would_cost_hours_is_found_before_the_first_run(classifiers, tmp_path, asked, message):
