@@ -62,7 +62,7 @@ def test_rows_that_differ_in_another_option_have_a_table_each():
     text = tables(rows, metrics=['accuracy/top1'])
     assert text.count('| hard |') == 2
     # One whose name begins with that of the option is another one.
-    rows[-1] = row('hard', '0.1', 62, options=f'{LR}_mult=2')
+    rows[-1] = row('hard', '0.1', 62, options=f'a=1 {LR}_mult=2')
     assert tables(rows, metrics=['accuracy/top1']).count('| hard |') == 2
 
 
