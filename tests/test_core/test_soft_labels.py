@@ -106,6 +106,14 @@ def test_only_the_foreground_columns_decide_who_is_correct():
     assert_close(state.update_soft_labels().confidence, (own + 2 / 4) / 3)
 
 
+def test_the_entropy_of_rows_that_do_not_sum_to_1_is_that_of_their_shares():
+    state = SoftLabels(2, divide_by='count')
+    scores, prob = torch.tensor([[2.0, 0.0]]), torch.tensor([[0.6, 0.2]])
+    state.accumulate(scores, prob, torch.tensor([0]), torch.tensor([True]))
+    first = -(0.75 * math.log(0.75) + 0.25 * math.log(0.25))  # the other class stays uniform
+    assert_close(state.update_soft_labels().entropy, torch.tensor((first + math.log(2)) / 2))
+
+
 @pytest.mark.parametrize('use_sigmoid', [False, True])
 @pytest.mark.parametrize('value', [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize('column', [0, 1])
