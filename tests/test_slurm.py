@@ -91,8 +91,9 @@ def events_of(process, status=0):
 
 def wait_for(condition):
     for _ in range(3000):
-        if condition():
-            return
+        result = condition()
+        if result:
+            return result
         time.sleep(0.1)
     raise AssertionError('waited in vain')
 
@@ -210,8 +211,9 @@ def test_compare_resumes_a_training_that_was_queued_again(
     folder = work_dir / 'hard' / 'seed_0'
 
     def queue_again():
-        wait_for((folder / 'last_checkpoint').exists)
-        (job,) = [job.id for job in queued_jobs().values() if job.running]
+        log = folder / LOG
+        wait_for(lambda: log.exists() and 'Epoch(val) [1]' in log.read_text())
+        (job,) = wait_for(lambda: [job.id for job in queued_jobs().values() if job.running])
         subprocess.run(['scontrol', 'requeue', job], check=True)
         return job
 

@@ -13,6 +13,7 @@ from mmpretrain.datasets import cifar
 from mmdet_ols import config_path
 from mmdet_ols.checks.data import check_datasets
 from mmdet_ols.checks.downloads import fetch_datasets
+from mmdet_ols.checks.evaluation import check_evaluation
 from mmdet_ols.reproduction import made_data
 
 #: The config of each kind of data.
@@ -149,5 +150,5 @@ def test_the_file_of_human_labels_is_looked_for(read):
     plain = Config.fromfile(config_path(CONFIGS['cifar10']))
     cfg.val_evaluator = made_image_configs.moved(plain, read.root).val_evaluator
     assert cfg.val_evaluator[2].human == str(read.root / 'meta/cifar10h-probs.npy')
-    with pytest.raises(FileNotFoundError, match=r'there is no .*cifar10h-probs\.npy.*cifar-10h'):
-        check_datasets(cfg)
+    with pytest.raises(ValueError, match=r'there is no .*cifar10h-probs\.npy.*cifar-10h'):
+        check_evaluation(cfg)
