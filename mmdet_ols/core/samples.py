@@ -26,7 +26,7 @@ class Samples(NamedTuple):
     #: 'none', 'mean' or 'sum'.
     reduction: str = 'mean'
 
-    @property
+    # No property: torch's compiler, 2.5 for example, breaks its graph at one of a named tuple.
     def has_rows(self) -> bool:
         """Whether the labels are target rows."""
         return self.label.dim() == 2

@@ -312,7 +312,7 @@ class ClassificationLoss(nn.Module):
     def _compute(self, samples: Samples) -> Tensor:
         """The loss of a flat batch; with reduction 'none' (N, 1), under sigmoid (N, C)."""
         logits, label, valid, weight, avg_factor, reduction = samples
-        by_index = not samples.has_rows
+        by_index = not samples.has_rows()
         # What the method gets: scores of enough precision, and no index without a column.
         samples = Samples(
             logits.to(torch.promote_types(logits.dtype, torch.float32)),

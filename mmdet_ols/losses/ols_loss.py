@@ -338,7 +338,7 @@ class OLSLoss(ClassificationLoss):
     def learn(self, samples: Samples) -> None:
         """Hand the samples that may teach to the state; see `SoftLabelState.accumulate`."""
         logits, label = samples.logits, samples.label
-        if samples.has_rows:
+        if samples.has_rows():
             rows = torch.where(samples.valid, label, 0)
             largest, label = rows.max(-1)
             teaches = (largest > 0) & (largest >= self.soft_row_threshold * rows.sum(-1))

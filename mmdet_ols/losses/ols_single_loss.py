@@ -146,7 +146,7 @@ class OLSSingleLoss(OLSLoss):
         if not self.training:
             return super().make_target(samples)
         rows = samples.rows()
-        if not samples.has_rows:
+        if not samples.has_rows():
             index = torch.where(samples.valid, samples.label, 0)
         else:  # of exponential times with these rates, the first is distributed as the shares
             index = (rows / torch.empty_like(rows).exponential_()).argmax(-1)

@@ -126,7 +126,7 @@ class PairwiseConfusionLoss(ClassificationLoss):
 
     def total_loss(self, cross_entropy: Tensor, samples: Samples) -> Tensor:
         logits, label = samples.logits, samples.label
-        if self.form == 'paper' and samples.has_rows:
+        if self.form == 'paper' and samples.has_rows():
             raise ValueError(
                 "PairwiseConfusionLoss(form='paper') looks for pairs of different classes, so "
                 '`label` must hold class indices, but got rows (as from mixup or CutMix): take '
