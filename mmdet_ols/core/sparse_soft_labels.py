@@ -251,7 +251,9 @@ class SparseSoftLabels(SoftLabelState):
         index = label.clamp(max=self.num_columns - 1)  # those of no class read any, and write none
         prob_total = sums['prob_total'][index] + rows.sum(1)
         slots = self._slots(index, sums)
-        slots = slots._replace(total=slots.total + rows.gather(1, slots.column))
+        total = slots.total + rows.gather(1, slots.column)
+        # Not by `_replace`, which torch 2.5 cannot compile.
+        slots = Slots(slots.column, total, slots.missed, slots.untracked)
         applicants = min(self.top_m, self.num_columns - self.num_slots)
         if applicants:
             share, column = rows.scatter_(1, slots.column, -1).topk(applicants, 1)
