@@ -6,8 +6,7 @@ import pytest
 import torch
 
 IS_OLDEST = torch.__version__.startswith('2.1.')
-#: torch 2.1's compiler breaks a graph at `type(tensor)` and at the property of a named tuple. What
-#: is compiled is right, but in parts.
+#: torch 2.1's compiler breaks a graph at `type(tensor)`. What is compiled is right, but in parts.
 WHOLE_GRAPHS = not IS_OLDEST
 needs_whole_graphs = pytest.mark.skipif(
     not WHOLE_GRAPHS, reason='between the parts of a broken graph, torch 2.1 runs as ever'
