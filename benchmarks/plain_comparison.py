@@ -332,8 +332,11 @@ def main(words: Sequence[str] | None = None) -> None:
     digest = hashlib.sha256(args.data.read_bytes()).hexdigest()
     wanted = [row_of(args, recipe, m, s, digest) for s in args.seeds for m in args.methods]
     missing = [row for row in wanted if evidence.row(row.identity) is None]
-    for row in missing:
-        criterion_of(row.method, 2)  # a misspelt one is an error now, not after hours
+    try:
+        for row in missing:
+            criterion_of(row.method, 2)  # a misspelt one is an error now, not after hours
+    except ValueError as error:
+        raise SystemExit(f'error: {error}') from error
     if missing:
         data = read_images(args.data)
         if len(data[0].labels) < recipe.batch_size:

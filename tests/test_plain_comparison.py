@@ -114,9 +114,11 @@ def test_calibration_error_is_that_of_torchmetrics():
 @pytest.mark.parametrize(
     'method, told', [('soft', 'must be of hard, ls, ols'), ('ls:x=0.2', "ls:x=0.2: .*'x'")]
 )
-def test_a_method_that_is_none_is_an_error(method, told):
-    with pytest.raises(ValueError, match=f'--methods {told}'):
-        plain_comparison.criterion_of(method, 3)
+def test_a_method_that_is_none_is_an_error_before_anything_is_read(method, told, tmp_path):
+    (tmp_path / 'images.zip').write_bytes(b'')
+    words = ['--recipe', 'cars', '--record', tmp_path / 'rows.csv', '--methods', 'hard', method]
+    with pytest.raises(SystemExit, match=f'^error: --methods {told}'):
+        plain_comparison.main([str(tmp_path / 'images.zip'), *map(str, words)])
 
 
 def test_options_reach_the_loss():

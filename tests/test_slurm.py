@@ -212,9 +212,13 @@ def test_compare_resumes_a_training_that_was_queued_again(
 
     def queue_again():
         log = folder / LOG
-        wait_for(lambda: log.exists() and 'Epoch(val) [1]' in log.read_text())
-        (job,) = wait_for(lambda: [job.id for job in queued_jobs().values() if job.running])
-        subprocess.run(['scontrol', 'requeue', job], check=True)
+        try:
+            wait_for(lambda: log.exists() and 'Epoch(val) [1]' in log.read_text())
+            (job,) = wait_for(lambda: [job.id for job in queued_jobs().values() if job.running])
+            subprocess.run(['scontrol', 'requeue', job], check=True)
+        except Exception:
+            subprocess.run(['scancel', '--me'], check=True)  # else `compare` waits for ever
+            raise
         return job
 
     monkeypatch.setattr(sys, 'argv', list(map(str, words)))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -23,6 +22,7 @@ from mmdet_ols.analysis.annotations import Annotation
 from mmdet_ols.analysis.split_data import inference_pipeline, loader_in_order, split_datasets
 from mmdet_ols.checks.checkpoints import load_checkpoint
 from mmdet_ols.checks.matching import check_match, state_dict_of
+from mmdet_ols.core.whole_files import whole_file
 
 #: A detection counts for an annotated box from this overlap (IoU) on.
 MIN_IOU = 0.5
@@ -115,10 +115,8 @@ def _read_cache(path: Path, key: str) -> np.ndarray | None:
 
 
 def _write_cache(path: Path, key: str, scores: np.ndarray) -> None:
-    unfinished = Path(f'{path}.tmp')
-    with unfinished.open('wb') as file:
+    with whole_file(path, 'wb') as file:
         np.savez_compressed(file, key=key, scores=scores)
-    os.replace(unfinished, path)
 
 
 # --- the network ---------------------------------------------------------------------------------

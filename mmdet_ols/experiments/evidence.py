@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import IO
 
+from mmdet_ols.core.whole_files import whole_file
 from mmdet_ols.results.run_folder import Run
 
 #: The kinds of test in the rows of `benchmarks/label_mistakes.py` and `.../plain_comparison.py`,
@@ -173,16 +174,8 @@ class EvidenceFile:
             rows = read_rows(self.path)
             if any(known.identity == row.identity for known in rows):
                 return False
-            text = to_csv([*rows, row])
-            temporary = self.path.with_name(f'.{self.path.name}.{os.getpid()}')
-            try:
-                with temporary.open('w', encoding='utf-8', newline='') as file:
-                    file.write(text)
-                    file.flush()
-                    os.fsync(file.fileno())
-                os.replace(temporary, self.path)
-            finally:
-                temporary.unlink(missing_ok=True)
+            with whole_file(self.path) as file:
+                file.write(to_csv([*rows, row]))
         return True
 
     @contextmanager

@@ -9,6 +9,7 @@ from glob import glob
 from pathlib import Path
 from typing import Any
 
+from mmdet_ols.core.whole_files import whole_file
 from mmdet_ols.experiments.evidence import EvidenceFile
 from mmdet_ols.reproduction.plan import Plan, names_of
 from mmdet_ols.reproduction.scales import PlannedCell, planned_cells
@@ -103,7 +104,8 @@ class PaperRequest:
     def save(self, work_dir: Path) -> None:
         """Write it into the work directory."""
         work_dir.mkdir(parents=True, exist_ok=True)
-        (work_dir / FILE).write_text(json.dumps(asdict(self), indent=1) + '\n', encoding='utf-8')
+        with whole_file(work_dir / FILE) as file:
+            file.write(json.dumps(asdict(self), indent=1) + '\n')
 
     def changed(self, given: Mapping[str, Any]) -> PaperRequest:
         """The same with what was given now, where that is not None.

@@ -27,6 +27,7 @@ from mmdet_ols.checks.checkpoints import loading_rules
 from mmdet_ols.checks.evaluation import check_evaluation
 from mmdet_ols.checks.losses import check_losses
 from mmdet_ols.checks.start import check_start
+from mmdet_ols.core.whole_files import whole_file
 from mmdet_ols.engine.launch import build_runner
 from mmdet_ols.engine.loops import build_for_testing, build_for_training
 from mmdet_ols.engine.run_config import read_config
@@ -127,10 +128,9 @@ def execute(run: SmokeRun, data: Path, row: Mapping[str, Any], keep: bool = Fals
 
 
 def write_row(folder: Path, row: Mapping[str, Any]) -> None:
-    """Write what came out of a run: a reader sees all of it, or nothing."""
-    unfinished = folder / f'.{ROW}'
-    unfinished.write_text(json.dumps(row, indent=1), encoding='utf-8')
-    unfinished.replace(folder / ROW)
+    """Write what came out of a run."""
+    with whole_file(folder / ROW) as file:
+        json.dump(row, file, indent=1)
 
 
 def read_row(folder: Path) -> dict[str, Any]:

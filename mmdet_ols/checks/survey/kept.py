@@ -25,6 +25,7 @@ from mmdet_ols.checks.survey.records import (
 )
 from mmdet_ols.config_tree import registered_class
 from mmdet_ols.core.cache import cache_folder
+from mmdet_ols.core.whole_files import whole_file
 from mmdet_ols.datasets.tree import walk_datasets
 from mmdet_ols.version import __version__
 
@@ -69,15 +70,11 @@ def keep(
         sources={source: _stamp(source) for source in dict.fromkeys(sources)},
         survey=survey,
     )
-    part = path.with_suffix(f'.{os.getpid()}')
-    try:
+    with contextlib.suppress(OSError):  # such as a full disk
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(json.dumps(content, default=vars), 'utf-8')
-        os.replace(part, path)
+        with whole_file(path) as file:
+            json.dump(content, file, default=vars)
         _forget_oldest(path.parent)
-    except OSError:  # such as a full disk
-        with contextlib.suppress(OSError):
-            part.unlink()
 
 
 def _path(config: Any, decodings: Sequence[Decoding]) -> Path | None:

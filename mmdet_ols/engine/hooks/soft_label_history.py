@@ -9,6 +9,7 @@ from typing import Any
 
 from mmdet_ols.core import SoftLabelState
 from mmdet_ols.core.arguments import check_integer
+from mmdet_ols.core.whole_files import whole_file
 from mmdet_ols.engine.hooks.roll_over_period import Period
 
 #: Above this number of score columns the history of the soft labels is not kept by default.
@@ -105,10 +106,8 @@ def _record(runner: Any, name: str, loss: SoftLabelState, period: Period, step: 
     folder = Path(runner.work_dir, 'soft_labels', name)
     folder.mkdir(parents=True, exist_ok=True)
     unit = 'epoch' if period.by_epoch else 'iter'
-    unfinished = folder / 'unfinished.tmp'  # a reader sees a whole file, or none
-    with unfinished.open('wb') as file:
+    with whole_file(folder / f'{unit}_{step}.npy', 'wb') as file:
         np.save(file, loss.soft_labels.cpu().numpy())
-    unfinished.replace(folder / f'{unit}_{step}.npy')
 
 
 def _is_main_process() -> bool:

@@ -1,0 +1,35 @@
+"""Files that are written whole, or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+
+@contextmanager
+def whole_file(path: Path, mode: str = 'w') -> Iterator[IO[Any]]:
+    """Open a file that takes the place of `path` when the block ends.
+
+    Whoever reads meanwhile, or after the process was killed, finds the old file. An error in the
+    block leaves that one, too. Several processes may write at once: the last one to end wins.
+
+    Args:
+        path: The file, in a folder that is there.
+        mode: 'w' for text, which is written as UTF-8 with its line ends as they are, or 'wb'.
+
+    Yields:
+        The file to write to.
+    """
+    text = {} if 'b' in mode else dict(encoding='utf-8', newline='')
+    unfinished = path.with_name(f'.{path.name}.{os.getpid()}')
+    try:
+        with unfinished.open(mode, **text) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())  # else a machine that loses power keeps an empty file
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)

@@ -1,0 +1,27 @@
+import pytest
+
+from mmdet_ols.core.whole_files import whole_file
+
+
+@pytest.mark.parametrize('old', [None, 'old\r\n'])
+def test_a_file_is_the_old_one_until_the_new_one_is_whole(old, tmp_path):
+    path = tmp_path / 'rows.csv'
+    if old is not None:
+        path.write_text(old, newline='')
+    with whole_file(path) as file:
+        file.write('ä\r\n')
+        file.flush()
+        assert path.exists() == (old is not None)
+        assert old is None or path.read_bytes() == old.encode()
+    assert path.read_bytes() == 'ä\r\n'.encode()
+    assert [entry.name for entry in tmp_path.iterdir()] == ['rows.csv']
+
+
+def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / 'scores.npz'
+    path.write_bytes(b'old')
+    with pytest.raises(ZeroDivisionError), whole_file(path, 'wb') as file:
+        file.write(b'half of the new')
+        1 / 0
+    assert path.read_bytes() == b'old'
+    assert [entry.name for entry in tmp_path.iterdir()] == ['scores.npz']
