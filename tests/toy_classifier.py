@@ -33,6 +33,13 @@ train_cfg = dict(by_epoch=True, max_epochs=1)
 val_cfg = test_cfg = dict()
 """
 
+OLS = """
+_base_ = 'ce.py'
+custom_imports = dict(imports=['mmdet_ols'])
+model = dict(head=dict(loss=dict(type='OLSLoss', num_classes=6)))
+default_hooks = dict(ols=dict(type='OLSHook'))
+"""
+
 
 def make_classifier(folder):
     """Write 24 images and the config `ce.py`; return its path."""
@@ -45,3 +52,10 @@ def make_classifier(folder):
     config = folder / 'ce.py'
     config.write_text(CLASSIFIER.replace('{root!r}', repr(str(folder / 'data'))))
     return config
+
+
+def make_classifiers(folder):
+    """The same, and `ols.py` with OLS; return the paths of both."""
+    config = make_classifier(folder)
+    (folder / 'ols.py').write_text(OLS)
+    return config, folder / 'ols.py'
