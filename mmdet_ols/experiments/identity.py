@@ -53,12 +53,13 @@ def portable_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         settings: As `flat_settings` gives them.
     """
-    roots = [str(value) for key, value in settings.items() if _last(key) == 'data_root' and value]
+    roots = {str(value) for key, value in settings.items() if _last(key) == 'data_root' and value}
+    innermost_first = sorted(roots, key=len, reverse=True)
     kept = {}
     for key, value in settings.items():
         left_out = _is_reading(key) or is_default(key, value, settings)
         if is_below(key, DECIDING) and not is_below(key, NOT_DECIDING) and not left_out:
-            kept[key] = _portable(key, value, roots)
+            kept[key] = _portable(key, value, innermost_first)
     return kept
 
 

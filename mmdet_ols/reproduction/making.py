@@ -8,7 +8,6 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from mmdet_ols.experiments.tables import duration
-from mmdet_ols.paper import small_cells
 from mmdet_ols.reproduction.layout import method_title
 from mmdet_ols.reproduction.results import CellResult
 from mmdet_ols.reproduction.scales import default_work_dir
@@ -30,15 +29,12 @@ class Place(NamedTuple):
     work_dir: Path
 
     def command_to_reproduce(self, table: str) -> str:
-        """The command that makes a table or a figure, as published if the scale has no form of it.
+        """The command that makes a table or a figure.
 
         Args:
             table: As the paper numbers it.
         """
-        words = ['mmdet-ols', 'reproduce', 'run', '--table', table, '--scale']
-        if self.scale == 'small' and table not in {small.cell.table for small in small_cells()}:
-            return shlex.join([*words, 'paper'])
-        words.append(self.scale)
+        words = ['mmdet-ols', 'reproduce', 'run', '--table', table, '--scale', self.scale]
         if self.work_dir != default_work_dir(self.scale):
             words += ['--work-dir', str(self.work_dir)]
         return shlex.join(words)

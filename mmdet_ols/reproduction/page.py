@@ -31,9 +31,12 @@ NOTES = (
 )
 #: The scale whose runs only show that they can be made.
 SMOKE = 'smoke'
+#: The scale that has a part of the paper's tables only.
+SMALL = 'small'
 SCALES = {
-    'small': 'These are reduced runs. They can show whether a direction is the same at a small '
-    "scale; they do not reproduce the paper's numbers.",
+    SMALL: 'These are reduced runs. They can show whether a direction is the same at a small '
+    "scale; they do not reproduce the paper's numbers. What the scale does not have of the paper's "
+    'tables and figures is left out.',
     SMOKE: 'These runs took a few steps on made-up data. They show that every cell can be made; '
     'their numbers say nothing of the methods.',
 }
@@ -49,7 +52,7 @@ def write_page(
 
     Args:
         results: What was reached for each cell that is planned. The paper's other numbers are
-            shown as missing.
+            shown as missing, but left out at the scale 'small'.
         folder: The work directory, where to write; made if absent.
         scale: As for the command that makes the runs: 'paper', 'small' or 'smoke'.
         how: What holds for everything, such as the choices that were made, by name.
@@ -64,12 +67,19 @@ def write_page(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     numbers, judged, place = Numbers(results), scale != SMOKE, Place(scale, folder)
-    tables = [lay_out(name, _of_table(numbers, name, judged)) for name in LAYOUTS]
+    in_tables = {name: _of_table(numbers, name, scale) for name in LAYOUTS}
+    tables = [lay_out(name, own) for name, own in in_tables.items() if own]
+    planned = {result.cell.table for result in results}
+    figures = [
+        drawing
+        for drawing in drawings(results, folder)
+        if scale != SMALL or drawing.name in planned
+    ]
     how = {'scale': scale, **(how or {})}
     notes = [*([SCALES[scale]] if scale in SCALES else []), *(NOTES if judged else [])]
     html = page_template('page.html', PACKAGE).render(
         tables=[_table(table, results, place) for table in tables],
-        figures=[_figure(drawing, results, place) for drawing in drawings(results, folder)],
+        figures=[_figure(drawing, results, place) for drawing in figures],
         counts=_counts(results),
         totals=_totals(tables),
         how=how,
@@ -87,11 +97,14 @@ def write_page(
     return [folder / name for name in written]
 
 
-def _of_table(numbers: Numbers, name: str, judged: bool) -> list[Number]:
+def _of_table(numbers: Numbers, name: str, scale: str) -> list[Number]:
     """The numbers of a table; without differences and claims where runs say nothing of them."""
-    if judged:
-        return numbers.table(name)
-    return [number._replace(difference=None, claims=()) for number in numbers.table(name)]
+    of_table = numbers.table(name)
+    if scale == SMALL:
+        return [number for number in of_table if number.result is not None]
+    if scale == SMOKE:
+        return [number._replace(difference=None, claims=()) for number in of_table]
+    return of_table
 
 
 def _table(table: TableLayout, results: Sequence[CellResult], place: Place) -> dict[str, Any]:

@@ -5,7 +5,12 @@ from __future__ import annotations
 import shlex
 
 import mmdet_ols
-from mmdet_ols.experiments.identity import portable_config, portable_key, portable_options
+from mmdet_ols.experiments.identity import (
+    portable_config,
+    portable_key,
+    portable_options,
+    portable_settings,
+)
 
 SETTINGS = {
     'custom_hooks.0.human': '/data/cifar10/meta/probs.npy',
@@ -70,6 +75,14 @@ def test_all_else_counts():
     parts += ['custom_hooks.0.num_workers', 'model.device']
     keys += [changed(**{part: 'a'}) for part in parts]
     assert len(set(keys)) == len(keys)
+
+
+def test_a_file_in_one_root_within_another_is_named_from_the_inner_one():
+    outer, inner = {'a.dataset.data_root': '/data'}, {'b.dataset.data_root': '/data/cifar10'}
+    file = {'custom_hooks.0.human': '/data/cifar10/meta/human.npy'}
+    for roots in (outer | inner, inner | outer):
+        kept = portable_settings({**roots, **file})
+        assert kept['custom_hooks.0.human'] == 'meta/human.npy'
 
 
 def test_a_loss_that_gets_a_new_option_keeps_the_keys_of_its_runs():

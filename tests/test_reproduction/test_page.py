@@ -285,7 +285,18 @@ def test_every_cell_has_a_place(tmp_path):
     assert len(top1) == sum(f.metric == 'top1_error' for c in cells() for f in figures_of(c))
 
 
-def test_commands_name_a_scale_that_has_the_table(tmp_path):
-    text = write_page([], tmp_path, scale='small')[0].read_text()
-    assert '--table VI --scale small' in text and '--table II --scale paper' in text
-    assert '--table &#39;Fig. 4&#39; --scale paper' in text
+def test_at_the_small_scale_only_what_is_planned_is_shown(results, tmp_path):
+    attacked = result('VIII', 'resnet29_', 'hard', [7.0])
+    html, markdown, table = write_page([*results, attacked], tmp_path, scale='small')
+    page = html.read_text()
+    (second,) = [t for t in Tables(page).tables if t[0][1:2] == ['ResNet-34']]
+    assert [row[0] for row in second] == [
+        '', 'Hard labels', 'Bootsoft', 'SCE', 'LS', 'OLS', 'BYOT',
+    ]  # fmt: skip
+    assert {len(row) for row in second} == {2}  # the other networks have no run
+    headings = ['Table II: Top-1', 'Table VIII: Adversarial']
+    assert re.findall(r'^## (Table \w+: [\w-]+)', markdown.read_text(), re.M) == headings
+    assert re.findall(r'Fig\. \d', page) == []
+    assert 'missing' not in {row['state'] for row in csv.DictReader(table.read_text().splitlines())}
+    assert '--table VIII --scale small' in page
+    assert 'is left out' in page and 'is left out' in markdown.read_text()
