@@ -20,7 +20,7 @@ import torch
 from hosts_tools import forget_last_run
 from mmengine.config import Config
 from torch.testing import assert_close
-from torch_releases import IS_OLDEST
+from torch_releases import NAMED_THREADS
 
 from mmdet_ols.cli import test, train
 from mmdet_ols.datasets.demo_voc import CLASSES, make_demo_voc
@@ -223,8 +223,7 @@ def test_flexible_runner(config, alone, start, tmp_path):
     mixed = with_strategy(config, tmp_path, 'ddp')
     output = train_in_two(mixed, tmp_path, f'load_from={start}')
     # A thread that outlives Python's own end may abort the process.
-    # With a GPU it is nccl; torch 2.1 gives its threads no name by which they could be counted.
-    if not torch.cuda.is_available() and not IS_OLDEST:
+    if NAMED_THREADS and not torch.cuda.is_available():  # with a GPU it is nccl
         assert re.findall(r'gloo threads in training: (\d+)\.', output) == ['2', '2']
     assert re.findall(r'gloo threads at exit: (\d+)\.', output) == ['0', '0']
     assert len(re.findall('rolled over at epoch', output)) == 1

@@ -207,7 +207,8 @@ def test_bad_input_is_a_message_not_a_traceback(main, arguments, message, comman
 
 def test_an_error_ends_the_process_without_a_traceback():
     output = tool('plot_soft_labels.py', 'absent.pth', ok=False)
-    assert output.startswith('error: ') and 'Traceback' not in output
+    assert re.search(r'^error: ', output, re.M)  # after warnings of a host, on some releases
+    assert 'Traceback' not in output
 
 
 def test_a_checkpoint_of_other_classes_is_refused_for_testing_and_resuming(

@@ -18,7 +18,7 @@ from mmdet_ols.core.fused import gpu
 from mmdet_ols.losses import ols_loss
 
 pytestmark = [
-    pytest.mark.skipif(not has_triton(), reason='needs Triton 3'),
+    pytest.mark.skipif(not has_triton(), reason='needs Triton 3.3'),
     pytest.mark.skipif(
         os.environ.get('TRITON_INTERPRET') != '1', reason='on a GPU, test_gpu.py runs the kernel'
     ),

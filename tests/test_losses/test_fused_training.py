@@ -144,7 +144,7 @@ def test_asking_for_the_fused_form_fails_at_once_without_a_compiler(no_compiler)
     OLSLoss(C)
 
 
-@pytest.mark.skipif(not has_triton(), reason='needs Triton 3')
+@pytest.mark.skipif(not has_triton(), reason='needs Triton 3.3')
 def test_the_fused_form_of_a_gpu_needs_no_compiler(no_compiler, monkeypatch):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
     assert OLSLoss(C, implementation='fused').implementation == 'fused'

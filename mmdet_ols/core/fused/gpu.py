@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.torch_version import TorchVersion
 
 from mmdet_ols.core.fused.batches import suits_a_compiled_step
 from mmdet_ols.core.fused.known_gradient import KnownGradient
@@ -26,12 +27,12 @@ TYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 @functools.cache
 def has_triton() -> bool:
-    """Whether there is a Triton that the kernel is written for."""
+    """Whether there is a Triton that the kernel was tried with: 3.3, as torch 2.7 has it."""
     if find_spec('triton') is None:
         return False
     import triton
 
-    return int(triton.__version__.partition('.')[0]) >= 3
+    return TorchVersion(triton.__version__) >= (3, 3)
 
 
 def can_fuse_on_gpu(
