@@ -19,6 +19,7 @@ from torch import nn
 
 import mmdet_ols
 from mmdet_ols import losses
+from mmdet_ols.cli.main import main
 from mmdet_ols.engine import hooks
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -117,6 +118,20 @@ def tool_commands(page: str) -> list[tuple[str, list[str]]]:
 
 class Understood(Exception):
     """A tool has taken its command line."""
+
+
+def test_the_tables_of_the_small_scale_are_those_of_the_rows(tmp_path, monkeypatch):
+    (words,) = [words for _, words in tool_commands('docs/paper_tables.md') if 'page' in words
+                and '--evidence' in words]  # fmt: skip
+    words[words.index('docs/evidence/*.csv')] = f'{ROOT}/docs/evidence/*.csv'
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, 'argv', ['mmdet-ols', *words])
+    main()
+    kept = ROOT / 'docs/reproduction_small'
+    for made in (tmp_path / 'work_dirs/reproduce_small').iterdir():
+        assert made.read_text() == (kept / made.name).read_text(), (
+            f'{kept.name}/{made.name} is old: run the command of docs/paper_tables.md, and copy it'
+        )
 
 
 @pages

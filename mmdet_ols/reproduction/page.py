@@ -17,7 +17,7 @@ from mmdet_ols.reproduction.making import Place, commands_to_compare, made_table
 from mmdet_ols.reproduction.results import CellResult
 from mmdet_ols.reproduction.writing import OLS_KINDS, to_csv, to_markdown, verdict_lines
 
-PAGE, MARKDOWN, TABLE = 'reproduction.html', 'reproduction.md', 'reproduction.csv'
+PAGE, MARKDOWN, TABLE = 'reproduction.html', 'tables.md', 'tables.csv'
 PACKAGE = 'mmdet_ols.reproduction'
 #: What holds for every page.
 NOTES = (
@@ -29,10 +29,8 @@ NOTES = (
     'Our numbers are those of the last epoch: mean ± sample standard deviation. The paper gives '
     'its classifiers at the best epoch, which is chosen on the test set.',
 )
-#: The scale whose runs only show that they can be made.
-SMOKE = 'smoke'
-#: The scale that has a part of the paper's tables only.
-SMALL = 'small'
+#: As published; a part of that, reduced; and runs that only show that they can be made.
+PAPER, SMALL, SMOKE = 'paper', 'small', 'smoke'
 SCALES = {
     SMALL: 'These are reduced runs. They can show whether a direction is the same at a small '
     "scale; they do not reproduce the paper's numbers. What the scale does not have of the paper's "
@@ -45,7 +43,7 @@ SCALES = {
 def write_page(
     results: Sequence[CellResult],
     folder: str | Path,
-    scale: str = 'paper',
+    scale: str = PAPER,
     how: Mapping[str, str] | None = None,
 ) -> list[Path]:
     """Write `reproduction.html`, which holds all that it shows, and the tables as .md and .csv.
@@ -129,7 +127,7 @@ def _table(table: TableLayout, results: Sequence[CellResult], place: Place) -> d
         rows=rows,
         lines=verdict_lines(table),
         notes=notes,
-        averages=_averages(table) if table.name == 'VI' and place.scale != SMOKE else [],
+        averages=_averages(table) if table.name == 'VI' and place.scale == PAPER else [],
         count=sum(number.summary.n > 0 for number in paper),
         of=len(paper),
         planned=bool(own),

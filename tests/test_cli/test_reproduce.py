@@ -64,7 +64,7 @@ def test_a_plan_is_run_each_run_once_and_kept(reproduce, tmp_path):
     assert status.count('│ all   │ 4     │ 2    │ 2        │') == 1
     # The page has the other tables as well, whatever was asked for last.
     reproduce('page', *where, '--table', 'VII')
-    with (tmp_path / 'reproduction.csv').open() as file:
+    with (tmp_path / 'tables.csv').open() as file:
         done = {row['table'] for row in csv.DictReader(file) if row['state'] == 'done'}
     assert 'XI' in done
 

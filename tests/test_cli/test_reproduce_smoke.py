@@ -35,7 +35,7 @@ def test_a_cell_is_run_once_and_shown(smoke, tmp_path):
     assert '│ XII   │ 1     │ 1    │' in smoke('run')
     assert (folder / 'smoke.json').read_text() == before
     smoke('page', '--table', 'XI')  # which the page does not leave out
-    with (tmp_path / 'reproduction.csv').open() as file:
+    with (tmp_path / 'tables.csv').open() as file:
         rows = [row for row in csv.DictReader(file) if row['state'] == 'done']
     assert {row['metric'] for row in rows} == {'top1_error', 'cifar10h/kl'}
     assert all(row['table'] == 'XII' and row['method'] == 'ls' for row in rows)
@@ -69,7 +69,7 @@ def test_a_few_cells_are_all_that_is_asked_for(smoke, tmp_path, monkeypatch):
     for words in (('plan', '--each-kind'), ('status',)):
         assert '│ XII   │ 2     │ 0    │' in smoke(*words)
     smoke('page')
-    with (tmp_path / 'reproduction.csv').open() as file:
+    with (tmp_path / 'tables.csv').open() as file:
         states = [row['state'] for row in csv.DictReader(file) if row['table'] == 'XII']
     assert states.count('waiting') == 4 and states.count('missing') == len(states) - 4
     assert '│ XII   │ 6     │' in smoke('plan', '--forget')
