@@ -184,7 +184,7 @@ def test_each_start_of_a_run_is_recorded(classifiers, tmp_path):
         ([('ce', 'ce.py', ['visualizer.vis_backends.0.type=TensorboardVisBackend'])],
          'ce: .*LocalVisBackend'),
         ([('ce', 'ce.py', ['default_hooks.checkpoint.out_dir=/shared'])],
-         "ce: default_hooks.checkpoint.out_dir .* but got '/shared'"),
+         "ce: `out_dir` of CheckpointHook .* but got '/shared'"),
     ],
 )  # fmt: skip
 def test_what_would_cost_hours_is_found_before_the_first_run(classifiers, tmp_path, asked, message):
@@ -192,3 +192,13 @@ def test_what_would_cost_hours_is_found_before_the_first_run(classifiers, tmp_pa
     asked = [(name, str(folder / path), options) for name, path, options in asked]
     with pytest.raises(ValueError, match=message):
         experiment(tmp_path, *asked).check()
+
+
+def test_a_second_hook_may_not_save_where_runs_overwrite_each_other(classifiers, tmp_path):
+    config = tmp_path / 'twice.py'
+    config.write_text(
+        f'_base_ = {str(classifiers[0])!r}\n'
+        "custom_hooks = [dict(type='CheckpointHook', out_dir='/shared')]\n"
+    )
+    with pytest.raises(ValueError, match="twice: `out_dir` of CheckpointHook .* got '/shared'"):
+        experiment(tmp_path, ('twice', str(config), [])).check()
