@@ -108,10 +108,10 @@ def _check_places(cfg: Config) -> None:
         out_dir = hook.get('out_dir')
         if out_dir is not None:
             raise ValueError(
-                '`out_dir` of CheckpointHook must not be set where several runs are compared, since '
-                f'they would share a folder there, but got {out_dir!r}. Leave it out, as with '
-                '--cfg-options default_hooks.checkpoint.out_dir=None, and say with --work-dir where '
-                'the folders of the runs go.'
+                '`out_dir` of CheckpointHook must not be set where several runs are compared, '
+                f'since they would share a folder there, but got {out_dir!r}. Leave it out, as '
+                'with --cfg-options default_hooks.checkpoint.out_dir=None, and say with --work-dir '
+                'where the folders of the runs go.'
             )
 
 
