@@ -23,10 +23,10 @@ def whole_file(path: Path, mode: str = 'w') -> Iterator[IO[Any]]:
     Yields:
         The file to write to.
     """
-    text = {} if 'b' in mode else dict(encoding='utf-8', newline='')
+    encoding, newline = (None, None) if 'b' in mode else ('utf-8', '')
     unfinished = path.with_name(f'.{path.name}.{os.getpid()}')
     try:
-        with unfinished.open(mode, **text) as file:
+        with unfinished.open(mode, encoding=encoding, newline=newline) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())  # else a machine that loses power keeps an empty file

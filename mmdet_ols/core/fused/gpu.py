@@ -32,7 +32,7 @@ def has_triton() -> bool:
         return False
     import triton
 
-    return TorchVersion(triton.__version__) >= (3, 3)
+    return TorchVersion(triton.__version__) >= '3.3'
 
 
 def can_fuse_on_gpu(
