@@ -27,7 +27,6 @@ class Reference:
         sigmoid_reading='normalized',
         gamma=0.0,
         balance=None,
-        smoothing=None,
     ):
         self.num_classes = num_classes
         self.size = num_classes + (1 if background else 0)
@@ -40,8 +39,6 @@ class Reference:
         self.sigmoid_reading = sigmoid_reading
         self.gamma = gamma
         self.balance = balance
-        self.smoothing = smoothing
-        self.start = start
 
         self.soft_labels = []
         for y in range(self.size):
@@ -95,10 +92,7 @@ class Reference:
                 return b * q * hit + not_b * (1 - q) * miss
 
             # A zero row is a negative: there is no soft label to add, only the hard one.
-            if self.smoothing is not None:
-                q = sum(row[y] * self.fixed_target(y)[k] for y in range(self.size))
-                terms.append(cross_entropy(q, p[k]))
-            elif sum(row) == 0:
+            if sum(row) == 0:
                 terms.append(cross_entropy(0.0, p[k]))
             else:
                 terms.append(
@@ -106,22 +100,6 @@ class Reference:
                     + (1 - self.alpha) * cross_entropy(soft, p[k])
                 )
         return terms
-
-    def fixed_target(self, y: int) -> list[float]:
-        """1 - e for class y, and e for the others as its soft label spreads it."""
-        others = [self.soft_labels[y][k] for k in range(self.size) if k != y]
-        total = sum(others)
-        target = []
-        for k in range(self.size):
-            if k == y:
-                target.append(1 - self.smoothing)
-            elif total > 0:
-                target.append(self.smoothing * self.soft_labels[y][k] / total)
-            else:
-                target.append(self.smoothing / (self.size - 1))
-        if total == 0 and (y == self.num_classes or self.start == 'hard' or self.size == 1):
-            return [1.0 if k == y else 0.0 for k in range(self.size)]
-        return target
 
     def as_row(self, label: int | list[float]) -> list[float]:
         if not isinstance(label, int):

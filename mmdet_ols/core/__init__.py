@@ -7,7 +7,6 @@ from mmdet_ols.core.cross_entropy import (
     label_rows,
     mix_targets,
     smooth_targets,
-    spread_targets,
 )
 from mmdet_ols.core.fused import (
     CannotCompileError,
@@ -72,7 +71,6 @@ __all__ = [
     'rename_old_keys',
     'sample_numbers',
     'smooth_targets',
-    'spread_targets',
     'state_name',
     'state_paths',
     'teaching_allowed',

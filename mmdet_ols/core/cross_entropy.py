@@ -35,47 +35,6 @@ def mix_targets(label: Tensor, soft_labels: Tensor, alpha: float, valid: Tensor)
         return alpha * rows + (1 - alpha) * (rows @ soft_labels)
 
 
-def spread_targets(
-    label: Tensor, soft_labels: Tensor, amount: float, valid: Tensor, first_hard: int
-) -> Tensor:
-    """T = (1 - amount) * t + amount * t @ R: soft labels say how a fixed amount is spread.
-
-    R is S without its diagonal, and each row divided by its sum. A row of which nothing is left
-    spreads the amount evenly over all other columns; from the class `first_hard` on, it keeps its
-    hard label.
-
-    Args:
-        label: As in `mix_targets`.
-        soft_labels: S (C, C).
-        amount: Share that goes to the other columns, in [0, 1].
-        valid: As in `mix_targets`.
-        first_hard: In [0, C].
-
-    Returns:
-        Targets (N, C) in the dtype of `soft_labels`.
-    """
-    size = len(soft_labels)
-    if label.dim() == 2:
-        every = torch.arange(size, device=label.device)
-        spread = _others(soft_labels, every, first_hard)
-        return mix_targets(label, spread, 1 - amount, valid)
-    index = torch.where(valid, label, 0)
-    target = _others(soft_labels.index_select(0, index), index, first_hard) * amount
-    target = target.scatter_add(1, index[:, None], target.new_full((len(index), 1), 1 - amount))
-    return torch.where(valid[:, None], target, 0)
-
-
-def _others(rows: Tensor, own: Tensor, first_hard: int) -> Tensor:
-    """Rows of R (n, C) of the classes `own` (n,); see `spread_targets`."""
-    own = own[:, None]
-    rows = rows.scatter(1, own, 0)
-    total = rows.sum(1, keepdim=True)
-    even = torch.full_like(rows, 1 / max(rows.shape[1] - 1, 1)).scatter(1, own, 0)
-    hard = torch.zeros_like(rows).scatter(1, own, 1)
-    without = torch.where(own >= first_hard, hard, even)
-    return torch.where(total > 0, rows / total, without)
-
-
 def label_rows(label: Tensor, num_columns: int, valid: Tensor, dtype: torch.dtype) -> Tensor:
     """Labels of either form as target rows (N, C).
 

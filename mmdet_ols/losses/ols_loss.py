@@ -25,14 +25,12 @@ from mmdet_ols.core import (
     has_triton,
     mix_targets,
     rename_old_keys,
-    spread_targets,
 )
 from mmdet_ols.core.arguments import check_choice, check_number
 from mmdet_ols.losses.classification_loss import ClassificationLoss
 from mmdet_ols.registry import register_model
 
 SIGMOID_READINGS = ('normalized', 'softmax', 'mean')
-DEFAULT_ALPHA = 0.5
 #: What the options of a state are, where a loss leaves them out.
 DEFAULTS: dict[str, Any] = dict(start='uniform', empty_class='keep', freeze_confidence=None)
 #: The methods that the fused form stands for: a class that does one in its own way has none.
@@ -66,12 +64,6 @@ class OLSLoss(ClassificationLoss):
     Args:
         num_classes: Number of foreground classes, as the head's own `num_classes`.
         alpha: Share of the hard loss, in [0, 1] (0.5 in the paper).
-        smoothing: A fixed share e, in [0, 1], that each target gives to the other classes, so that
-            the soft label says only how it is spread: (1 - e) for the class, and e for the soft
-            label without its own entry, divided by its sum. Where nothing of it is left, e is
-            spread evenly; under `start='hard'`, the label stays hard there. The background stays
-            hard in any case. It takes the place of `alpha`, which must be left out. None (as in the
-            paper) lets the soft label say how much is smoothed, too.
         soft_row_threshold: A soft target row (mixup, CutMix) teaches its largest class if that
             class holds at least this share of the row, in (0, 1].
         sigmoid_reading: How predictions under `use_sigmoid` become soft labels: 'normalized' (the
@@ -122,9 +114,8 @@ class OLSLoss(ClassificationLoss):
     def __init__(
         self,
         num_classes: int,
-        alpha: float = DEFAULT_ALPHA,
+        alpha: float = 0.5,
         *,
-        smoothing: float | None = None,
         soft_row_threshold: float = 0.8,
         sigmoid_reading: str = 'normalized',
         start: str = 'uniform',
@@ -155,10 +146,8 @@ class OLSLoss(ClassificationLoss):
             balance=balance,
             implementation=implementation,
         )
-        check_amounts(alpha, smoothing)
-        check_options(soft_row_threshold, sigmoid_reading, use_sigmoid)
+        check_options(alpha, soft_row_threshold, sigmoid_reading, use_sigmoid)
         self.alpha = alpha
-        self.smoothing = smoothing
         self.soft_row_threshold = soft_row_threshold
         self.sigmoid_reading = sigmoid_reading
         options: dict[str, Any] = dict(
@@ -176,7 +165,6 @@ class OLSLoss(ClassificationLoss):
             and has_fused_step(type(state))
             and not use_sigmoid
             and class_weight is None
-            and smoothing is None
         )
         if implementation == 'fused':
             if not has_fused_step(type(state)):
@@ -328,12 +316,7 @@ class OLSLoss(ClassificationLoss):
 
     def make_target(self, samples: Samples) -> Tensor:
         soft_labels = self.soft_labels.to(samples.logits.dtype)
-        if self.smoothing is None:
-            return mix_targets(samples.label, soft_labels, self.alpha, samples.valid)
-        # The class from which on a label stays hard where its soft label names no other class.
-        stays_hard = self.state.start == 'hard' or self.num_columns == 1
-        first_hard = 0 if stays_hard else self.num_classes
-        return spread_targets(samples.label, soft_labels, self.smoothing, samples.valid, first_hard)
+        return mix_targets(samples.label, soft_labels, self.alpha, samples.valid)
 
     def learn(self, samples: Samples) -> None:
         """Hand the samples that may teach to the state; see `SoftLabelState.accumulate`."""
@@ -353,27 +336,14 @@ class OLSLoss(ClassificationLoss):
 
     def extra_repr(self) -> str:
         reading = f', sigmoid_reading={self.sigmoid_reading!r}' if self.use_sigmoid else ''
-        amount = f'alpha={self.alpha}'
-        if self.smoothing is not None:
-            amount = f'smoothing={self.smoothing}'
-        return f'{amount}{reading}, {super().extra_repr()}'
+        return f'alpha={self.alpha}{reading}, {super().extra_repr()}'
 
 
-def check_amounts(alpha: float, smoothing: float | None) -> None:
-    """Raise a ValueError where what says how much is smoothed is out of range, or said twice."""
-    check_number('alpha', alpha, 'in [0, 1]', note=', the share of the hard loss,')
-    if smoothing is None:
-        return
-    check_number('smoothing', smoothing, 'in [0, 1]', note=', the share of the other classes,')
-    if alpha != DEFAULT_ALPHA:
-        raise ValueError(
-            f'`smoothing` takes the place of `alpha`, but got smoothing={smoothing!r} and '
-            f'alpha={alpha!r}: leave one of them out.'
-        )
-
-
-def check_options(soft_row_threshold: float, sigmoid_reading: str, use_sigmoid: bool) -> None:
+def check_options(
+    alpha: float, soft_row_threshold: float, sigmoid_reading: str, use_sigmoid: bool
+) -> None:
     """Raise a ValueError where an option of the loss itself is out of range or meaningless."""
+    check_number('alpha', alpha, 'in [0, 1]', note=', the share of the hard loss,')
     check_number('soft_row_threshold', soft_row_threshold, 'in (0, 1]')
     check_choice('sigmoid_reading', sigmoid_reading, SIGMOID_READINGS)
     if sigmoid_reading != 'normalized' and not use_sigmoid:

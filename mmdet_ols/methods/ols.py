@@ -12,7 +12,6 @@ def ols(
     loss: HeadLoss,
     *,
     alpha: float = 0.5,
-    smoothing: float | None = None,
     start: str = 'uniform',
     empty_class: str = 'keep',
     sigmoid_reading: str = 'normalized',
@@ -29,8 +28,6 @@ def ols(
     Args:
         loss: The loss that is replaced.
         alpha: Share of the hard label, in [0, 1]; 1 is the host's own cross entropy.
-        smoothing: Share that every target gives to the other classes, spread as the soft label
-            says, instead of `alpha`; None lets the soft label say how much it is, too.
         start: The soft labels of the first epoch: 'uniform', 'zeros', 'label_smoothing' or 'hard'
             (a class has its hard label until it was recognised).
         empty_class: What a class without a correct sample gets: 'keep' or 'uniform'.
@@ -41,7 +38,6 @@ def ols(
     """
     return dict(
         alpha=alpha,
-        smoothing=smoothing,
         start=start,
         empty_class=empty_class,
         sigmoid_reading=sigmoid_reading,

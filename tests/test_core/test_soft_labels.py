@@ -53,6 +53,7 @@ def test_label_smoothing_of_a_single_class_is_that_class():
         (dict(num_classes=2, empty_class='zeros'), "`empty_class` must be one of .* got 'zeros'"),
         (dict(num_classes=2, freeze_confidence=0), r'`freeze_confidence` .* in \(0, 1\].* got 0'),
         (dict(num_classes=2, freeze_confidence=88), r'`freeze_confidence` .* in \(0, 1\].* got 88'),
+        (dict(num_classes=2, start='hard', freeze_confidence=0.9), "would never let start='hard'"),
     ],
 )
 def test_bad_settings_are_refused(kwargs, message):

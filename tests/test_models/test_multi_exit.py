@@ -130,18 +130,13 @@ def test_one_soft_label_state_is_taught_by_the_final_exit_and_used_by_all_exits(
 
 
 def test_with_equal_weights_an_exit_has_the_whole_loss():
-    model = build(f'{text(soft_weight=0.5)}+ols:smoothing=0.2')
+    model = build(f'{text(soft_weight=0.5)}+ols:alpha=0.7')
     inputs, samples, labels = batch()
     losses = deepcopy(model).loss(inputs, samples)
     *maps, _ = deepcopy(model).backbone(inputs)
     scores = model.exits[0](maps[0])[0]
     expected = 0.5 * model.head.loss_module(scores, torch.tensor(labels))
     assert_close(losses['loss_exit0'], expected)
-
-
-def test_fixed_smoothing_has_no_soft_part_to_weigh():
-    with pytest.raises(ValueError, match=r'`soft_weight` .*smoothing=0.2 of OLSLoss: set soft_w'):
-        build(f'{text()}+ols:smoothing=0.2')
 
 
 def test_the_first_epoch_trains_the_final_exit_only():

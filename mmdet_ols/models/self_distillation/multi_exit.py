@@ -218,12 +218,6 @@ class MultiExitClassifier(ImageClassifier):
         loss = self.head.loss_module
         if not getattr(loss, 'has_rolling_state', False) or self.soft_weight == self.exit_weight:
             return loss, self.exit_weight
-        if getattr(loss, 'smoothing', None) is not None:
-            raise ValueError(
-                '`soft_weight` is the weight of the soft labels in an early exit, which has no '
-                f'meaning with smoothing={loss.smoothing!r} of {type(loss).__name__}: set '
-                f'soft_weight={self.exit_weight}, the weight of the exit, or leave `smoothing` out.'
-            )
         hard, soft = self.exit_weight * loss.alpha, self.soft_weight * (1 - loss.alpha)
         loss = copy.copy(loss)  # not of what it holds: the state is the same
         loss.alpha = hard / (hard + soft) if hard + soft else 1.0
