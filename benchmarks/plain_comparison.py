@@ -326,27 +326,52 @@ def _key(settings: dict[str, Any]) -> str:
     return hashlib.sha256(repr(sorted(settings.items())).encode()).hexdigest()[:16]
 
 
-def main(words: Sequence[str] | None = None) -> None:
-    args = parse_args(words)
-    recipe, evidence = recipe_of(args), EvidenceFile(args.record)
+def missing_rows(
+    args: argparse.Namespace, recipe: Recipe, evidence: EvidenceFile
+) -> list[EvidenceRow]:
+    """The runs without a row yet.
+
+    Raises:
+        ValueError: There is no such method, or it has no such option.
+        OSError: The file of images cannot be read.
+    """
     digest = hashlib.sha256(args.data.read_bytes()).hexdigest()
     wanted = [row_of(args, recipe, m, s, digest) for s in args.seeds for m in args.methods]
     missing = [row for row in wanted if evidence.row(row.identity) is None]
-    try:
-        for row in missing:
-            criterion_of(row.method, 2)  # a misspelt one is an error now, not after hours
-    except ValueError as error:
+    for row in missing:
+        criterion_of(row.method, 2)
+    return missing
+
+
+def images_on_device(args: argparse.Namespace, recipe: Recipe) -> tuple[Images, Images]:
+    """The images to train on and to test on.
+
+    Raises:
+        ValueError: They cannot be used with the recipe, or the weights cannot.
+        OSError: A file cannot be read.
+    """
+    train_images, test_images = read_images(args.data)
+    if len(train_images.labels) < recipe.batch_size:
+        raise ValueError(
+            f'{args.data} must hold at least {recipe.batch_size} training images, one batch of the '
+            f'recipe, but has {len(train_images.labels)}.'
+        )
+    build(recipe.network, 2, args.weights)
+    if args.labels == 'clean':
+        train_images.labels = train_images.clean
+    return train_images.to(args.device), test_images.to(args.device)
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    args = parse_args(words)
+    wanted = len(args.seeds) * len(args.methods)
+    try:  # what is misspelt is an error now, not after hours
+        recipe, evidence = recipe_of(args), EvidenceFile(args.record)
+        missing = missing_rows(args, recipe, evidence)
+        if missing:
+            on_device = images_on_device(args, recipe)
+    except (ValueError, OSError) as error:
         raise SystemExit(f'error: {error}') from error
-    if missing:
-        data = read_images(args.data)
-        if len(data[0].labels) < recipe.batch_size:
-            raise SystemExit(
-                f'error: {args.data} must hold at least {recipe.batch_size} training images, one '
-                f'batch of the recipe, but has {len(data[0].labels)}.'
-            )
-        if args.labels == 'clean':
-            data[0].labels = data[0].clean
-        on_device = data[0].to(args.device), data[1].to(args.device)
     for row in missing:
         start = time.perf_counter()
         measured = train(recipe, row.method, row.seed, on_device, args)
@@ -361,7 +386,7 @@ def main(words: Sequence[str] | None = None) -> None:
                 best=measured[best],
             )
         )
-    print(f'{args.record}: {len(wanted)} runs, {len(wanted) - len(missing)} of them from before')
+    print(f'{args.record}: {wanted} runs, {wanted - len(missing)} of them from before')
 
 
 if __name__ == '__main__':

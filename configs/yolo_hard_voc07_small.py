@@ -1,4 +1,4 @@
-"""YOLOv3 with MobileNetV2 on VOC07 trainval at 160 to 224 pixels: an hour of one core.
+"""YOLOv3 with MobileNetV2 on VOC07 trainval at 160 to 224 pixels: an hour of a quiet core.
 
 What differs from `yolo_hard_voc.py`, and why:
 
@@ -14,8 +14,9 @@ What differs from `yolo_hard_voc.py`, and why:
   ImageNet while the head, which begins with random weights, is still far off. That decides what a
   short training reaches: after 5 epochs on four fifths of trainval (one seed), mAP on the other
   fifth was 8.5 % at 1e-3 for both, 14.4 % at 3e-4 for both, and 32.3 % at 1e-3 for the head and
-  1e-4 for the backbone. Batches of 8 (31.3 %) or 3e-3 for the head (32.8 %) changed little. In the
-  tuning of all methods (docs/evidence.md) 2e-3 was better than 1e-3 and 4e-3 for each of them.
+  1e-4 for the backbone. Batches of 8 (31.3 %) or 3e-3 for the head (32.8 %) changed little. In a
+  later tuning (docs/evidence.md) 2e-3 was better than 1e-3 and 4e-3 for hard labels, label
+  smoothing and OLS.
 
 `model.backbone.init_cfg.checkpoint=PATH` names another file of ImageNet weights;
 `model.backbone.init_cfg.prefix=backbone.` as well if its keys begin so.

@@ -114,7 +114,7 @@ def test_calibration_error_is_that_of_torchmetrics():
 @pytest.mark.parametrize(
     'method, told', [('soft', 'must be of hard, ls, ols'), ('ls:x=0.2', "ls:x=0.2: .*'x'")]
 )
-def test_a_method_that_is_none_is_an_error_before_anything_is_read(method, told, tmp_path):
+def test_a_method_that_is_none_is_an_error_before_images_are_unpacked(method, told, tmp_path):
     (tmp_path / 'images.zip').write_bytes(b'')
     words = ['--recipe', 'cars', '--record', tmp_path / 'rows.csv', '--methods', 'hard', method]
     with pytest.raises(SystemExit, match=f'^error: --methods {told}'):

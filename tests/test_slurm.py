@@ -217,7 +217,7 @@ def test_compare_resumes_a_training_that_was_queued_again(
             (job,) = wait_for(lambda: [job.id for job in queued_jobs().values() if job.running])
             subprocess.run(['scontrol', 'requeue', job], check=True)
         except Exception:
-            subprocess.run(['scancel', '--me'], check=True)  # else `compare` waits for ever
+            subprocess.run(['scancel', '--me'], check=True)  # else `compare` would never end
             raise
         return job
 

@@ -1,7 +1,7 @@
 """A narrow ResNet-18 on CIFAR-10N's `worst` labels, of which 40 % are wrong.
 
-A training of ten minutes on one core. With hard labels a network first learns the true classes and
-then some of the wrong labels by heart, 35 % of them in the tuning (docs/evidence.md).
+A training of twelve minutes on one core. With hard labels a network first learns the true classes
+and then some of the wrong labels by heart, 35 % of them in the tuning (docs/evidence.md).
 """
 
 _base_ = [

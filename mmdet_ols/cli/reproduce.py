@@ -37,6 +37,7 @@ from mmdet_ols.reproduction.features import FIGURE, picture_task
 from mmdet_ols.reproduction.page import write_page
 from mmdet_ols.reproduction.plan import Plan
 from mmdet_ols.reproduction.request import FILE, PaperRequest
+from mmdet_ols.reproduction.scales import SMOKE
 from mmdet_ols.reproduction.times import RunTimes
 
 
@@ -52,7 +53,7 @@ def plan(args: argparse.Namespace) -> None:
     with user_errors():
         request, work_dir = read_request(args)
         steps = request.read_step_times()
-        if request.scale == 'smoke':
+        if request.scale == SMOKE:
             reproduce_smoke.show(request, work_dir)
             return request.save(work_dir)
         planned = request.plan(work_dir, progress=_progress)
@@ -79,7 +80,7 @@ def run(args: argparse.Namespace) -> None:
         check_extras()
         request, work_dir = read_request(args)
         steps = request.read_step_times()
-        if request.scale == 'smoke':
+        if request.scale == SMOKE:
             return reproduce_smoke.run(request, work_dir, args)
         planned = request.plan(work_dir, args.trust_checkpoint, _progress)
         request.save(work_dir)
@@ -133,7 +134,7 @@ def status(args: argparse.Namespace) -> None:
                 f'{work_dir} is none: name that of `plan` or `run`, or their --scale.'
             )
         steps = request.read_step_times()
-        if request.scale == 'smoke':
+        if request.scale == SMOKE:
             return reproduce_smoke.show(request, work_dir)
         planned = request.plan(work_dir, progress=_progress, read_only=True)
     console, times = make_console(), RunTimes(planned, steps)
@@ -158,7 +159,7 @@ def page(args: argparse.Namespace) -> None:
     """Write the page from what is there."""
     with user_errors():
         request, work_dir = read_request(args)
-        if request.scale == 'smoke':
+        if request.scale == SMOKE:
             return reproduce_smoke.page(request, work_dir)
         _write(request, work_dir)
 

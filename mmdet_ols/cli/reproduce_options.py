@@ -8,7 +8,7 @@ from pathlib import Path
 from mmdet_ols.cli.executor_options import add_executor_options, check_executor
 from mmdet_ols.cli.options import add_strict_option, add_trust_option
 from mmdet_ols.reproduction.request import PaperRequest, load_request
-from mmdet_ols.reproduction.scales import SCALES, default_work_dir
+from mmdet_ols.reproduction.scales import PAPER, SCALES, SMOKE, default_work_dir
 
 
 def parse_args(description: str | None) -> argparse.Namespace:
@@ -57,8 +57,8 @@ def _add_request(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         '--scale',
-        choices=(*SCALES, 'smoke'),
-        help='as published, what a CPU does in a night, or a few steps on made data (paper)',
+        choices=(*SCALES, SMOKE),
+        help='as published, reduced for a CPU, or a few steps on made data (paper)',
     )
     parser.add_argument(
         '--each-kind',
@@ -126,11 +126,11 @@ def read_request(args: argparse.Namespace) -> tuple[PaperRequest, Path]:
         ValueError: Something that was asked for is not there.
         OSError: A file cannot be read or written.
     """
-    work_dir = args.work_dir or default_work_dir(args.scale or 'paper')
+    work_dir = args.work_dir or default_work_dir(args.scale or PAPER)
     if work_dir.exists() and not work_dir.is_dir():
         raise ValueError(f'--work-dir must be a folder, but {work_dir} is a file.')
     forget = getattr(args, 'forget', False)
-    before = (None if forget else load_request(work_dir)) or PaperRequest(args.scale or 'paper')
+    before = (None if forget else load_request(work_dir)) or PaperRequest(args.scale or PAPER)
     if args.scale not in (None, before.scale):
         raise ValueError(
             f'--scale must be {before.scale} in {work_dir}, as it was asked for there before, but '
@@ -151,7 +151,7 @@ def _check_scale(scale: str, args: argparse.Namespace) -> None:
     Raises:
         ValueError: One is given.
     """
-    if scale != 'smoke':
+    if scale != SMOKE:
         if args.each_kind:
             raise ValueError('--each-kind is for --scale smoke: leave it out.')
         return

@@ -23,7 +23,7 @@ from mmdet_ols.reproduction.features import FIGURE, picture_task
 from mmdet_ols.reproduction.page import write_page
 from mmdet_ols.reproduction.request import PaperRequest
 from mmdet_ols.reproduction.results import CellResult
-from mmdet_ols.reproduction.scales import figures_of
+from mmdet_ols.reproduction.scales import SMOKE, figures_of
 from mmdet_ols.reproduction.smoke import SmokeResult, by_cell, read_smoke, run_smoke, smoke_runs
 from mmdet_ols.reproduction.smoke_kinds import one_of_each_kind
 
@@ -89,7 +89,7 @@ def page(request: PaperRequest, work_dir: Path) -> None:
     if request.each_kind:
         asked = _made_cells(request)
         rows = [row for row in rows if row.cell in asked or row.states != {0: 'waiting'}]
-    paths = write_page(rows, work_dir, 'smoke', {'seed': '0'})
+    paths = write_page(rows, work_dir, SMOKE, {'seed': '0'})
     print(f'Written: {paths[0]}')
 
 

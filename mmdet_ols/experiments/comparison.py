@@ -38,6 +38,7 @@ class Comparison:
             result that was chosen on it.
         made: What each start of a run recorded: machine, versions and so on.
         sweep: Which rows are values of one option.
+        shown: Keys of the metrics of the tables, in this order; the hosts' main ones by default.
     """
 
     runs: dict[tuple[str, int], Run]
@@ -51,6 +52,7 @@ class Comparison:
     best_is_of_test: bool = False
     made: dict[tuple[str, int], list[dict[str, str]]] = field(default_factory=dict)
     sweep: Sweep | None = None
+    shown: Sequence[str] = ()
 
     @property
     def names(self) -> list[str]:
@@ -79,6 +81,8 @@ class Comparison:
     def metrics(self) -> list[Metric]:
         """What the tables show, the most important first."""
         keys = self.keys
+        if self.shown:
+            return [metric_of(key) for key in self.shown if key in keys]
         first = self.primary if self.primary in keys else self._metric_of_the_paper(keys)
         shown = headline_metrics(keys, first)
         if shown and shown[0].key == self.primary and shown[0].lower_is_better is None:

@@ -71,19 +71,6 @@ class EvidenceRow:
         """What no other row of a file has: settings, seed and kind of test."""
         return self.settings, self.seed, self.test
 
-    def facts(self, path: Path) -> dict[str, str]:
-        """How the run was made, by names of facts.
-
-        Args:
-            path: The file that the row stands in.
-        """
-        return {
-            'machine': self.machine,
-            'versions': f'torch {self.torch}, mmdet_ols {self.commit}',
-            'date': self.date,
-            'read from': str(path),
-        }
-
     def as_run(self, folder: Path = Path()) -> Run:
         """The run as far as the row knows it: the end and the best epoch.
 
@@ -129,7 +116,7 @@ class EvidenceFile:
         self, path: str | Path, others: Sequence[str | Path] = (), read_only: bool = False
     ) -> None:
         self.path = Path(path)
-        self._others = [row for other in others for row in read_rows(other)]
+        self._others = [(row, Path(other)) for other in others for row in read_rows(other)]
         self._read: tuple[tuple[int, int, int] | None, list[EvidenceRow]] = (None, [])
         if self.path.is_dir():
             raise ValueError(f'{path} is a folder: name a CSV file in it.')
@@ -144,7 +131,7 @@ class EvidenceFile:
 
     def rows(self) -> list[EvidenceRow]:
         """Every row, in the order of the file, and then those of the other files."""
-        return [*self._own_rows(), *self._others]
+        return [*self._own_rows(), *(row for row, _ in self._others)]
 
     def _own_rows(self) -> list[EvidenceRow]:
         try:
@@ -166,9 +153,19 @@ class EvidenceFile:
         """The row of a run; None where there is none."""
         return next((row for row in self.rows() if row.identity == identity), None)
 
+    def facts(self, row: EvidenceRow) -> dict[str, str]:
+        """How the run of a row was made, by names of facts."""
+        source = next((path for other, path in self._others if other is row), self.path)
+        return {
+            'machine': row.machine,
+            'versions': f'torch {row.torch}, mmdet_ols {row.commit}',
+            'date': row.date,
+            'read from': str(source),
+        }
+
     def add(self, row: EvidenceRow) -> bool:
         """Add a row, unless its run has one; say whether it was added."""
-        if any(known.identity == row.identity for known in self._others):
+        if any(known.identity == row.identity for known, _ in self._others):
             return False
         with self._locked():
             rows = read_rows(self.path)

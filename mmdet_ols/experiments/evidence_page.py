@@ -13,7 +13,6 @@ from mmdet_ols.experiments.comparison import Comparison
 from mmdet_ols.experiments.evidence import MISTAKES, PLAIN_LOOP, EvidenceRow, read_rows
 from mmdet_ols.experiments.tables import class_table, main_table, notes, recorded
 from mmdet_ols.experiments.writing import markdown_table
-from mmdet_ols.results.run_folder import Run
 
 #: Where a page holds a table: the words of `mmdet-ols evidence`, files relative to the page.
 MARKED = re.compile(
@@ -49,12 +48,19 @@ def evidence_tables(rows: Sequence[EvidenceRow], selection: Selection) -> str:
         selection: What to show of them.
 
     Raises:
-        ValueError: There are no rows, or none with the name of the reference.
+        ValueError: There are no rows, none with the name of the reference, or none with a metric.
     """
     if not rows:
         raise ValueError('There are no rows yet: record runs with tools/compare.py --record FILE.')
     if selection.across and not any(f'{selection.across}=' in row.options for row in rows):
         raise ValueError(f'--across must name an option of the rows, but got {selection.across!r}.')
+    logged = dict.fromkeys(key for row in rows for key in row.metrics)
+    unknown = [key for key in selection.metrics if key not in logged]
+    if unknown:
+        raise ValueError(
+            f'--metrics must be of {", ".join(logged)}, but got {", ".join(unknown)}, which no row '
+            'has.'
+        )
     groups: dict[tuple[str, ...], list[EvidenceRow]] = {}
     for row in rows:
         groups.setdefault(_compared_in(row, selection), []).append(row)
@@ -135,10 +141,11 @@ def _side_by_side(rows: Sequence[EvidenceRow], selection: Selection) -> list[str
     ordered = sorted(rows, key=lambda row: (names.index(labels[row.settings]), row.seed))
     named = {(labels[row.settings], row.seed): row for row in ordered}
     comparison = Comparison(
-        runs={key: _shown(row, selection.metrics) for key, row in named.items()},
+        runs={key: row.as_run() for key, row in named.items()},
         best_is_of_test=any(row.best_by for row in rows),
         tta=rows[0].test == 'tta',
         made={key: [_facts(row)] for key, row in named.items()},
+        shown=selection.metrics,
     )
     parts = [markdown_table(*main_table(comparison))]
     header, classes = class_table(comparison)
@@ -164,14 +171,6 @@ def _labels(rows: Sequence[EvidenceRow]) -> dict[str, str]:
             label = f'{row.name} ({", ".join(own or [key[:6]])})'
         labels[key] = label if label not in labels.values() else f'{label} {key[:6]}'
     return labels
-
-
-def _shown(row: EvidenceRow, metrics: Sequence[str]) -> Run:
-    """The run of a row with these metrics only, in this order."""
-    run = row.as_run()
-    if metrics and run.tested is not None:
-        run.tested = {key: run.tested[key] for key in metrics if key in run.tested}
-    return run
 
 
 def _facts(row: EvidenceRow) -> dict[str, str]:

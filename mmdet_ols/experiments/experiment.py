@@ -234,4 +234,4 @@ class Experiment:
         if not self.read(folder).recorded or self.evidence is None:
             return read_records(folder)
         row = self.row(folder)
-        return [] if row is None else [row.facts(self.evidence.path)]
+        return [] if row is None else [self.evidence.facts(row)]

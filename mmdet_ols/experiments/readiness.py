@@ -22,7 +22,7 @@ from mmdet_ols.checks.losses import check_losses
 from mmdet_ols.checks.pretrained import check_pretrained
 from mmdet_ols.checks.schedules import schedule_warnings
 from mmdet_ols.checks.start import weights_at_start
-from mmdet_ols.config_tree import all_hooks, hook_configs
+from mmdet_ols.config_tree import all_hooks, is_a, registered_class
 from mmdet_ols.datasets.tree import SPLITS
 
 
@@ -104,14 +104,16 @@ def _check_places(cfg: Config) -> None:
     MMEngine names a folder in `out_dir` after the last part of the work directory, which is the
     seed: the runs of all methods would overwrite each other's checkpoints.
     """
-    for hook in hook_configs(cfg, 'CheckpointHook'):
-        out_dir = hook.get('out_dir')
-        if out_dir is not None:
+    default, custom = cfg.get('default_hooks') or {}, cfg.get('custom_hooks') or []
+    named = {f'default_hooks.{name}': hook for name, hook in default.items()}
+    named |= {f'custom_hooks.{index}': hook for index, hook in enumerate(custom)}
+    for name, hook in named.items():
+        asked = isinstance(hook, dict) and hook.get('out_dir')
+        if asked and is_a(registered_class(HOOKS, hook), 'CheckpointHook'):
             raise ValueError(
-                '`out_dir` of CheckpointHook must not be set where several runs are compared, '
-                f'since they would share a folder there, but got {out_dir!r}. Leave it out, as '
-                'with --cfg-options default_hooks.checkpoint.out_dir=None, and say with --work-dir '
-                'where the folders of the runs go.'
+                f'{name}.out_dir must not be set where several runs are compared, since they would '
+                f'share a folder there, but got {asked!r}. Leave it out (--cfg-options '
+                f'{name}.out_dir=None), and say with --work-dir where the folders of the runs go.'
             )
 
 

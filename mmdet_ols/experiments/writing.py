@@ -6,6 +6,7 @@ import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from mmdet_ols.core.whole_files import whole_file
 from mmdet_ols.experiments.comparison import Comparison
 from mmdet_ols.experiments.comparison_plots import draw_comparison, draw_curves, draw_sweep
 from mmdet_ols.experiments.settings import short
@@ -41,7 +42,8 @@ def write_comparison(comparison: Comparison, folder: str | Path, how: Mapping[st
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / 'comparison.md').write_text(to_markdown(comparison, how), encoding='utf-8')
+    with whole_file(folder / 'comparison.md') as file:
+        file.write(to_markdown(comparison, how))
     _write_runs(comparison, folder / 'comparison.csv')
     draw_comparison(comparison, folder / 'comparison.png')
     if comparison.metrics_over_time:
@@ -97,7 +99,7 @@ def _write_runs(comparison: Comparison, path: Path) -> None:
     header = ['config', 'seed', 'state', 'done', 'seconds', *keys]
     if best_of:
         header += [f'best {best_of.key}', 'best at']
-    with path.open('w', newline='', encoding='utf-8') as file:
+    with whole_file(path) as file:
         writer = csv.writer(file)
         writer.writerow(header)
         for (name, seed), run in comparison.runs.items():
@@ -119,7 +121,7 @@ def _state(run: Run, failed: bool) -> str:
 def _write_curves(comparison: Comparison, path: Path) -> None:
     """One row for each epoch of a finished run, with what was measured then, as it was logged."""
     keys = [metric.key for metric in comparison.metrics_over_time]
-    with path.open('w', newline='', encoding='utf-8') as file:
+    with whole_file(path) as file:
         writer = csv.writer(file)
         writer.writerow(['config', 'seed', 'epoch', *keys])
         for (name, seed), run in comparison.followed.items():

@@ -67,7 +67,7 @@ class Cell(NamedTuple):
 
 
 class SmallCell(NamedTuple):
-    """A cell in a form that a CPU can make in a night.
+    """A cell in a reduced form, for a CPU and real data.
 
     Attributes:
         cell: The cell of the paper.

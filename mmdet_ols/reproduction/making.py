@@ -5,13 +5,13 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
+from statistics import median
 from typing import NamedTuple
 
 from mmdet_ols.experiments.tables import duration
 from mmdet_ols.reproduction.layout import method_title
 from mmdet_ols.reproduction.results import CellResult
 from mmdet_ols.reproduction.scales import default_work_dir
-from mmdet_ols.results.statistics import summarise
 
 #: What is shown of the record of a start.
 FACTS = ('machine', 'versions', 'date', 'read from', 'command')
@@ -62,10 +62,10 @@ def made_table(results: Sequence[CellResult]) -> tuple[list[str], list[list[str]
     for result in results:
         for facts, seeds in _seeds_by_facts(result).items():
             seconds = [result.runs[seed].seconds for seed in seeds if result.runs[seed].seconds]
-            time = duration(summarise(seconds).mean)
+            time = duration(median(seconds)) if seconds else ''
             plural = 's' if len(seeds) > 1 else ''
             said = f'seed{plural} {", ".join(map(str, seeds))}'
-            said += f'; {time} a run' if seconds else ''
+            said += f'; median {time} a run' if seconds else ''
             methods = groups.setdefault(facts, {}).setdefault(_config(result), [])
             methods.append(f'{method_title(result.method)} ({said})')
     shown = [i for i in range(len(FACTS)) if any(facts[i] for facts in groups)]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mmdet_ols.analysis.report.templates import page_template
+from mmdet_ols.core.whole_files import whole_file
 from mmdet_ols.experiments.writing import check_extras
 from mmdet_ols.reproduction import texts
 from mmdet_ols.reproduction.claims import Claim, Kind, Number, Numbers
@@ -15,6 +16,7 @@ from mmdet_ols.reproduction.footnotes import footnotes, notes_of_result
 from mmdet_ols.reproduction.layout import LAYOUTS, TableLayout, describe, lay_out
 from mmdet_ols.reproduction.making import Place, commands_to_compare, made_table
 from mmdet_ols.reproduction.results import CellResult
+from mmdet_ols.reproduction.scales import PAPER, SMALL, SMOKE
 from mmdet_ols.reproduction.writing import OLS_KINDS, to_csv, to_markdown, verdict_lines
 
 PAGE, MARKDOWN, TABLE = 'reproduction.html', 'tables.md', 'tables.csv'
@@ -29,12 +31,11 @@ NOTES = (
     'Our numbers are those of the last epoch: mean ± sample standard deviation. The paper gives '
     'its classifiers at the best epoch, which is chosen on the test set.',
 )
-#: As published; a part of that, reduced; and runs that only show that they can be made.
-PAPER, SMALL, SMOKE = 'paper', 'small', 'smoke'
-SCALES = {
+#: What a reader must know of a scale first.
+WARNINGS = {
     SMALL: 'These are reduced runs. They can show whether a direction is the same at a small '
-    "scale; they do not reproduce the paper's numbers. What the scale does not have of the paper's "
-    'tables and figures is left out.',
+    "scale; they do not reproduce the paper's numbers. Tables and figures of the paper that this "
+    'scale does not cover are left out.',
     SMOKE: 'These runs took a few steps on made-up data. They show that every cell can be made; '
     'their numbers say nothing of the methods.',
 }
@@ -67,14 +68,9 @@ def write_page(
     numbers, judged, place = Numbers(results), scale != SMOKE, Place(scale, folder)
     in_tables = {name: _of_table(numbers, name, scale) for name in LAYOUTS}
     tables = [lay_out(name, own) for name, own in in_tables.items() if own]
-    planned = {result.cell.table for result in results}
-    figures = [
-        drawing
-        for drawing in drawings(results, folder)
-        if scale != SMALL or drawing.name in planned
-    ]
+    figures = [] if scale == SMALL else drawings(results, folder)
     how = {'scale': scale, **(how or {})}
-    notes = [*([SCALES[scale]] if scale in SCALES else []), *(NOTES if judged else [])]
+    notes = [*([WARNINGS[scale]] if scale in WARNINGS else []), *(NOTES if judged else [])]
     html = page_template('page.html', PACKAGE).render(
         tables=[_table(table, results, place) for table in tables],
         figures=[_figure(drawing, results, place) for drawing in figures],
@@ -83,15 +79,16 @@ def write_page(
         how=how,
         notes=notes,
         judged=judged,
-        warning=SCALES.get(scale),
+        warning=WARNINGS.get(scale),
     )
     written = {
         PAGE: html,
-        MARKDOWN: to_markdown(tables, how, notes, place, PAGE),
+        MARKDOWN: to_markdown(tables, how, notes, place, PAGE, bool(figures)),
         TABLE: to_csv(tables),
     }
     for name, text in written.items():
-        (folder / name).write_text(text, encoding='utf-8')
+        with whole_file(folder / name) as file:
+            file.write(text)
     return [folder / name for name in written]
 
 

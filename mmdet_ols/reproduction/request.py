@@ -12,7 +12,7 @@ from typing import Any
 from mmdet_ols.core.whole_files import whole_file
 from mmdet_ols.experiments.evidence import EvidenceFile
 from mmdet_ols.reproduction.plan import Plan, names_of
-from mmdet_ols.reproduction.scales import PlannedCell, planned_cells
+from mmdet_ols.reproduction.scales import PAPER, PlannedCell, planned_cells
 from mmdet_ols.reproduction.step_times import StepTimes, read_step_times
 
 #: The request, in the work directory.
@@ -39,7 +39,7 @@ class PaperRequest:
         each_kind: Whether only a few cells of the smoke scale are made, which have all kinds.
     """
 
-    scale: str = 'paper'
+    scale: str = PAPER
     tables: tuple[str, ...] = ()
     seeds: tuple[int, ...] = (0, 1, 2)
     data: Mapping[str, str] = field(default_factory=dict)
@@ -94,7 +94,7 @@ class PaperRequest:
         """
         if not self.step_times:
             return None
-        if self.scale != 'paper':
+        if self.scale != PAPER:
             raise ValueError(
                 f'Step times tell how long the scale paper takes, not {self.scale}: leave '
                 '--step-times out.'

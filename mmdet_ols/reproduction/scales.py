@@ -23,8 +23,10 @@ from mmdet_ols.paper import (
     small_cells,
 )
 
-#: How much of the paper's training is done.
-SCALES = ('paper', 'small')
+#: As published; a part of that, reduced; a few steps that only show that a cell can be made.
+PAPER, SMALL, SMOKE = 'paper', 'small', 'smoke'
+#: Those whose cells are trained and tested.
+SCALES = (PAPER, SMALL)
 #: An option of the tools among the options of a cell.
 TTA = '--tta'
 
@@ -64,8 +66,8 @@ def planned_cells(
     """The cells of the paper's tables, each with what is trained for it.
 
     Args:
-        scale: 'paper' is as published; 'small' is what a CPU can do in a night, for the tables
-            that have such a form.
+        scale: 'paper' is as published; 'small' is reduced, for CPUs and real data, where there is a
+            reduced form.
         tables: Such as 'II' or 'Fig. 7a'; empty is all that the scale has.
         choices: What is chosen where the paper leaves something open, by the name of the question.
 
@@ -73,12 +75,12 @@ def planned_cells(
         ValueError: There is no such scale, no such table at it, or no such choice.
     """
     check_choice('scale', scale, SCALES)
-    if scale == 'small' and choices:
+    if scale == SMALL and choices:
         raise ValueError(
             "Choices are for the scales that train the paper's cells: leave "
             f'{", ".join(choices)} out, or name another scale.'
         )
-    if scale == 'small':
+    if scale == SMALL:
         planned = [_reduced(small) for small in small_cells()]
     else:
         check_choices(choices or {})

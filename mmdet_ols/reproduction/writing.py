@@ -41,6 +41,7 @@ def to_markdown(
     notes: Sequence[str],
     place: Place,
     page: str,
+    has_figures: bool,
 ) -> str:
     """Write the summary and every table.
 
@@ -49,7 +50,8 @@ def to_markdown(
         how: What holds for everything, such as the scale and the commit.
         notes: What a reader must know about everything.
         place: Where its runs are made.
-        page: Name of the HTML page, which also has the figures.
+        page: Name of the HTML page.
+        has_figures: Whether that has figures as well.
     """
     parts = ["# The paper's tables, and ours", *notes]
     if how:
@@ -57,7 +59,8 @@ def to_markdown(
     parts += [markdown_table(*summary_table(tables))]
     for table in tables:
         parts += _table(table, place)
-    parts.append(f'The figures, and how each number was made, are in [{page}]({page}).')
+    figures = ', and has the figures' if has_figures else ''
+    parts.append(f'[{page}]({page}) says how each number was made{figures}.')
     return '\n\n'.join(parts) + '\n'
 
 

@@ -25,3 +25,22 @@ def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path):
         raise KeyboardInterrupt
     assert path.read_bytes() == b'old'
     assert [entry.name for entry in tmp_path.iterdir()] == ['scores.npz']
+
+
+def test_two_writers_at_once_leave_the_file_of_the_last(tmp_path):
+    path = tmp_path / 'request.json'
+    with whole_file(path) as first:
+        with whole_file(path) as second:
+            first.write('first')
+            second.write('second')
+        assert path.read_text() == 'second'
+    assert path.read_text() == 'first'
+
+
+def test_a_link_stays_one(tmp_path):
+    (tmp_path / 'shared.csv').write_text('old')
+    (tmp_path / 'mine.csv').symlink_to('shared.csv')
+    with whole_file(tmp_path / 'mine.csv') as file:
+        file.write('new')
+    assert (tmp_path / 'mine.csv').is_symlink()
+    assert (tmp_path / 'shared.csv').read_text() == 'new'

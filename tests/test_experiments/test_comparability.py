@@ -144,10 +144,10 @@ def test_a_run_made_with_another_config_is_refused(tmp_path):
 def test_a_run_goes_on_when_its_loss_has_got_an_option_since(tmp_path):
     loss = 'model.bbox_head.loss_cls.type'
     make_start(tmp_path, '20260101_000000', [trained(1)], cfg=config(**{loss: 'OLSLoss'}))
-    asked = {loss: 'OLSLoss', 'model.bbox_head.loss_cls.smoothing': None}
+    asked = {loss: 'OLSLoss', 'model.bbox_head.loss_cls.empty_class': 'keep'}
     check_same_config(tmp_path, settings(**asked))
-    asked['model.bbox_head.loss_cls.smoothing'] = 0.1
-    with pytest.raises(ValueError, match=r'smoothing: \(absent\) .* 0\.1'):
+    asked['model.bbox_head.loss_cls.empty_class'] = 'uniform'
+    with pytest.raises(ValueError, match=r"empty_class: \(absent\) .* 'uniform'"):
         check_same_config(tmp_path, settings(**asked))
     # Of one that was there before, the default is a value like any other.
     alpha = 'model.bbox_head.loss_cls.alpha'

@@ -66,6 +66,16 @@ def test_metrics_can_be_chosen():
     assert 'top-5' not in text and 'top-1 error' in text
 
 
+def test_a_metric_that_was_asked_for_is_shown_though_no_table_has_it_by_itself():
+    rows = [replace(one, metrics={**one.metrics, 'mistakes/precision_at_100': 0.9}) for one in ROWS]
+    text = evidence_tables(rows, Selection(metrics=['accuracy/top1', 'mistakes/precision_at_100']))
+    metrics = [line.split(',')[0] for line in text.splitlines() if ' is better' in line]
+    assert list(dict.fromkeys(metrics)) == ['| top-1 error (%)', '| precision at 100 (%)']
+    message = '--metrics must be of accuracy/top1, accuracy/top5, calibration/ece, but got top1, '
+    with pytest.raises(ValueError, match=message):
+        evidence_tables(ROWS, Selection(metrics=['accuracy/top1', 'top1']))
+
+
 def test_what_cannot_be_shown():
     with pytest.raises(ValueError, match='no rows yet'):
         evidence_tables([], Selection())

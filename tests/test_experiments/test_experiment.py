@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from mmengine.hooks import Hook
+from mmengine.hooks import CheckpointHook, Hook
 from mmengine.registry import HOOKS
 from toy_classifier import make_classifiers
 
@@ -21,6 +21,11 @@ ROOT = Path(__file__).parents[2]
 class MeasuresInTests(Hook):
     def after_test_epoch(self, runner, metrics=None):
         pass
+
+
+@HOOKS.register_module()
+class SavesElsewhere(CheckpointHook):
+    pass
 
 
 @HOOKS.register_module()
@@ -184,7 +189,7 @@ def test_each_start_of_a_run_is_recorded(classifiers, tmp_path):
         ([('ce', 'ce.py', ['visualizer.vis_backends.0.type=TensorboardVisBackend'])],
          'ce: .*LocalVisBackend'),
         ([('ce', 'ce.py', ['default_hooks.checkpoint.out_dir=/shared'])],
-         "ce: `out_dir` of CheckpointHook .* but got '/shared'"),
+         "ce: default_hooks.checkpoint.out_dir .* but got '/shared'"),
     ],
 )  # fmt: skip
 def test_what_would_cost_hours_is_found_before_the_first_run(classifiers, tmp_path, asked, message):
@@ -198,7 +203,7 @@ def test_a_second_hook_may_not_save_where_runs_overwrite_each_other(classifiers,
     config = tmp_path / 'twice.py'
     config.write_text(
         f'_base_ = {str(classifiers[0])!r}\n'
-        "custom_hooks = [dict(type='CheckpointHook', out_dir='/shared')]\n"
+        "custom_hooks = [dict(type='SavesElsewhere', out_dir='/shared')]\n"
     )
-    with pytest.raises(ValueError, match="twice: `out_dir` of CheckpointHook .* got '/shared'"):
+    with pytest.raises(ValueError, match="twice: custom_hooks.0.out_dir .* got '/shared'"):
         experiment(tmp_path, ('twice', str(config), [])).check()

@@ -16,10 +16,10 @@ def test_runs_that_were_made_alike_share_a_row():
     header, rows = made_table([hard, ols, other, result('II', 'resnet50_', 'hard', [])])
     assert header == ['runs', 'machine', 'versions', 'date', 'command']
     assert [row[0] for row in rows] == [
-        'resnet34_cifar100: Hard labels (seeds 0, 1; 1 min 00 s a run), '
-        'OLS (seeds 0, 1; 1 min 00 s a run). '
-        'resnet50_cifar100: OLS (seed 0; 1 min 00 s a run)',
-        'resnet34_cifar100: Hard labels (seed 2; 1 min 00 s a run)',
+        'resnet34_cifar100: Hard labels (seeds 0, 1; median 1 min 00 s a run), '
+        'OLS (seeds 0, 1; median 1 min 00 s a run). '
+        'resnet50_cifar100: OLS (seed 0; median 1 min 00 s a run)',
+        'resnet34_cifar100: Hard labels (seed 2; median 1 min 00 s a run)',
     ]
     assert rows[0][3:] == ['2026-11-26', 'mmdet-ols reproduce run']
     assert rows[1][3:] == [

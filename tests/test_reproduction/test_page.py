@@ -299,4 +299,4 @@ def test_at_the_small_scale_only_what_is_planned_is_shown(results, tmp_path):
     assert re.findall(r'Fig\. \d', page) == []
     assert 'missing' not in {row['state'] for row in csv.DictReader(table.read_text().splitlines())}
     assert '--table VIII --scale small' in page
-    assert 'is left out' in page and 'is left out' in markdown.read_text()
+    assert 'are left out' in page and 'are left out' in markdown.read_text()

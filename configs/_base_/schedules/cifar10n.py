@@ -1,8 +1,9 @@
 """24 epochs for a CPU: the learning rate falls along a cosine to zero.
 
-Of 0.03, 0.1, 0.3 and 1.0, a rate of 0.3 is best for hard labels, label smoothing and OLS on
-CIFAR-10N's worst labels (docs/evidence.md). The paper's 0.1 lets a network learn more of the wrong
-labels by heart.
+Of 0.03, 0.1, 0.3 and 1.0 (not tried with label smoothing), a rate of 0.3 is best for hard labels,
+label smoothing and OLS on CIFAR-10N's worst labels (one seed, docs/evidence.md); the other labels
+use it without a tuning of their own. The paper's 0.1 lets a network learn more of the wrong labels
+by heart.
 """
 
 _base_ = 'cifar.py'

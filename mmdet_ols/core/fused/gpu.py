@@ -27,7 +27,7 @@ TYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 @functools.cache
 def has_triton() -> bool:
-    """Whether there is a Triton that the kernel was tried with: 3.3, as torch 2.7 has it."""
+    """Whether there is a Triton that is new enough: 3.3 is the oldest the kernel was tried with."""
     if find_spec('triton') is None:
         return False
     import triton

@@ -21,6 +21,7 @@ from typing import Any, Callable
 import torch
 
 from mmdet_ols.core.cache import cache_folder
+from mmdet_ols.core.whole_files import whole_file
 
 SOURCE = Path(__file__).with_name('cross_entropy.cpp')
 FLAGS = (
@@ -72,10 +73,9 @@ def _load_library() -> ctypes.CDLL:
         if folder:
             with contextlib.suppress(OSError):
                 folder.mkdir(parents=True, exist_ok=True)
-                with tempfile.NamedTemporaryFile(dir=folder, delete=False) as unfinished:
-                    unfinished.write(library.read_bytes())
-                # Other processes see a whole file or none.
-                library = Path(unfinished.name).replace(folder / name)
+                with whole_file(folder / name, 'wb') as file:
+                    file.write(library.read_bytes())
+                library = folder / name
         return ctypes.CDLL(str(library))
 
 
