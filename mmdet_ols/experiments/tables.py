@@ -29,6 +29,8 @@ def main_table(comparison: Comparison) -> Table:
         _main_row(comparison, metric, name)
         for metric in comparison.metrics
         for name in comparison.names
+        # Of metrics that were chosen, some may be measured for a part of the rows only.
+        if comparison.summary(name, metric).n or not comparison.shown
     ]
     return header, rows
 

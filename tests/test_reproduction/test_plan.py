@@ -145,7 +145,7 @@ def test_rows_count_as_runs_wherever_they_were_made(config, tmp_path):
     done = there.folders_of(asked[0])[0]
     assert there.read(done).final == {'accuracy/top1': 60.0} and there.is_finished(done)
     assert len(there.tasks()) == 3 and there.state(done).name == 'finished'
-    assert there.made(done)[0]['read from'] == str(tmp_path / 'there.csv')
+    assert there.made(done)[0]['read from'] == str(tmp_path / 'here.csv')
     finish(done, 50.0, 60.0)  # run there as well: its row stays where it is
     assert there.experiment(done).keep(done) == '' and not (tmp_path / 'there.csv').exists()
 
