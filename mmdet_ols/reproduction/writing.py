@@ -112,7 +112,7 @@ def verdict_lines(table: TableLayout) -> list[str]:
 
 def _cell(number: Number, marks: Sequence[int]) -> str:
     decimals = texts.digits(number)
-    notes = ''.join(f' [{mark}]' for mark in marks)
+    notes = f' [{", ".join(map(str, marks))}]' if marks else ''
     count = texts.count(number)
     lines = [f'**{texts.own_value(number)}**{f" ({count})" if count else ""}{notes}']
     lines.append(f'paper {texts.paper_value(number)}')
