@@ -356,7 +356,8 @@ def images_on_device(args: argparse.Namespace, recipe: Recipe) -> tuple[Images, 
             f'{args.data} must hold at least {recipe.batch_size} training images, one batch of the '
             f'recipe, but has {len(train_images.labels)}.'
         )
-    build(recipe.network, 2, args.weights)
+    if args.weights:
+        build(recipe.network, 2, args.weights)  # raises if they are of another network
     if args.labels == 'clean':
         train_images.labels = train_images.clean
     return train_images.to(args.device), test_images.to(args.device)
