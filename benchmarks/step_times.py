@@ -3,8 +3,10 @@
 
 Each step is a whole one: preprocessing, forward pass, backward pass, optimizer, or what the loop
 of a method does instead of that, on made-up images of the config's own size. Methods that change
-only the loss share a kind, of which the first is measured. Each kind becomes a row of a CSV file at
-once, and kinds that have one are not measured again, so the command can be interrupted.
+only the loss share a kind, of which the first is measured. A method with passes over all images
+has three: its steps before and after it begins to correct labels, and the pass with what follows
+from it. Each kind becomes a row of a CSV file at once, and kinds that have one are not measured
+again, so the command can be interrupted.
 
     python benchmarks/step_times.py --batch-size 4 --out benchmarks/step_times_cpu.csv
     python benchmarks/step_times.py --device cuda --out step_times_gpu.csv
@@ -44,16 +46,27 @@ from mmdet_ols.config_tree import type_name
 from mmdet_ols.core import SampleState
 from mmdet_ols.datasets import CleanPartDataset, NumberedDataset
 from mmdet_ols.datasets.tree import CLEAN_PART, TWO_VIEWS, walk_datasets
+from mmdet_ols.evaluation.passes import evaluation_mode
 from mmdet_ols.experiments.specification import Variant
+from mmdet_ols.losses.sample_loss import SampleLoss
 from mmdet_ols.reproduction.image_sides import training_side
 from mmdet_ols.reproduction.plan import Plan
 from mmdet_ols.reproduction.scales import planned_cells
-from mmdet_ols.reproduction.step_times import StepTimes, read_step_rows, step_kind
+from mmdet_ols.reproduction.step_times import (
+    AFTER,
+    PASS,
+    Phase,
+    StepTimes,
+    phases,
+    read_step_rows,
+)
 
 #: In each image for a detector; VOC has 2.5.
 OBJECTS = 3
 #: MMEngine's loop, which runs the model's own training step.
 PLAIN_LOOP = 'EpochBasedTrainLoop'
+#: Of which a pass draws its conclusions: CIFAR's, where the methods with passes are.
+SAMPLES = 50_000
 #: No more steps of a kind are timed.
 MOST_STEPS = 30
 
@@ -86,37 +99,31 @@ def main(words: Sequence[str] | None = None) -> None:
         sys.exit(f'error: {error}')
     with tempfile.TemporaryDirectory() as folder:
         plan = Plan(planned_cells('paper', args.tables), [0], folder, progress=_progress('reading'))
-    kinds, left_out = kinds_of(plan.variant(run) for run in plan.folders)
-    missing = {kind: variant for kind, variant in kinds.items() if kind not in done}
+    kinds = kinds_of(plan.variant(run) for run in plan.folders)
+    missing = [phase for phase in kinds if phase.kind not in done]
     print(f'{len(kinds)} kinds of steps, of which {len(kinds) - len(missing)} are measured')
     failed = 0
-    for kind, variant in _progress('measuring')(list(missing.items())):
+    for phase in _progress('measuring')(missing):
+        name = name_of(kinds[phase], phase)
         try:
-            row = measure(kind, variant, args)
+            row = measure(phase, kinds[phase], args)
         except RuntimeError as error:  # such as too little memory
-            print(f'{name_of(variant)} failed: {error}', file=sys.stderr)
+            print(f'{name} failed: {error}', file=sys.stderr)
             failed += 1
             continue
         write_row(args.out, dict(row, **facts))
-        print(f'{name_of(variant)}: {row["median_s"]:.3g} s an image')
-    if left_out:
-        names = ', '.join(dict.fromkeys(str(variant.request.method) for variant in left_out))
-        print(f'Not measured, since epochs are more than their steps: {names}')
+        print(f'{name}: {row["median_s"]:.3g} s an image')
     if failed:
         sys.exit(f'error: {failed} kinds could not be measured')
 
 
-def kinds_of(variants: Iterable[Variant]) -> tuple[dict[str, Variant], list[Variant]]:
-    """The first variant of each kind of step, and those whose time steps do not tell."""
-    kinds: dict[str, Variant] = {}
-    left_out = []
+def kinds_of(variants: Iterable[Variant]) -> dict[Phase, Variant]:
+    """The first phase of each kind, and whose it is."""
+    kinds: dict[str, tuple[Phase, Variant]] = {}
     for variant in variants:
-        kind = step_kind(variant)
-        if kind is None:
-            left_out.append(variant)
-        else:
-            kinds.setdefault(kind, variant)
-    return kinds, left_out
+        for phase in phases(variant):
+            kinds.setdefault(phase.kind, (phase, variant))
+    return dict(kinds.values())
 
 
 def measured_kinds(path: Path, facts: dict[str, Any]) -> set[str]:
@@ -133,15 +140,15 @@ def measured_kinds(path: Path, facts: dict[str, Any]) -> set[str]:
     return {row.step for row in rows}
 
 
-def measure(kind: str, variant: Variant, args: argparse.Namespace) -> dict[str, Any]:
-    """Time the steps of a variant."""
+def measure(phase: Phase, variant: Variant, args: argparse.Namespace) -> dict[str, Any]:
+    """Time the steps of a phase of a training, or its passes."""
     cfg = deepcopy(variant.cfg)
     whole = cfg.train_dataloader['batch_size']
     size = min(whole, args.batch_size or whole)
     side = training_side(cfg)
-    assert side is not None  # of what has a kind
+    assert side is not None  # of what has phases
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmengine')):
-        step = make_step(cfg, size, side, args.device)
+        step = make_step(cfg, size, side, args.device, phase.name)
         stopwatch = StepClock(args.device)
         stopwatch.seconds(step, 1)  # which makes the optimizer's momentum
         steps: list[tuple[float, ...]] = []
@@ -150,12 +157,13 @@ def measure(kind: str, variant: Variant, args: argparse.Namespace) -> dict[str, 
             len(steps) < MOST_STEPS and time.perf_counter() - start < args.seconds
         ):
             steps.append(stopwatch.seconds(step, 1))
-    seconds = [(before + after) / size + update / whole for before, update, after in steps]
+    share = SAMPLES if phase.name == PASS else whole
+    seconds = [(before + after) / size + once / share for before, once, after in steps]
     low, middle, high = np.quantile(seconds, [0.25, 0.5, 0.75]).tolist()
     return dict(
-        step=kind,
+        step=phase.kind,
         config=Path(variant.request.config).name,
-        method=variant.request.method,
+        method=' '.join(filter(None, (str(variant.request.method), phase.name))),
         batch_size=size,
         config_batch_size=whole,
         side=side,
@@ -167,20 +175,30 @@ def measure(kind: str, variant: Variant, args: argparse.Namespace) -> dict[str, 
     )
 
 
-def make_step(cfg: Config, size: int, side: int, device: str) -> Step:
-    """What runs a step of a config; its parts are what precedes the update of weights, and so on.
+def make_step(cfg: Config, size: int, side: int, device: str, phase: str = '') -> Step:
+    """What runs a step of a config, or of its pass over all images.
+
+    The second of its three parts does not grow with the batch: the update of the weights, or what
+    follows from the pass.
 
     Args:
         cfg: The config; it is changed.
         size: Images in a batch.
         side: Pixels of a side.
         device: Where to compute.
+        phase: The name of a `Phase`.
     """
     for owner in (cfg.model, cfg):  # the images have their size already
         (owner.get('data_preprocessor') or {}).pop('batch_augments', None)
     torch.manual_seed(0)
     model = build(cfg, device)
     model.train()
+    stopwatch = StepClock(device)
+    if phase in (AFTER, PASS):
+        step = _pass_step(cfg, model, size, side, stopwatch)
+        if phase == PASS:
+            return step
+        step()
     optimizer = build_optim_wrapper(model, dict(cfg.optim_wrapper))
     loop = cfg.train_cfg.get('type', PLAIN_LOOP)
     if 'clean_batch_size' in cfg.train_cfg:
@@ -189,7 +207,7 @@ def make_step(cfg: Config, size: int, side: int, device: str) -> Step:
         run = _plain_step(cfg, model, optimizer, size, side)
     else:
         raise RuntimeError(f'there is no made-up data for the steps of {loop}')
-    return _with_parts(run, optimizer, StepClock(device))
+    return _with_parts(run, optimizer, stopwatch)
 
 
 def _with_parts(run: Callable[[], Any], optimizer: Any, stopwatch: Stopwatch) -> Step:
@@ -221,9 +239,37 @@ def _plain_step(cfg: Config, model: Any, optimizer: Any, size: int, side: int) -
         views = 2 if any(type_name(node) == TWO_VIEWS for node in nodes) else 1
         batch = make_batch(argparse.Namespace(batch_size=size, side=side), cfg, views)
     for module in model.modules():
-        if isinstance(module, SampleState):
+        if isinstance(module, SampleState) and not module.num_samples:
             module.allocate(size)
     return lambda: model.train_step(batch, optimizer)
+
+
+def _pass_step(cfg: Config, model: Any, size: int, side: int, stopwatch: Stopwatch) -> Step:
+    """Measure a batch, and draw the conclusions from as many samples as CIFAR has.
+
+    The model corrects labels afterwards.
+    """
+    (loss,) = (module for module in model.modules() if isinstance(module, SampleLoss))
+    loss.state.allocate(SAMPLES)
+    loss.state.put(given=torch.arange(SAMPLES) % loss.num_classes)
+    loss.begin_epoch(cfg.model.head.loss.correct_from)
+    batch = make_batch(argparse.Namespace(batch_size=size, side=side), cfg, views=1)
+    made_up: dict[str, torch.Tensor] = {}
+
+    def step() -> tuple[Any, ...]:
+        start = stopwatch.now()
+        with torch.no_grad(), evaluation_mode(model) as classifier:
+            data = classifier.data_preprocessor(batch, False)
+            measured = loss.measure(classifier, data['inputs'], data['data_samples'])
+            rows = {name: value.float().cpu() for name, value in measured.items()}
+        middle = stopwatch.now()
+        if not made_up:  # in the first step, which is not timed
+            made_up.update({k: torch.rand(SAMPLES, *row.shape[1:]) for k, row in rows.items()})
+        loss.take(made_up)
+        end = stopwatch.now()
+        return start, middle, end, end
+
+    return step
 
 
 def _step_of_loop(
@@ -314,8 +360,8 @@ def write_row(path: Path, row: dict[str, Any]) -> None:
         writer.writerow(row)
 
 
-def name_of(variant: Variant) -> str:
-    return f'{Path(variant.request.config).stem} {variant.request.method}'
+def name_of(variant: Variant, phase: Phase) -> str:
+    return f'{Path(variant.request.config).stem} {variant.request.method} {phase.name}'.strip()
 
 
 def _progress(what: str) -> Callable[[list], Iterable]:

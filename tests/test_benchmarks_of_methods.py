@@ -15,7 +15,7 @@ import step_times
 from toy_plan import CONFIG, cell
 
 from mmdet_ols.experiments.specification import Request, read_variants
-from mmdet_ols.reproduction.step_times import read_step_rows
+from mmdet_ols.reproduction.step_times import phases, read_step_rows
 
 
 def test_each_method_has_a_row(tmp_path, capsys):
@@ -38,7 +38,7 @@ def test_each_method_has_a_row(tmp_path, capsys):
 def test_each_kind_of_step_is_measured_once(tmp_path, monkeypatch, capsys):
     config, out = tmp_path / 'tiny.py', tmp_path / 'steps.csv'
     config.write_text(CONFIG)
-    methods = ['hard', 'ols', 'ddgsd', 'l2rw', 'pencil', 'm_correction']
+    methods = ['hard', 'ols', 'ddgsd', 'l2rw', 'pencil', 'm_correction', 'deep_self_learning']
 
     cells = [cell(config, method) for method in methods]
     monkeypatch.setattr(step_times, 'planned_cells', lambda scale, tables: cells)
@@ -46,14 +46,18 @@ def test_each_kind_of_step_is_measured_once(tmp_path, monkeypatch, capsys):
     step_times.main(words)
     with out.open() as file:
         rows = {row['method']: row for row in csv.DictReader(file)}
-    assert list(rows) == ['hard', 'ddgsd', 'l2rw', 'pencil']  # OLS has the steps of hard labels
+    passing = [
+        f'{method} {part}' for method in methods[-2:] for part in ('before', 'after', 'pass')
+    ]
+    # OLS has the steps of hard labels.
+    assert list(rows) == ['hard', 'ddgsd', 'l2rw', 'pencil', *passing]
     assert all(float(row['median_s']) > 0 and row['side'] == '8' for row in rows.values())
     assert {(row['batch_size'], row['config_batch_size']) for row in rows.values()} == {('2', '4')}
-    assert 'epochs are more than their steps: m_correction' in capsys.readouterr().out
-    assert [row.n for row in read_step_rows(out)] == [2] * 4
+    assert '10 kinds of steps, of which 0 are measured' in capsys.readouterr().out
+    assert [row.n for row in read_step_rows(out)] == [2] * 10
 
     measured = []
-    monkeypatch.setattr(step_times, 'measure', lambda kind, *_: measured.append(kind))
+    monkeypatch.setattr(step_times, 'measure', lambda phase, *_: measured.append(phase))
     step_times.main(words)
     assert measured == []
     out.write_text(out.read_text().replace(rows['hard']['machine'], 'Z80'))
@@ -69,5 +73,6 @@ def test_the_update_of_weights_counts_once_a_batch(tmp_path, monkeypatch):
     (variant,) = read_variants([Request('a', str(config), 'hard')])
     monkeypatch.setattr(step_times.StepClock, 'seconds', lambda *_: (3.0, 8.0, 1.0))
     args.seconds = 0
-    row = step_times.measure('kind', variant, args)
+    (phase,) = phases(variant)
+    row = step_times.measure(phase, variant, args)
     assert row['median_s'] == (3 + 1) / 2 + 8 / 4

@@ -27,6 +27,8 @@ FREE = re.compile(
     r'|^optim_wrapper\..*\.(lr|momentum|weight_decay)$'
     r'|^train_cfg\.(by_epoch|max_epochs|val_begin|val_interval|dynamic_intervals)\b'
 )
+#: What a loss with passes over all images does between epochs, and its steps before and after.
+PASS, BEFORE, AFTER = 'pass', 'before', 'after'
 #: The columns of a file of step times that are read; the others say how it was made.
 READ = ('step', 'device', 'machine', 'threads', 'n', 'median_s')
 
@@ -35,7 +37,7 @@ class StepRow(NamedTuple):
     """What was measured of one kind of step.
 
     Attributes:
-        step: The kind, as `step_kind` gives it.
+        step: The kind, as `phases` gives it.
         device: 'cpu' or 'cuda'.
         machine: The processor or GPU.
         threads: Of the CPU.
@@ -60,32 +62,62 @@ class StepRow(NamedTuple):
         return f'{self.threads} {self.machine} cores'
 
 
-def step_kind(variant: Variant) -> str | None:
-    """Key of what a training step computes: methods that change only the loss share it.
+class Phase(NamedTuple):
+    """Epochs of a training that do the same for each image.
 
-    Data, batch size and length of the training do not count, nor do the numbers of the optimizer.
+    Attributes:
+        kind: Key of what is done: steps that compute the same have the same one.
+        epochs: How many of them there are.
+        name: `BEFORE`, `AFTER` or `PASS`; empty where all epochs are alike.
+    """
+
+    kind: str
+    epochs: int
+    name: str = ''
+
+
+def phases(variant: Variant) -> list[Phase]:
+    """What a training does for each image, and in how many epochs.
+
+    Methods that change only the loss share a kind of step. Data, batch size and the numbers of the
+    optimizer do not count. A loss with passes (`SampleLoss.has_pass`) makes three phases: the
+    epochs before labels are corrected, those after, and the passes at the ends of epochs.
 
     Args:
         variant: A config with its method.
 
     Returns:
-        The key; None where the training is more than its steps, because a method does a pass over
-        all images between epochs, or where the config does not say how large the images are.
+        The phases; none where the config does not say how large the images are or when a loss
+        begins to correct, or where the length is not in epochs.
     """
     side = training_side(variant.cfg)
-    if side is None or passes_between_epochs(variant):
-        return None
+    if side is None or not variant.by_epoch:
+        return []
     settings = portable_settings(variant.forms.trained)
     kept: dict[str, Any] = {
         key: value for key, value in settings.items() if PARTS.match(key) and not FREE.search(key)
     }
-    return settings_key(dict(kept, side=side))
+    kept['side'] = side
+    passing = [key for key, value in variant.forms.trained.items() if _has_pass(key, value)]
+    if not passing:
+        return [Phase(settings_key(kept), variant.length)]
+    loss = passing[0].removesuffix('.type')
+    first = variant.forms.trained.get(f'{loss}.correct_from')
+    if not isinstance(first, int):
+        return []
+    first = min(first, variant.length)
+    # There is a pass before the first epoch that corrects, and after each of them.
+    epochs = {BEFORE: first, AFTER: variant.length - first, PASS: variant.length - first + 1}
+    kept['loss'] = settings[passing[0]]
+    return [
+        Phase(settings_key(dict(kept, phase=name)), number, name) for name, number in epochs.items()
+    ]
 
 
-def passes_between_epochs(variant: Variant) -> bool:
-    """Whether a loss of a config has all training images measured at the end of an epoch."""
-    types = (value for key, value in variant.forms.trained.items() if key.endswith('.type'))
-    return any(getattr(getattr(losses, str(name), None), 'has_pass', False) for name in types)
+def _has_pass(key: str, value: object) -> bool:
+    """Whether an entry of a config is the type of a loss with passes over all images."""
+    kind = getattr(losses, str(value), None) if key.endswith('.type') else None
+    return bool(getattr(kind, 'has_pass', False))
 
 
 def training_images(variant: Variant, data: str) -> int | None:
@@ -133,17 +165,17 @@ class StepTimes:
         self._seconds = {row.step: row.seconds for row in rows}
 
     def whole(self, variant: Variant, data: str) -> float | None:
-        """Seconds of all training steps of a run; None where nothing tells.
+        """Seconds of all training steps and passes of a run; None where nothing tells.
 
         Args:
             variant: A config with its method.
             data: Name of its data.
         """
-        seconds = self._seconds.get(step_kind(variant) or '')
         images = training_images(variant, data)
-        if seconds is None or images is None or not variant.by_epoch:
+        parts = phases(variant)
+        if images is None or not parts or any(part.kind not in self._seconds for part in parts):
             return None
-        return seconds * images * variant.length
+        return images * sum(self._seconds[part.kind] * part.epochs for part in parts)
 
 
 def read_step_rows(path: str | Path) -> list[StepRow]:

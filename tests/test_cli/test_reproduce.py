@@ -18,7 +18,7 @@ from mmdet_ols.experiments.tasks import RunTask
 from mmdet_ols.paper import Cell
 from mmdet_ols.reproduction import request
 from mmdet_ols.reproduction.scales import PlannedCell, figures_of
-from mmdet_ols.reproduction.step_times import step_kind
+from mmdet_ols.reproduction.step_times import phases
 
 #: Whose cells are planned.
 TABLES = {'first': 'XI', 'second': 'VII'}
@@ -146,8 +146,8 @@ def test_a_plan_says_the_hours_of_the_device_whose_steps_were_measured(
     config, file = tmp_path / 'sized.py', tmp_path / 'steps.csv'
     config.write_text(CONFIG)
     monkeypatch.setattr(request, 'planned_cells', lambda *_: [cell(config, 'ols', data='cub')])
-    kind = step_kind(read_variants([Request('ols', str(config), 'ols')])[0])
-    file.write_text(f'step,device,machine,threads,n,median_s\n{kind},cpu,Z80,1,5,50\n')
+    (phase,) = phases(read_variants([Request('ols', str(config), 'ols')])[0])
+    file.write_text(f'step,device,machine,threads,n,median_s\n{phase.kind},cpu,Z80,1,5,50\n')
     words = '--work-dir', tmp_path / 'runs', '--seeds', 0, 1, 2
     assert '3 not known' in command(tool.main, 'plan', *words)
     # 5,994 images, 2 epochs, 3 seeds, 50 s each: 499.5 hours.

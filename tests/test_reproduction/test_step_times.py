@@ -16,8 +16,8 @@ from mmdet_ols.reproduction.request import PaperRequest
 from mmdet_ols.reproduction.step_times import (
     StepRow,
     StepTimes,
+    phases,
     read_step_times,
-    step_kind,
     training_images,
 )
 from mmdet_ols.reproduction.times import RunTimes
@@ -39,11 +39,17 @@ def row(step='a', seconds=0.5, machine='AMD EPYC', threads=1, device='cpu'):
     return StepRow(step, device, machine, threads, 3, seconds)
 
 
+def step_kind(variant):
+    """The kind of the steps of a training whose epochs are all alike."""
+    (phase,) = phases(variant)
+    return phase.kind
+
+
 def grouped(config, *methods):
     """The methods that share a kind of step, in the order of the first of each."""
     groups = {}
     for method, variant in variants(config, *methods).items():
-        groups.setdefault(step_kind(variant), []).append(method)
+        groups.setdefault(tuple(part.kind for part in phases(variant)), []).append(method)
     return groups
 
 
@@ -67,11 +73,14 @@ def test_methods_that_change_only_the_loss_share_a_step():
         ['hard', 'bootsoft', 'boothard', 'sce', 'ls', 'ols'],
         ['l2rw'],
         ['meta_weight_net'],
-        ['m_correction', 'deep_self_learning'],  # whose epochs are more than their steps
+        ['m_correction'],
         ['pencil'],
+        ['deep_self_learning'],
     ]
-    assert list(of_table_7)[3] is None and None not in of_table_2
-    assert not set(of_table_2) & set(of_table_7)  # another network
+    # Steps before and after the first correction, and passes over all images.
+    assert [len(kinds) for kinds in of_table_7] == [1, 1, 1, 3, 1, 3]
+    kinds = [kind for groups in (of_table_2, of_table_7) for kinds in groups for kind in kinds]
+    assert len(set(kinds)) == len(kinds) == 13  # also since the tables have different networks
 
 
 def test_data_and_numbers_of_the_optimizer_do_not_make_a_step():
@@ -139,6 +148,22 @@ def test_steps_tell_only_of_what_has_not_begun(tmp_path):
     times = RunTimes(plan, steps)
     assert [times.left(folder) for folder in (hard, ols, cars)] == [0, 240, 360]
     assert times.total_by_steps() == (4072, 1)
+
+
+@pytest.mark.parametrize(
+    ('option', 'before', 'after'), [('start=1', 1, 2), ('start=2', 2, 1), ('', 1, 2)]
+)
+def test_passes_between_epochs_take_time_as_well(tmp_path, option, before, after):
+    config = tmp_path / 'three_epochs.py'
+    config.write_text(CONFIG + 'train_cfg = dict(by_epoch=True, max_epochs=3, val_interval=1)\n')
+    method = f'm_correction:{option}'.rstrip(':')
+    variant = variants(config, method)[method]
+    parts = phases(variant)
+    assert [part.epochs for part in parts] == [before, after, after + 1]
+    steps = [row(part.kind, seconds) for part, seconds in zip(parts, (0.5, 0.75, 0.125))]
+    expected = 5_994 * (0.5 * before + 0.75 * after + 0.125 * (after + 1))
+    assert StepTimes(steps).whole(variant, 'cub') == expected
+    assert StepTimes(steps[:2]).whole(variant, 'cub') is None  # without the passes
 
 
 @pytest.mark.parametrize(
