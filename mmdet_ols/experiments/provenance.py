@@ -105,7 +105,8 @@ def machine(jobs: int = 1) -> str:
     threads = os.environ.get('OMP_NUM_THREADS', '')
     used = int(threads) if threads.isdecimal() else max(1, cores // jobs)
     share = f'{used} of {cores}' if used < cores else str(cores)
-    return f'{gpus}{models[0] if models else platform.machine()}, {share} cores'
+    noun = 'core' if cores == 1 else 'cores'
+    return f'{gpus}{models[0] if models else platform.machine()}, {share} {noun}'
 
 
 def versions() -> str:

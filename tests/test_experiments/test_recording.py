@@ -182,3 +182,5 @@ def test_the_machine_says_how_many_cores_a_run_uses(monkeypatch):
     monkeypatch.setattr(Path, 'read_text', lambda path: 'processor : 0\n')  # as on ARM
     monkeypatch.setattr(platform, 'machine', lambda: 'aarch64')
     assert machine() == '2 x GPU, aarch64, 1 of 8 cores'
+    monkeypatch.setattr(os, 'sched_getaffinity', lambda process: {1})
+    assert machine().endswith(', 1 core')
