@@ -116,8 +116,9 @@ def fit_losses(losses: Tensor, iterations: int = 10) -> LossMixture:
     """Tell the losses of samples with right labels from those of samples with wrong ones.
 
     Losses outside the 5th and the 95th percentile are left out of the estimate. Beyond the loss of
-    the highest probability, the probability stays as high: a very large loss must not make a label
-    look right, which the density of the other component would.
+    the highest probability, the probability stays as high, and below the loss of the lowest one as
+    low: a very large loss must not make a label look right, nor a very small one make it look
+    wrong, which the density of the broader component would.
 
     Args:
         losses: Of all samples, of shape (N,).
@@ -140,8 +141,11 @@ def fit_losses(losses: Tensor, iterations: int = 10) -> LossMixture:
     mixture = fit_beta_mixture(scale.normalise(inside), iterations)
     points = torch.linspace(0, 1, BINS, dtype=torch.float64).clamp(1e-12, 1 - 1e-12)
     table = mixture.high_probability(points)
-    top = int(table.argmax())
+    start = int((points < mixture.means.min()).sum())  # at 0, the probability may be 1 as well
+    top = start + int(table[start:].argmax())
     table[top:] = table[top]
+    bottom = int(table.argmin())
+    table[:bottom] = table[bottom]
     return LossMixture(mixture, scale, table)
 
 

@@ -106,6 +106,19 @@ def test_large_losses_never_look_right():
     )
 
 
+def test_small_losses_never_look_wrong():
+    """Also where the component of the wrong labels is so broad that its density is larger there."""
+    rng = np.random.default_rng(1)
+    losses = torch.tensor(np.exp(rng.normal(-2, 0.4, 400)))
+    losses[:20] = torch.tensor(rng.uniform(1, 4, 20))
+    told = fit_losses(losses)
+    low, high = told.mixture.means.argsort()
+    assert told.mixture.alpha[high] < told.mixture.alpha[low]
+    assert (told.table.diff() >= 0).all()
+    looks_wrong = told.wrong_probability(losses) > 0.5
+    assert looks_wrong[:20].all() and looks_wrong.sum() < 40
+
+
 @pytest.mark.parametrize('losses', [[1.0] * 9, [0.0, 1.0], [0.0] * 50 + [3.0]])
 def test_degenerate_losses_give_probabilities(losses):
     told = fit_losses(torch.tensor(losses))
