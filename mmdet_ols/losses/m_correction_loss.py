@@ -151,13 +151,22 @@ class MCorrectionLoss(SampleLoss):
         return self.epoch >= self.correct_from and self.state.is_known
 
     @torch.no_grad()
-    def corrected_rows(self, cls_score: Tensor, label: Tensor, sample_idx: Tensor) -> Tensor:
+    def corrected_rows(
+        self,
+        cls_score: Tensor,
+        label: Tensor,
+        sample_idx: Tensor,
+        measured: Tensor | None = None,
+    ) -> Tensor:
         """The targets of a batch: the given labels, corrected where that is due.
 
         Args:
-            cls_score: Logits (B, C) of the images as they are, in eval mode.
+            cls_score: Logits (B, C) of the images as they are, in training mode: what labels are
+                corrected to.
             label: Class indices (B,).
             sample_idx: Numbers of the samples, (B,).
+            measured: The same logits in eval mode, in which the pass over the data was done: with
+                `wrong_by='batch'`, w follows from their losses. None takes `cls_score`.
 
         Returns:
             Target rows (B, C), float32.
@@ -169,7 +178,8 @@ class MCorrectionLoss(SampleLoss):
         logits = cls_score.float()
         if self.wrong_by == 'batch':
             low, high = self.state.loss_range
-            losses = -(rows * logits.log_softmax(1)).sum(1).to(low.device)
+            measured = logits if measured is None else measured.float()
+            losses = -(rows * measured.log_softmax(1)).sum(1).to(low.device)
             wrong = look_up(self.state.table, LossScale(low, high), losses)
         else:
             wrong = self.state.wrong[sample_idx.to(self.state.wrong.device)]

@@ -26,10 +26,13 @@ _STREAM = 1904  # tells these draws from others of the same seed
 class MCorrectionClassifier(SampleClassifier):
     """MMPretrain's `ImageClassifier` with the training step of M-correction (`MCorrectionLoss`).
 
-    While labels are corrected, a step has a second forward pass, in eval mode and without
-    gradients, that predicts the classes of the images as they are. Batch normalisation learns from
-    the mixed images only. Which images are mixed, and by which share, depends only on the seed, the
-    epoch and the samples of the batch, so that a resumed training goes on as if it had not stopped.
+    While labels are corrected, a step has a second forward pass without gradients, which predicts
+    the classes of the images as they are. It is done in training mode, as in the released code, so
+    that batch normalisation learns from these images as well: with the statistics of mixed images
+    alone, a network that changes quickly takes its own predictions for right and soon predicts one
+    class only. With `wrong_by='batch'`, a third pass in eval mode tells how likely the labels are
+    wrong. Which images are mixed, and by which share, depends only on the seed, the epoch and the
+    samples of the batch, so that a resumed training goes on as if it had not stopped.
     """
 
     def loss(self, inputs: Tensor, data_samples: list[Any]) -> dict[str, Tensor]:
@@ -42,13 +45,16 @@ class MCorrectionClassifier(SampleClassifier):
         loss = self.head.loss_module
         index = sample_numbers(data_samples)
         label = torch.cat([sample.gt_label for sample in data_samples]).to(inputs.device)
-        scores = inputs.new_zeros(len(label), loss.num_classes)
+        scores, measured = inputs.new_zeros(len(label), loss.num_classes), None
         if loss.corrects:
-            with torch.no_grad(), _eval_mode(self):
+            with torch.no_grad():
                 scores = self.head(self.extract_feat(inputs))
+                if loss.wrong_by == 'batch':
+                    with _eval_mode(self):
+                        measured = self.head(self.extract_feat(inputs))
             # Autocast would use the weights that it converted without gradients again.
             torch.clear_autocast_cache()
-        rows = loss.corrected_rows(scores, label, index)
+        rows = loss.corrected_rows(scores, label, index, measured)
         if loss.mixup_alpha:
             draws = np.random.default_rng(
                 stream_seed(loss.seed, _STREAM, loss.epoch, *index.tolist())

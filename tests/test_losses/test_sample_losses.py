@@ -203,12 +203,15 @@ def test_m_correction_bootstraps_by_the_mixture(bootstrapping, wrong_by):
     table = criterion.state.table.tolist()
     seen = []
     for scores, label, index in batches(3):
-        rows = criterion.corrected_rows(scores, label, index)
-        for z, y, i, row in zip(scores.detach(), label.tolist(), index.tolist(), rows):
-            p = softmax(z)
+        measured = scores.detach().roll(1, 0)
+        rows = criterion.corrected_rows(scores, label, index, measured)
+        alike = criterion.corrected_rows(scores, label, index, scores)
+        assert_close(criterion.corrected_rows(scores, label, index), alike)
+        for z, m, y, i, row in zip(scores, measured, label.tolist(), index.tolist(), rows):
+            p = softmax(z.detach())
             w = float(criterion.state.wrong[i])
             if wrong_by == 'batch':
-                x = (float(cross_entropy(p, one_hot(y))) - low) / (high - low)
+                x = (float(cross_entropy(softmax(m), one_hot(y))) - low) / (high - low)
                 x = min(max(x, 1e-3), 1 - 1e-3)
                 w = min(max(table[min(int(100 * x), 99)], 1e-4), 1 - 1e-4)
             own = [float(q) for q in p] if bootstrapping == 'soft' else one_hot(int(z.argmax()))

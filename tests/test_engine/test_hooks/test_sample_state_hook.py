@@ -100,9 +100,10 @@ def test_features_of_the_pass_are_those_of_single_images(tmp_path):
     assert loss.state.corrections == 3 and corrected.unique().numel() > 1
 
 
-def test_a_step_of_m_correction_mixes_corrected_images(tmp_path):
+@pytest.mark.parametrize('wrong_by', ['batch', 'epoch'])
+def test_a_step_of_m_correction_mixes_corrected_images(tmp_path, wrong_by):
     """The loss, its gradient and what batch normalisation learns, with the mixing written out."""
-    cfg = method_config('m_correction:start=1', epochs=2)
+    cfg = method_config(f'm_correction:start=1,wrong_by={wrong_by}', epochs=2)
     runner, _ = train(tmp_path, cfg)
     model, loader = runner.model.train(), runner.train_dataloader
     criterion = model.head.loss_module
@@ -112,17 +113,19 @@ def test_a_step_of_m_correction_mixes_corrected_images(tmp_path):
     index = torch.tensor([sample.sample_idx for sample in samples])
     label = torch.cat([sample.gt_label for sample in samples])
 
+    statistics = {key: value.clone() for key, value in model.backbone.norm.state_dict().items()}
     with torch.no_grad():
-        scores = model.eval()(inputs)
+        scores = model(inputs)  # from which batch normalisation learns
+        measured = model.eval()(inputs)
     model.train()
-    rows = criterion.corrected_rows(scores, label, index)
+    rows = criterion.corrected_rows(scores, label, index, measured)
+    assert (rows - criterion.corrected_rows(scores, label, index)).any() == (wrong_by == 'batch')
     draws = np.random.default_rng(stream_seed(5, 1904, 1, *index.tolist()))
     share = draws.beta(32, 32)
     partner = draws.permutation(len(label))
     assert 0.2 < share < 0.8 and (partner != np.arange(len(label))).any()
     mixed = share * inputs + (1 - share) * inputs[partner]
     target = share * rows + (1 - share) * rows[partner]
-    statistics = {key: value.clone() for key, value in model.backbone.norm.state_dict().items()}
     logits = model(mixed)
     p = logits.softmax(1)
     expected = -(target * p.log()).sum(1).mean()
