@@ -31,7 +31,7 @@ def state_of(folder: Path, finished: bool) -> State:
     """
     if finished:
         return State('finished')
-    if is_at_work(folder):
+    if is_locked(folder / LOG):  # some process is executing it
         return State('running')
     why = failure_of(folder)
     return State('failed', why) if why else State('waiting')
@@ -57,14 +57,14 @@ def locked_log(folder: Path) -> IO[str]:
     return log
 
 
-def is_at_work(folder: Path) -> bool:
-    """Whether some process is executing the run of a folder."""
+def is_locked(path: Path) -> bool:
+    """Whether some process holds the lock of a file, which need not exist."""
     try:
-        with (folder / LOG).open(encoding='utf-8') as log:
-            fcntl.flock(log, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        with path.open(encoding='utf-8') as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
-    except OSError:  # no log, or a file system without locks
+    except OSError:  # no such file, or a file system without locks
         return False
     return False
 
