@@ -12,6 +12,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 
+from mmdet_ols.checks.schedules import schedules_of
 from mmdet_ols.config_tree import all_hooks, hook_configs, imported_modules, type_name
 from mmdet_ols.datasets.tree import CLEAN_PART, SPLITS, leaf_datasets, walk_datasets
 from mmdet_ols.engine.data_root import replace_data_root
@@ -100,7 +101,7 @@ def _shorten(cfg: Config) -> list[str]:
         cfg[f'{split}_dataloader'].update(num_workers=0, batch_size=2 * BATCH_SIZE)
     loader['batch_size'] = TRAIN_IMAGES if sizes else BATCH_SIZE
     write_out_defaults(cfg)  # of loaders without worker processes
-    for schedule in _schedules(cfg):
+    for _, schedule in schedules_of(cfg):
         _stretch(schedule, factor)
     checkpoint = cfg.default_hooks['checkpoint']
     interval = max(1, round(checkpoint.get('interval', 1) * factor)) if sizes else epochs
@@ -118,11 +119,6 @@ def _shorten(cfg: Config) -> list[str]:
             )
             hook['interval'] = steps // 2
     return notes
-
-
-def _schedules(cfg: Config) -> list[Any]:
-    schedules = cfg.get('param_scheduler') or []
-    return [schedules] if isinstance(schedules, dict) else list(schedules)
 
 
 def _stretch(schedule: Any, factor: float) -> None:
