@@ -82,16 +82,27 @@ def is_a(cls: Any, name: str) -> bool:
     return any(base.__name__ == name for base in getattr(cls, '__mro__', ()))
 
 
+def nested_dicts(node: Any, path: str = '') -> Iterator[tuple[str, dict]]:
+    """Every dict of a nested config with its dotted path, outer ones first.
+
+    Args:
+        node: A dict, a list, or anything else, which holds none.
+        path: Where it stands.
+    """
+    children: Any = enumerate(node) if isinstance(node, (list, tuple)) else ()
+    if isinstance(node, dict):
+        yield path, node
+        children = node.items()
+    for key, child in children:
+        yield from nested_dicts(child, f'{path}.{key}' if path else str(key))
+
+
 def nested_pairs(node: Any) -> Iterator[tuple[dict, dict]]:
     """Every (dict, dict with a `type` inside it) of a nested config."""
-    children = node.values() if isinstance(node, dict) else node
-    for child in children:
-        if isinstance(child, dict):
-            if 'type' in child and isinstance(node, dict):
-                yield node, child
-            yield from nested_pairs(child)
-        elif isinstance(child, (list, tuple)):
-            yield from nested_pairs(child)
+    for _, outer in nested_dicts(node):
+        for child in outer.values():
+            if isinstance(child, dict) and 'type' in child:
+                yield outer, child
 
 
 def all_hooks(cfg: Config) -> list[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from typing import Any
 
 from mmengine.config import Config
@@ -13,7 +13,7 @@ from mmengine.hooks import CheckpointHook
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
-from mmdet_ols.config_tree import hook_configs
+from mmdet_ols.config_tree import hook_configs, nested_dicts
 from mmdet_ols.core.suggestions import did_you_mean
 
 _DICT: tuple[type, ...] = (dict,)
@@ -156,7 +156,8 @@ def warn_of_variables(cfg: Config, options: Collection[str], before: Collection[
     for key in options:
         if '.' in key or key in known:
             continue
-        places = [path for path in _paths(cfg.to_dict(), key) if path != key][:3]
+        nodes = nested_dicts(cfg.to_dict())
+        places = [f'{path}.{key}' for path, node in nodes if path and key in node][:3]
         if key == 'data_root':
             remedy = 'name the folder with --data-root'
         elif places:
@@ -172,15 +173,3 @@ def warn_of_variables(cfg: Config, options: Collection[str], before: Collection[
             logger='current',
             level=logging.WARNING,
         )
-
-
-def _paths(node: Any, key: str, above: str = '') -> Iterator[str]:
-    """Where entries of this name stand."""
-    pairs: Any = node.items() if isinstance(node, dict) else ()
-    if isinstance(node, (list, tuple)):
-        pairs = enumerate(node)
-    for name, child in pairs:
-        path = f'{above}.{name}' if above else str(name)
-        if name == key:
-            yield path
-        yield from _paths(child, key, path)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +12,13 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 
 from mmdet_ols.checks.schedules import schedules_of
-from mmdet_ols.config_tree import all_hooks, hook_configs, imported_modules, type_name
+from mmdet_ols.config_tree import (
+    all_hooks,
+    hook_configs,
+    imported_modules,
+    nested_dicts,
+    type_name,
+)
 from mmdet_ols.datasets.tree import CLEAN_PART, SPLITS, leaf_datasets, walk_datasets
 from mmdet_ols.engine.data_root import replace_data_root
 from mmdet_ols.engine.run_config import write_out_defaults
@@ -180,7 +185,7 @@ def _smallest_side(cfg: Config) -> int:
 
 def _scale(node: Any, factor: float) -> None:
     """Scale everything below a node that is counted in pixels."""
-    for child in _dicts(node):
+    for _, child in nested_dicts(node):
         for key in SIZES:
             value = child.get(key)
             if isinstance(value, (list, tuple)) and all(isinstance(v, int) for v in value):
@@ -193,21 +198,10 @@ def _scaled(value: int, factor: float) -> int:
     return max(1, round(value * factor))
 
 
-def _dicts(node: Any) -> Iterator[Any]:
-    """Every dict of a nested config."""
-    if isinstance(node, dict):
-        yield node
-        for child in node.values():
-            yield from _dicts(child)
-    elif isinstance(node, (list, tuple)):
-        for child in node:
-            yield from _dicts(child)
-
-
 def _forget_pretrained(cfg: Config) -> list[str]:
     """Start from random weights: the network need not have learned anything."""
     loaded = False
-    for node in _dicts(cfg.model):
+    for _, node in nested_dicts(cfg.model):
         if (node.get('init_cfg') or {}) and type_name(node['init_cfg']) == 'Pretrained':
             node['init_cfg'], loaded = None, True
     return ['It starts from random weights instead of pretrained ones.'] if loaded else []
