@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mmdet_ols.checks.matching import WeightMatch
+from mmdet_ols.checks.survey.problems import listed
 
 
 class WeightRow(NamedTuple):
@@ -94,6 +95,5 @@ def percent(share: float) -> str:
 
 def some_layers(keys: Iterable[str], at_most: int = 6) -> str:
     """The layers of some tensors, and how many more there are."""
-    layers = list(dict.fromkeys(key.rpartition('.')[0] or key for key in sorted(keys)))
-    more = f' and {len(layers) - at_most} more' if len(layers) > at_most else ''
-    return ', '.join(layers[:at_most]) + more
+    layers = dict.fromkeys(key.rpartition('.')[0] or key for key in sorted(keys))
+    return listed(layers, at_most)

@@ -48,11 +48,11 @@ class Problems:
             raise ValueError('\n'.join(errors))
 
 
-def listed(names: Iterable[object]) -> str:
-    """The first names of many, with commas between."""
+def listed(names: Iterable[object], at_most: int = MOST) -> str:
+    """The first names of many, with commas between, and how many more there are."""
     shown = [str(name) for name in names]
-    more = f' and {len(shown) - MOST} more' if len(shown) > MOST else ''
-    return ', '.join(shown[:MOST]) + more
+    more = f' and {len(shown) - at_most} more' if len(shown) > at_most else ''
+    return ', '.join(shown[:at_most]) + more
 
 
 def counted(counts: Iterable[tuple[str, int]]) -> str:
