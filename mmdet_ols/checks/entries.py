@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import inspect
-import logging
 import os
 from collections.abc import Collection
 from typing import Any
 
 from mmengine.config import Config
 from mmengine.hooks import CheckpointHook
-from mmengine.logging import print_log
 from mmengine.runner import Runner
 
+from mmdet_ols.checks.logs import warn
 from mmdet_ols.config_tree import hook_configs, nested_dicts
 from mmdet_ols.core.suggestions import did_you_mean
 
@@ -168,8 +167,6 @@ def warn_of_variables(cfg: Config, options: Collection[str], before: Collection[
             problem = 'a variable of the config file, of which the entries have been made already'
         else:
             problem = f'no entry that something reads{did_you_mean(key, known)}'
-        print_log(
+        warn(
             f'--cfg-options {key}=... has no effect, since it is {problem}: {remedy}.',
-            logger='current',
-            level=logging.WARNING,
         )

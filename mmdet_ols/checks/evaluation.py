@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,9 +9,9 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.hooks import Hook
-from mmengine.logging import print_log
 from mmengine.registry import HOOKS, DefaultScope
 
+from mmdet_ols.checks.logs import warn
 from mmdet_ols.checks.made_up_predictions import evaluate_made_up_predictions
 from mmdet_ols.checks.processes import is_first_process
 from mmdet_ols.checks.schedules import schedules_of
@@ -113,7 +112,7 @@ def _check_followers(cfg: Config, metrics: Metrics) -> None:
             if message and hook.get('strict'):
                 raise ValueError(message)
             if message:
-                print_log(f'{message} It stops nothing.', logger='current', level=logging.WARNING)
+                warn(f'{message} It stops nothing.')
     for _, scheduler in schedules_of(cfg):
         if type_name(scheduler).startswith('ReduceOnPlateau'):
             where = f'`monitor` of {type_name(scheduler)}'
@@ -163,4 +162,4 @@ def _warn_of_no_validation(cfg: Config) -> None:
             'the config has no validation. Add val_dataloader, val_cfg and val_evaluator.'
         )
     if message:
-        print_log(message, logger='current', level=logging.WARNING)
+        warn(message)

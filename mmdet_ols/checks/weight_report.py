@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import logging
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -12,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from mmdet_ols.checks.logs import warn
 from mmdet_ols.checks.matching import WeightMatch
 from mmdet_ols.checks.survey.problems import listed
 
@@ -59,7 +59,7 @@ class WeightReport:
         for note in self.notes:
             print_log(note, logger='current')
         for warning in self.warnings:
-            print_log(warning, logger='current', level=logging.WARNING)
+            warn(warning)
 
     def raise_errors(self, strict: bool = False) -> None:
         """Raise what must not be trained or tested with.

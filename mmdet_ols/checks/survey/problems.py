@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from mmengine.logging import print_log
+from mmdet_ols.checks.logs import warn
 
 #: So many names are listed in a message.
 MOST = 10
@@ -40,7 +39,7 @@ class Problems:
         """
         if not strict:
             for warning in self.warnings:
-                print_log(warning, logger='current', level=logging.WARNING)
+                warn(warning)
         errors = self.errors
         if strict and self.warnings:
             errors = errors + self.warnings + ['Correct this, or leave --strict out.']
