@@ -49,14 +49,28 @@ def imported_modules(cfg: Config) -> list[str]:
     return [imports] if isinstance(imports, str) else list(imports)
 
 
-def import_package(cfg: Config) -> None:
-    """Let a config import this package, whose names its dump needs in the hosts' own tools."""
-    imports = imported_modules(cfg)
-    if not any(name.partition('.')[0] == 'mmdet_ols' for name in imports):
-        imports.append('mmdet_ols')
+def imports_package(cfg: Config) -> bool:
+    """Whether a config imports this package, or a part of it."""
+    return any(name.partition('.')[0] == 'mmdet_ols' for name in imported_modules(cfg))
+
+
+def set_imports(cfg: Config, imports: list[str]) -> None:
+    """Let a config import these modules, and no others."""
     custom_imports = dict(cfg.get('custom_imports') or {}, imports=imports)
     custom_imports.setdefault('allow_failed_imports', False)
     cfg.custom_imports = custom_imports
+
+
+def import_package(cfg: Config) -> None:
+    """Let a config import this package, whose names its dump needs in the hosts' own tools."""
+    own = [] if imports_package(cfg) else ['mmdet_ols']
+    set_imports(cfg, [*imported_modules(cfg), *own])
+
+
+def model_config(cfg: Config) -> Any:
+    """The model's config; with test-time augmentation, that of the model inside."""
+    model = cfg.get('model') or {}
+    return model['module'] if isinstance(model.get('module'), dict) else model
 
 
 def constructor_default(cls: Any, name: str) -> Any:
@@ -80,6 +94,11 @@ def constructor_default(cls: Any, name: str) -> Any:
 def is_a(cls: Any, name: str) -> bool:
     """Whether a class or one of its bases is called so; the host need not be importable here."""
     return any(base.__name__ == name for base in getattr(cls, '__mro__', ()))
+
+
+def owner_of(cls: Any, method: str) -> Any:
+    """The class that the method of a class comes from; None where there is no such method."""
+    return next((base for base in cls.__mro__ if method in vars(base)), None)
 
 
 def nested_dicts(node: Any, path: str = '') -> Iterator[tuple[str, dict]]:
