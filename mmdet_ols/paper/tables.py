@@ -122,7 +122,7 @@ def all_figures() -> tuple[Figure, ...]:
             row['source'],
             row['note'],
         )
-        for row in _rows('results.csv')
+        for row in read_rows('results.csv')
     )
 
 
@@ -130,7 +130,7 @@ def all_figures() -> tuple[Figure, ...]:
 def _all_cells() -> tuple[Cell, ...]:
     return tuple(
         Cell(row['table'], row['config'], row['method'], tuple(row['options'].split()))
-        for row in _rows('cells.csv')
+        for row in read_rows('cells.csv')
     )
 
 
@@ -162,7 +162,7 @@ def small_cells() -> tuple[SmallCell, ...]:
             row['data'],
             row['reduced'],
         )
-        for row in _rows('small_cells.csv')
+        for row in read_rows('small_cells.csv')
     )
 
 
@@ -178,7 +178,7 @@ def data_sets() -> tuple[DataSet, ...]:
             int(row['classes']),
             row['source'],
         )
-        for row in _rows('data_sets.csv')
+        for row in read_rows('data_sets.csv')
     )
 
 
@@ -247,7 +247,18 @@ def same_method(a: str, b: str) -> bool:
     return _parts(a) == _parts(b)
 
 
-def _rows(name: str) -> list[dict[str, str]]:
+def method_parts(method: str) -> dict[str, dict[str, str]]:
+    """The options of each method that a text joins, by its name, as they are written."""
+    parts = {}
+    for part in method.split('+'):
+        name, _, options = part.partition(':')
+        pairs = (option.partition('=') for option in options.split(',') if option)
+        parts[name.strip()] = {key.strip(): value.strip() for key, _, value in pairs}
+    return parts
+
+
+def read_rows(name: str) -> list[dict[str, str]]:
+    """The rows of one of the files of this room."""
     with (_FOLDER / name).open(encoding='utf-8', newline='') as file:
         return list(csv.DictReader(file))
 
@@ -255,12 +266,10 @@ def _rows(name: str) -> list[dict[str, str]]:
 @cache
 def _parts(method: str) -> dict[str, dict[str, Any]]:
     """Names and options of a method's text, so that their order and '6' for '6.0' do not matter."""
-    parts = {}
-    for part in method.split('+'):
-        name, _, options = part.partition(':')
-        pairs = (option.partition('=') for option in options.split(',') if option)
-        parts[name.strip()] = {key.strip(): _value(value.strip()) for key, _, value in pairs}
-    return parts
+    return {
+        name: {key: _value(value) for key, value in options.items()}
+        for name, options in method_parts(method).items()
+    }
 
 
 def _value(text: str) -> Any:
