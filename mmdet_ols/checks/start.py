@@ -26,7 +26,7 @@ from mmdet_ols.checks.schedules import warn_of_resumed_settings
 from mmdet_ols.checks.weight_report import WeightReport
 from mmdet_ols.config_tree import type_name
 from mmdet_ols.methods import METHODS, parse_method
-from mmdet_ols.results.run_folder import newest_checkpoint, training_folders
+from mmdet_ols.results.run_folder import dumped_configs, newest_checkpoint
 
 
 def check_checkpoint_exists(cfg: Config) -> None:
@@ -148,9 +148,7 @@ def check_same_method(cfg: Config) -> None:
     if not cfg.get('resume') or not is_first_process():
         return  # the first process checks for all, before it overwrites the dumped config
     folder = Path(cfg.load_from).parent if cfg.get('load_from') else Path(cfg.work_dir)
-    # As each start dumps it; a test overwrites the one in the folder itself.
-    dumped = [start / 'vis_data' / 'config.py' for start in training_folders(folder)]
-    dumped = [path for path in dumped if path.is_file()] or sorted(folder.glob('*.py'))
+    dumped = dumped_configs(folder) or sorted(folder.glob('*.py'))
     if not dumped:
         return
     before = Config.fromfile(dumped[-1], import_custom_modules=False).get('applied_method')

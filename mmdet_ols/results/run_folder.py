@@ -210,6 +210,15 @@ def training_folders(folder: str | Path) -> list[Path]:
     ]
 
 
+def dumped_configs(folder: str | Path) -> list[Path]:
+    """The configs of the starts of a training, oldest first, as MMEngine dumped them.
+
+    Unlike the one in the folder itself, they stay when a test follows.
+    """
+    dumped = [start / 'vis_data' / 'config.py' for start in training_folders(folder)]
+    return [path for path in dumped if path.is_file()]
+
+
 def _result_of_test(start: Path) -> Path:
     return start / f'{start.name}.json'
 
