@@ -43,7 +43,7 @@ from torch.utils.data import DataLoader
 from mmdet_ols.config_tree import type_name
 from mmdet_ols.core import SampleState
 from mmdet_ols.datasets import CleanPartDataset, NumberedDataset
-from mmdet_ols.datasets.tree import CLEAN_PART, TWO_VIEWS, walk_datasets
+from mmdet_ols.datasets.tree import CLEAN_PART, walk_datasets
 from mmdet_ols.experiments.specification import Variant
 from mmdet_ols.reproduction.image_sides import training_side
 from mmdet_ols.reproduction.plan import Plan
@@ -217,9 +217,7 @@ def _plain_step(cfg: Config, model: Any, optimizer: Any, size: int, side: int) -
     if 'bbox_head' in cfg.model:
         batch = detector_batch(cfg, size, side)
     else:
-        nodes = walk_datasets(cfg.train_dataloader['dataset'])
-        views = 2 if any(type_name(node) == TWO_VIEWS for node in nodes) else 1
-        batch = make_batch(argparse.Namespace(batch_size=size, side=side), cfg, views)
+        batch = make_batch(cfg, size, side)
     for module in model.modules():
         if isinstance(module, SampleState):
             module.allocate(size)
