@@ -115,7 +115,7 @@ def describe(differing: Differences, first: str, second: str, top: int = 8) -> s
     return '\n'.join(lines)
 
 
-def short(value: Any, length: int = 60) -> str:
-    """A value as it stands in a config, cut to a length."""
+def short(value: Any) -> str:
+    """A value as it stands in a config, cut to 60 letters."""
     text = value if value is ABSENT else repr(value)
-    return text if len(text) <= length else text[: length - 3] + '...'
+    return text if len(text) <= 60 else f'{text[:57]}...'

@@ -91,8 +91,8 @@ def failure_of(folder: Path) -> str:
         return ''
 
 
-def end_of_log(folder: Path, lines: int = 15) -> str:
+def end_of_log(folder: Path) -> str:
     """The last lines that a run printed."""
     path = folder / LOG
     text = path.read_text(encoding='utf-8', errors='replace') if path.is_file() else ''
-    return '\n'.join(text.splitlines()[-lines:])
+    return '\n'.join(text.splitlines()[-15:])

@@ -259,12 +259,12 @@ def _metrics(line: dict[str, Any]) -> dict[str, float]:
     }
 
 
-def _log_tail(start: Path, size: int = 65536) -> str:
+def _log_tail(start: Path) -> str:
     path = start / f'{start.name}.log'
     if not path.is_file():
         return ''
     with path.open('rb') as file:
-        file.seek(max(0, path.stat().st_size - size))
+        file.seek(max(0, path.stat().st_size - 2**16))
         return file.read().decode(errors='replace')
 
 

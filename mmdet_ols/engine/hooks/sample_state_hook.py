@@ -166,7 +166,6 @@ class SampleStateHook(Hook):
             runner.train_dataloader.dataset if loss.augmented else self._plain,
             runner.train_dataloader,
             loss.measure,
-            'Measuring the training samples',
             seed=stream_seed(self._seed, epoch) % 2**32,
         )
         runner.logger.info(f'After epoch {epoch}: {loss.take(measured)}')
