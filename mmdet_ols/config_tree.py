@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 #: What `constructor_default` returns for a parameter that has to be given.
 REQUIRED = inspect.Parameter.empty
+#: Where classes come from that are not a user's own.
+PACKAGES = ('mmcv', 'mmdet', 'mmdet_ols', 'mmengine', 'mmpretrain', 'torch')
 
 
 def type_name(cfg: Any) -> str:
@@ -94,6 +96,16 @@ def constructor_default(cls: Any, name: str) -> Any:
 def is_a(cls: Any, name: str) -> bool:
     """Whether a class or one of its bases is called so; the host need not be importable here."""
     return any(base.__name__ == name for base in getattr(cls, '__mro__', ()))
+
+
+def package_of(cls: Any) -> str:
+    """The package that a class is from; '' for what is no class."""
+    return getattr(cls, '__module__', '').partition('.')[0]
+
+
+def is_users(cls: Any) -> bool:
+    """Whether a class is neither of this package nor of the hosts, nor of what they stand on."""
+    return package_of(cls) not in PACKAGES
 
 
 def owner_of(cls: Any, method: str) -> Any:

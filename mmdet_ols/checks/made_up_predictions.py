@@ -20,7 +20,7 @@ from mmdet_ols.checks.coco_ground_truth import check_ground_truth
 from mmdet_ols.checks.folders import is_local
 from mmdet_ols.checks.option_names import option_names
 from mmdet_ols.checks.silence import no_logging
-from mmdet_ols.config_tree import is_a, model_config, registered_class, type_name
+from mmdet_ols.config_tree import is_a, is_users, model_config, registered_class, type_name
 from mmdet_ols.datasets.tree import leaf_datasets
 from mmdet_ols.methods.classification_losses import inspect_heads
 
@@ -30,8 +30,6 @@ OF_CLASSIFIERS = (
     'VOCMultiLabelMetric', 'VOCAveragePrecision', 'CalibrationError',
 )  # fmt: skip
 OF_DETECTORS = ('CocoMetric', 'VOCMetric', 'VOCAPMetric')
-#: The packages whose metrics of these names are known.
-KNOWN_PACKAGES = ('mmdet', 'mmpretrain', 'mmdet_ols')
 #: So many predictions are enough, with the first and the last class among them.
 MAX_PREDICTIONS = 32
 #: So many images of the data set are looked up in the annotations of a metric.
@@ -122,8 +120,7 @@ def _known_metrics(model: dict) -> tuple[str, ...]:
 
 def _is_known(metric: Any, names: Sequence[str]) -> bool:
     """Whether a metric is one of these itself; a derived one may need more of a prediction."""
-    cls = type(metric)
-    return cls.__name__ in names and cls.__module__.partition('.')[0] in KNOWN_PACKAGES
+    return type(metric).__name__ in names and not is_users(type(metric))
 
 
 def _try(

@@ -9,7 +9,7 @@ from mmdet_ols.checks.survey.coco import read_coco
 from mmdet_ols.checks.survey.image_folders import read_image_folders, read_image_list
 from mmdet_ols.checks.survey.records import FileContents
 from mmdet_ols.checks.survey.voc import read_voc
-from mmdet_ols.config_tree import is_a, owner_of
+from mmdet_ols.config_tree import is_a, is_users, owner_of
 
 Reader = Callable[[dict[str, Any], Any], FileContents]
 #: These read JSON of COCO's kind for other purposes than boxes of classes.
@@ -34,6 +34,5 @@ def reader_of(dataset: Any) -> Reader | None:
 def reads_as_known(dataset: Any) -> bool:
     """Whether everything that decides on what a data set loads is the hosts' own code, or ours."""
     methods = ('load_data_list', 'parse_data_info', '_parse_instance_info', 'filter_data')
-    owners = [owner_of(type(dataset), method) for method in methods]
-    rooms = {owner.__module__.partition('.')[0] for owner in owners if owner is not None}
-    return rooms <= {'mmengine', 'mmdet', 'mmpretrain', 'mmdet_ols'}
+    owners = (owner_of(type(dataset), method) for method in methods)
+    return not any(owner is not None and is_users(owner) for owner in owners)
