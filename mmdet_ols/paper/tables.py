@@ -111,16 +111,12 @@ def all_figures() -> tuple[Figure, ...]:
     """Every figure of the paper's tables, those that it quotes from other papers included."""
     return tuple(
         Figure(
-            row['table'],
-            row['data'],
-            row['network'],
-            row['method'],
-            float(row['noise_rate'] or 0),
-            row['metric'],
-            float(row['value']),
-            float(row['sd']) if row['sd'] else None,
-            row['source'],
-            row['note'],
+            **dict(
+                row,
+                noise_rate=float(row['noise_rate'] or 0),
+                value=float(row['value']),
+                sd=float(row['sd']) if row['sd'] else None,
+            )
         )
         for row in read_rows('results.csv')
     )
@@ -169,15 +165,9 @@ def small_cells() -> tuple[SmallCell, ...]:
 @lru_cache
 def data_sets() -> tuple[DataSet, ...]:
     """The sizes of the paper's data sets."""
+    counts = ('training_images', 'test_images', 'classes')
     return tuple(
-        DataSet(
-            row['data'],
-            row['split'],
-            int(row['training_images']),
-            int(row['test_images']),
-            int(row['classes']),
-            row['source'],
-        )
+        DataSet(**dict(row, **{key: int(row[key]) for key in counts}))
         for row in read_rows('data_sets.csv')
     )
 
@@ -257,7 +247,7 @@ def method_parts(method: str) -> dict[str, dict[str, str]]:
     return parts
 
 
-def read_rows(name: str) -> list[dict[str, str]]:
+def read_rows(name: str) -> list[dict[str, Any]]:
     """The rows of one of the files of this room."""
     with (_FOLDER / name).open(encoding='utf-8', newline='') as file:
         return list(csv.DictReader(file))
