@@ -44,7 +44,7 @@ def own_value(number: Number) -> str:
         return 'quoted'
     if result is None:
         return 'missing'
-    states = [state.partition(':')[0] for state in result.states.values()]
+    states = [state.name for state in result.states.values()]
     if any(run.final for run in result.runs.values()):
         return 'not measured'
     return next((state for state in STATES if state in states), 'missing')
