@@ -28,6 +28,7 @@ from mmdet_ols.methods import parse_method
 from mmdet_ols.paper import Cell
 from mmdet_ols.reproduction.features import FIGURE
 from mmdet_ols.reproduction.made_sets import make_data
+from mmdet_ols.reproduction.scales import TTA
 from mmdet_ols.reproduction.smoke_kinds import kind_of_data, network_of
 from mmdet_ols.reproduction.smoke_run import (
     SmokeRun,
@@ -79,9 +80,9 @@ def smoke_runs(cells: Iterable[Cell], work_dir: str | Path) -> list[SmokeRun]:
     """
     shared: dict[tuple[str, str, tuple[str, ...], bool], list[Cell]] = {}
     for cell in cells:
-        options = tuple(option for option in cell.options if option != '--tta')
+        options = tuple(option for option in cell.options if option != TTA)
         method = parse_method(cell.method).text
-        key = (cell.config, method, options, '--tta' in cell.options)
+        key = (cell.config, method, options, TTA in cell.options)
         shared.setdefault(key, []).append(cell)
     for config, method, options, _ in list(shared):  # what others learn from is run as well
         needs = needed_run(method)
