@@ -37,6 +37,7 @@ from timing import (
 
 from mmdet_ols import apply_method
 from mmdet_ols.config_tree import type_name
+from mmdet_ols.datasets.tree import TWO_VIEWS, walk_datasets
 
 METHODS = ('hard', 'ols', 'byot', 'byot+ols', 'ddgsd', 'tfkd_self')
 MIB = 2**20
@@ -104,8 +105,7 @@ def make_step(cfg: Config, args: argparse.Namespace) -> Step:
         model.load_teacher()
     model.train()
     optimizer = build_optim_wrapper(model, dict(cfg.optim_wrapper))
-    dataset = cfg.train_dataloader.dataset
-    batch = make_batch(args, cfg, views=2 if type_name(dataset) == 'TwoViewDataset' else 1)
+    batch = make_batch(cfg, args.batch_size, args.side)
     stopwatch = Stopwatch(args.device)
 
     def step() -> tuple[Any, ...]:
@@ -116,10 +116,11 @@ def make_step(cfg: Config, args: argparse.Namespace) -> Step:
     return step
 
 
-def make_batch(args: argparse.Namespace, cfg: Config, views: int) -> dict[str, Any]:
-    """Made-up images, and labels as MMPretrain's pipelines pack them."""
+def make_batch(cfg: Config, count: int, side: int) -> dict[str, Any]:
+    """Made-up images, in two views if the config has those, packed as by MMPretrain's pipelines."""
+    nodes = walk_datasets(cfg.train_dataloader.dataset)
+    views = 2 if any(type_name(node) == TWO_VIEWS for node in nodes) else 1
     generator = torch.Generator().manual_seed(0)
-    count, side = args.batch_size, args.side
     shape = (views * count, 3, side, side)
     images = torch.randint(256, shape, dtype=torch.uint8, generator=generator)
     labels = torch.randint(cfg.model.head.num_classes, (count,), generator=generator).tolist()

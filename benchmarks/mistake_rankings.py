@@ -18,7 +18,7 @@ from mmdet_ols.analysis.annotations import (
 )
 from mmdet_ols.analysis.predictions import match_predictions, predict_samples
 from mmdet_ols.analysis.ranking import mean_predictions, rank_annotations, shares
-from mmdet_ols.analysis.soft_labels import soft_labels_in_checkpoint
+from mmdet_ols.analysis.soft_labels import profiles_in_checkpoint
 from mmdet_ols.analysis.split_data import class_names, split_datasets
 from mmdet_ols.checks.checkpoints import load_checkpoint
 from mmdet_ols.datasets.demo_voc.wrong_labels import WRONG_LABELS
@@ -91,6 +91,7 @@ def examine(cfg: Config, checkpoint: Path, truth: Path | None) -> Seen:
         by_image[annotation.sample].append(annotation)
     scores, detections = [], []
     size = len(class_names(cfg, 'train'))
+    profiles = profiles_in_checkpoint(load_checkpoint(checkpoint), size)
     with_boxes = annotations[0].box is not None
     for sample, number in zip(predict_samples(cfg, checkpoint, numbers), numbers):
         if not with_boxes:
@@ -112,7 +113,7 @@ def examine(cfg: Config, checkpoint: Path, truth: Path | None) -> Seen:
         np.searchsorted(numbers, [annotation.sample for annotation in annotations]),
         np.array([annotation.box for annotation in annotations]) if with_boxes else None,
         detections,
-        _profiles(checkpoint, size),
+        profiles[1] if profiles else None,
         classes_of_neighbours(annotations, size) if with_boxes else None,
     )
 
@@ -155,16 +156,6 @@ def _per_class(
     keep = scores >= MIN_SCORE
     rows = np.hstack([boxes, scores[:, None]]).astype(np.float64)
     return [rows[keep & (labels == label)] for label in range(size)]
-
-
-def _profiles(checkpoint: Path, size: int) -> np.ndarray | None:
-    """The soft labels that a checkpoint holds, as the report takes them."""
-    try:
-        matrices = soft_labels_in_checkpoint(load_checkpoint(checkpoint))
-    except ValueError:
-        return None
-    matching = [matrix for matrix in matrices.values() if len(matrix) - size in (0, 1)]
-    return matching[-1][:size, :size].float().numpy() if matching else None
 
 
 # --- rankings -------------------------------------------------------------------------------------

@@ -45,7 +45,7 @@ from torch.utils.data import DataLoader
 from mmdet_ols.config_tree import type_name
 from mmdet_ols.core import SampleState
 from mmdet_ols.datasets import CleanPartDataset, NumberedDataset
-from mmdet_ols.datasets.tree import CLEAN_PART, TWO_VIEWS, walk_datasets
+from mmdet_ols.datasets.tree import CLEAN_PART, walk_datasets
 from mmdet_ols.evaluation.passes import evaluation_mode
 from mmdet_ols.experiments.specification import Variant
 from mmdet_ols.losses.sample_loss import SampleLoss
@@ -235,9 +235,7 @@ def _plain_step(cfg: Config, model: Any, optimizer: Any, size: int, side: int) -
     if 'bbox_head' in cfg.model:
         batch = detector_batch(cfg, size, side)
     else:
-        nodes = walk_datasets(cfg.train_dataloader['dataset'])
-        views = 2 if any(type_name(node) == TWO_VIEWS for node in nodes) else 1
-        batch = make_batch(argparse.Namespace(batch_size=size, side=side), cfg, views)
+        batch = make_batch(cfg, size, side)
     for module in model.modules():
         if isinstance(module, SampleState) and not module.num_samples:
             module.allocate(size)
@@ -253,7 +251,7 @@ def _pass_step(cfg: Config, model: Any, size: int, side: int, stopwatch: Stopwat
     loss.state.allocate(SAMPLES)
     loss.state.put(given=torch.arange(SAMPLES) % loss.num_classes)
     loss.begin_epoch(cfg.model.head.loss.correct_from)
-    batch = make_batch(argparse.Namespace(batch_size=size, side=side), cfg, views=1)
+    batch = make_batch(cfg, size, side)
     made_up: dict[str, torch.Tensor] = {}
 
     def step() -> tuple[Any, ...]:

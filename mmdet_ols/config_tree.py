@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 #: What `constructor_default` returns for a parameter that has to be given.
 REQUIRED = inspect.Parameter.empty
+#: Where classes come from that are not a user's own.
+PACKAGES = ('mmcv', 'mmdet', 'mmdet_ols', 'mmengine', 'mmpretrain', 'torch')
 
 
 def type_name(cfg: Any) -> str:
@@ -49,14 +51,28 @@ def imported_modules(cfg: Config) -> list[str]:
     return [imports] if isinstance(imports, str) else list(imports)
 
 
-def import_package(cfg: Config) -> None:
-    """Let a config import this package, whose names its dump needs in the hosts' own tools."""
-    imports = imported_modules(cfg)
-    if not any(name.partition('.')[0] == 'mmdet_ols' for name in imports):
-        imports.append('mmdet_ols')
+def imports_package(cfg: Config) -> bool:
+    """Whether a config imports this package, or a part of it."""
+    return any(name.partition('.')[0] == 'mmdet_ols' for name in imported_modules(cfg))
+
+
+def set_imports(cfg: Config, imports: list[str]) -> None:
+    """Let a config import these modules, and no others."""
     custom_imports = dict(cfg.get('custom_imports') or {}, imports=imports)
     custom_imports.setdefault('allow_failed_imports', False)
     cfg.custom_imports = custom_imports
+
+
+def import_package(cfg: Config) -> None:
+    """Let a config import this package, whose names its dump needs in the hosts' own tools."""
+    own = [] if imports_package(cfg) else ['mmdet_ols']
+    set_imports(cfg, [*imported_modules(cfg), *own])
+
+
+def model_config(cfg: Config) -> Any:
+    """The model's config; with test-time augmentation, that of the model inside."""
+    model = cfg.get('model') or {}
+    return model['module'] if isinstance(model.get('module'), dict) else model
 
 
 def constructor_default(cls: Any, name: str) -> Any:
@@ -82,16 +98,42 @@ def is_a(cls: Any, name: str) -> bool:
     return any(base.__name__ == name for base in getattr(cls, '__mro__', ()))
 
 
+def package_of(cls: Any) -> str:
+    """The package that a class is from; '' for what is no class."""
+    return getattr(cls, '__module__', '').partition('.')[0]
+
+
+def is_users(cls: Any) -> bool:
+    """Whether a class is neither of this package nor of the hosts, nor of what they stand on."""
+    return package_of(cls) not in PACKAGES
+
+
+def owner_of(cls: Any, method: str) -> Any:
+    """The class that the method of a class comes from; None where there is no such method."""
+    return next((base for base in cls.__mro__ if method in vars(base)), None)
+
+
+def nested_dicts(node: Any, path: str = '') -> Iterator[tuple[str, dict]]:
+    """Every dict of a nested config with its dotted path, outer ones first.
+
+    Args:
+        node: A dict, a list, or anything else, which holds none.
+        path: Where it stands.
+    """
+    children: Any = enumerate(node) if isinstance(node, (list, tuple)) else ()
+    if isinstance(node, dict):
+        yield path, node
+        children = node.items()
+    for key, child in children:
+        yield from nested_dicts(child, f'{path}.{key}' if path else str(key))
+
+
 def nested_pairs(node: Any) -> Iterator[tuple[dict, dict]]:
     """Every (dict, dict with a `type` inside it) of a nested config."""
-    children = node.values() if isinstance(node, dict) else node
-    for child in children:
-        if isinstance(child, dict):
-            if 'type' in child and isinstance(node, dict):
-                yield node, child
-            yield from nested_pairs(child)
-        elif isinstance(child, (list, tuple)):
-            yield from nested_pairs(child)
+    for _, outer in nested_dicts(node):
+        for child in outer.values():
+            if isinstance(child, dict) and 'type' in child:
+                yield outer, child
 
 
 def all_hooks(cfg: Config) -> list[Any]:

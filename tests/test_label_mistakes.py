@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from made_image_configs import cifar10n
 from mmengine.config import Config
 from mmengine.registry import DATASETS, MODELS, DefaultScope
 from numpy.testing import assert_allclose
@@ -22,7 +23,6 @@ from mmdet_ols.experiments.evidence import read_rows
 from mmdet_ols.experiments.evidence_page import Selection, evidence_tables
 from mmdet_ols.experiments.executors.local import LocalExecutor
 from mmdet_ols.experiments.experiment import Experiment
-from mmdet_ols.reproduction import made_data
 
 sys.path.insert(0, str(Path(__file__).parents[1] / 'benchmarks'))
 
@@ -163,7 +163,7 @@ def test_objects_that_were_not_detected_come_last_in_cleanlabs_orders(cleanlab):
 def root(tmp_path_factory):
     """Ten classes of four images; every other label is wrong."""
     root = tmp_path_factory.mktemp('data') / 'cifar10'
-    made_data.cifar10n(root)
+    cifar10n(root)
     return root
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from made_image_configs import cifar10n
 from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 from torch.testing import assert_close
@@ -34,7 +35,7 @@ CONFIG = 'configs/cifar10/resnet18_worst_cifar10n.py'
 def packed(tmp_path_factory):
     """40 training images of CIFAR-10N's kind, every other label wrong, and 10 for the test."""
     root = tmp_path_factory.mktemp('plain')
-    made_data.cifar10n(root / 'cifar10')
+    cifar10n(root / 'cifar10')
     path = root / 'packed.zip'
     config = str(BENCHMARKS.parent / CONFIG)
     pack_images.main([config, '--data-root', str(root / 'cifar10'), '--out', str(path)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mmdet_ols.experiments.states import State
 from mmdet_ols.paper import cells
 from mmdet_ols.reproduction.results import CellResult
 from mmdet_ols.reproduction.scales import figures_of
@@ -37,7 +38,7 @@ def made_result(cell, values, key='accuracy/top1', **other):
         for seed, value in values.items()
     }
     made = {seed: [RECORD] for seed in runs}
-    states = dict.fromkeys(runs, 'done')
+    states = dict.fromkeys(runs, State('finished'))
     result = CellResult(
         cell, figures_of(cell), cell.config, cell.method, cell.options, runs, made, states, ()
     )

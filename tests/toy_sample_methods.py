@@ -106,7 +106,7 @@ def parts_of_methods(batches):
     dataset = NumberedDataset(noisy)
     training = DataLoader(dataset, batch_size=4, collate_fn=pseudo_collate)
     criterion = bare.head.loss_module
-    measured = measure_samples(model, dataset, training, criterion.measure, 'Measuring', seed=0)
+    measured = measure_samples(model, dataset, training, criterion.measure, seed=0)
     state = criterion.state
     state.allocate(dataset.num_samples)
     state.put(given=dataset.given_labels)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from mmdet_ols.core import SUMS, SparseSoftLabels, dense_soft_labels, state_name
 from mmdet_ols.visualization import column_names
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 class ConfusedPair(NamedTuple):
@@ -103,3 +106,20 @@ def soft_labels_in_checkpoint(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
             "(type='OLSLoss')."
         )
     return matrices
+
+
+def profiles_in_checkpoint(checkpoint: dict[str, Any], size: int) -> tuple[str, np.ndarray] | None:
+    """The last loss of a checkpoint with soft labels of `size` classes, and these (size, size).
+
+    Args:
+        checkpoint: As for `soft_labels_in_checkpoint`; None is returned if it holds none.
+        size: The number of classes; one for the background, behind them, is left out.
+    """
+    try:
+        matrices = soft_labels_in_checkpoint(checkpoint)
+    except ValueError:  # a run without online soft labels
+        return None
+    for loss, matrix in reversed(matrices.items()):
+        if len(matrix) - size in (0, 1):
+            return loss, matrix[:size, :size].float().numpy()
+    return None

@@ -17,7 +17,7 @@ from mmengine.logging import MMLogger
 from mmengine.registry import OPTIMIZERS
 
 from mmdet_ols.checks.suggestions import unregistered
-from mmdet_ols.config_tree import type_name
+from mmdet_ols.config_tree import nested_dicts, type_name
 from mmdet_ols.core.suggestions import did_you_mean
 from mmdet_ols.host_imports import failed_host_import
 
@@ -268,8 +268,8 @@ def _place(cfg: Config, builds: list[Built]) -> str:
 def _alike(cfg: Config, built: Mapping[str, Any]) -> str:
     """The path of the entry of a config that has most in common with what was being built."""
     candidates = []
-    for path, node in _walk(cfg, ''):
-        if node.get('type') == built.get('type'):
+    for path, node in nested_dicts(dict(cfg.items())):
+        if path and node.get('type') == built.get('type'):
             agreeing = sum(key in built and _equal(built[key], node[key]) for key in node)
             candidates.append((agreeing - len(node), path))
     best = max((score for score, _ in candidates), default=0)
@@ -282,22 +282,6 @@ def _equal(one: Any, other: Any) -> bool:
         return bool(one == other)
     except Exception:  # such as tensors
         return False
-
-
-def _walk(node: Any, path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """(path, dict) of every dict of a config."""
-    if isinstance(node, Mapping):
-        if path:
-            yield path, node
-        items: Any = node.items()
-    elif isinstance(node, Config):
-        items = node.items()
-    elif isinstance(node, (list, tuple)):
-        items = enumerate(node)
-    else:
-        return
-    for key, child in items:
-        yield from _walk(child, f'{path}.{key}' if path else str(key))
 
 
 def _log_traceback() -> str:

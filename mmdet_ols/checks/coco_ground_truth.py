@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import Any
 
-from mmengine.logging import print_log
+from mmdet_ols.checks.logs import warn
 
 #: What the evaluation reads of an annotation, how, what it must be, and what to do.
 NEEDED: tuple[tuple[str, Callable[[Any], Any], str], ...] = (
@@ -48,12 +47,10 @@ def check_ground_truth(metric: Any, name: str) -> None:
         )
     nulls = sum(float(item['id']) == 0 for item in annotations)
     if nulls:
-        print_log(
+        warn(
             f"`ann_file` of {name}: {nulls} annotation has the id 0, by which COCO's evaluation "
             'means that a detection hit nothing, so that it counts as missed even where it was '
             'detected: number the annotations from 1.',
-            logger='current',
-            level=logging.WARNING,
         )
 
 

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import inspect
-import logging
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from typing import Any
 
 from mmengine.config import Config
 from mmengine.hooks import CheckpointHook
-from mmengine.logging import print_log
 from mmengine.runner import Runner
 
-from mmdet_ols.config_tree import hook_configs
+from mmdet_ols.checks.logs import warn
+from mmdet_ols.config_tree import hook_configs, nested_dicts
 from mmdet_ols.core.suggestions import did_you_mean
 
 _DICT: tuple[type, ...] = (dict,)
@@ -156,7 +155,8 @@ def warn_of_variables(cfg: Config, options: Collection[str], before: Collection[
     for key in options:
         if '.' in key or key in known:
             continue
-        places = [path for path in _paths(cfg.to_dict(), key) if path != key][:3]
+        nodes = nested_dicts(cfg.to_dict())
+        places = [f'{path}.{key}' for path, node in nodes if path and key in node][:3]
         if key == 'data_root':
             remedy = 'name the folder with --data-root'
         elif places:
@@ -167,20 +167,6 @@ def warn_of_variables(cfg: Config, options: Collection[str], before: Collection[
             problem = 'a variable of the config file, of which the entries have been made already'
         else:
             problem = f'no entry that something reads{did_you_mean(key, known)}'
-        print_log(
+        warn(
             f'--cfg-options {key}=... has no effect, since it is {problem}: {remedy}.',
-            logger='current',
-            level=logging.WARNING,
         )
-
-
-def _paths(node: Any, key: str, above: str = '') -> Iterator[str]:
-    """Where entries of this name stand."""
-    pairs: Any = node.items() if isinstance(node, dict) else ()
-    if isinstance(node, (list, tuple)):
-        pairs = enumerate(node)
-    for name, child in pairs:
-        path = f'{above}.{name}' if above else str(name)
-        if name == key:
-            yield path
-        yield from _paths(child, key, path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,17 +9,21 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.hooks import Hook
-from mmengine.logging import print_log
 from mmengine.registry import HOOKS, DefaultScope
 
+from mmdet_ols.checks.logs import warn
 from mmdet_ols.checks.made_up_predictions import evaluate_made_up_predictions
 from mmdet_ols.checks.processes import is_first_process
 from mmdet_ols.checks.schedules import schedules_of
-from mmdet_ols.config_tree import all_hooks, hook_configs, is_a, registered_class, type_name
+from mmdet_ols.config_tree import (
+    all_hooks,
+    hook_configs,
+    is_a,
+    is_users,
+    registered_class,
+    type_name,
+)
 from mmdet_ols.core.suggestions import did_you_mean
-
-#: Whose hooks are known: of those, only hooks of this package add metrics to a validation.
-PACKAGES = ('mmdet', 'mmdet_ols', 'mmengine', 'mmpretrain')
 
 
 def check_evaluation(cfg: Config, splits: Sequence[str] = ('val', 'test')) -> None:
@@ -93,8 +96,8 @@ def _metrics(cfg: Config, names: Sequence[str]) -> Metrics:
     for hook in all_hooks(cfg):
         cls = registered_class(HOOKS, hook) if isinstance(hook, dict) else type(hook)
         added += [description.key for description in getattr(cls, 'logged_metrics', ())]
-        is_known = getattr(cls, '__module__', '').partition('.')[0] in PACKAGES
-        if hook is not None and not is_known:
+        # Of all other hooks, only those of this package add metrics to a validation.
+        if hook is not None and is_users(cls):
             own = getattr(cls, 'after_val_epoch', None)
             may_be_more |= own is not Hook.after_val_epoch
     return Metrics(names, added, may_be_more)
@@ -113,7 +116,7 @@ def _check_followers(cfg: Config, metrics: Metrics) -> None:
             if message and hook.get('strict'):
                 raise ValueError(message)
             if message:
-                print_log(f'{message} It stops nothing.', logger='current', level=logging.WARNING)
+                warn(f'{message} It stops nothing.')
     for _, scheduler in schedules_of(cfg):
         if type_name(scheduler).startswith('ReduceOnPlateau'):
             where = f'`monitor` of {type_name(scheduler)}'
@@ -163,4 +166,4 @@ def _warn_of_no_validation(cfg: Config) -> None:
             'the config has no validation. Add val_dataloader, val_cfg and val_evaluator.'
         )
     if message:
-        print_log(message, logger='current', level=logging.WARNING)
+        warn(message)

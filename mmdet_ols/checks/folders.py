@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+from mmdet_ols.checks.survey.problems import listed
+
 
 def listing(path: Path, at_most: int = 8) -> str:
     """List what lies at the nearest existing folder above a path that does not exist."""
@@ -14,8 +16,7 @@ def listing(path: Path, at_most: int = 8) -> str:
     while not folder.is_dir() and folder != folder.parent:
         folder = folder.parent
     names = sorted(f'{item.name}/' if item.is_dir() else item.name for item in folder.iterdir())
-    more = f' and {len(names) - at_most} more' if len(names) > at_most else ''
-    return f'{folder} holds {", ".join(names[:at_most]) or "nothing"}{more}'
+    return f'{folder} holds {listed(names, at_most) or "nothing"}'
 
 
 def remedy_of_missing(path: str) -> str:

@@ -10,7 +10,7 @@ from mmengine.config import Config
 from mmdet_ols.checks.classification_data import check_num_classes
 from mmdet_ols.checks.survey.problems import Problems
 from mmdet_ols.checks.survey.records import DatasetSurvey, SplitSurvey
-from mmdet_ols.config_tree import type_name
+from mmdet_ols.config_tree import model_config, type_name
 
 
 class Head(NamedTuple):
@@ -27,8 +27,7 @@ class Head(NamedTuple):
 
 def head_of(cfg: Config) -> Head:
     """Read how many classes the heads of a model have."""
-    model = cfg.get('model') or {}
-    model = model.get('module', model)  # with test-time augmentation
+    model = model_config(cfg)
     head = model.get('head')
     of_classifier = head.get('num_classes') if isinstance(head, Mapping) else None
     # Models that are told the classes as words have room for any number of them.
@@ -68,7 +67,7 @@ def check_head_classes(surveys: Sequence[SplitSurvey], cfg: Config) -> Problems:
 
 def _has_softmax(cfg: Config) -> bool:
     """Whether a classifier's scores go through a softmax, as far as its config says."""
-    head = cfg.model.get('module', cfg.model)['head']
+    head = model_config(cfg)['head']
     loss = head.get('loss')
     is_sigmoid = isinstance(loss, Mapping) and loss.get('use_sigmoid')
     return not is_sigmoid and not type_name(head).startswith('MultiLabel')

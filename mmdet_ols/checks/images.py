@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import NamedTuple
 
-from mmdet_ols.checks.survey.problems import Problems
+from mmdet_ols.checks.survey.problems import Problems, listed
 from mmdet_ols.checks.survey.progress import progress
 from mmdet_ols.datasets.image_header import ImageHeader, read_image_header
 
@@ -123,10 +123,9 @@ def check_images(
     for problem in Problem:
         if problem in places:
             named = places[problem]
-            more = f' and {len(named) - NAMED} more' if len(named) > NAMED else ''
             message = (
-                f'{len(named)} of {len(unique)} images {problem.text}: '
-                f'{", ".join(named[:NAMED])}{more}. {problem.remedy}'
+                f'{len(named)} of {len(unique)} images {problem.text}: {listed(named, NAMED)}. '
+                f'{problem.remedy}'
             )
             (problems.errors if problem.stops else problems.warnings).append(message)
     return problems

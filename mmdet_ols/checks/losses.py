@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -10,6 +9,7 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.registry import MODELS, DefaultScope
 
+from mmdet_ols.checks.logs import warn
 from mmdet_ols.config_tree import (
     constructor_default,
     nested_pairs,
@@ -82,12 +82,10 @@ def _check_hooks(cfg: Config) -> None:
     by_iteration = not train_cfg.get('by_epoch', type_name(train_cfg) != 'IterBasedTrainLoop')
     hooks = ols_hooks(cfg)
     if not hooks:
-        print_log(
+        warn(
             'The model has a loss with online soft labels, but the config has no OLSHook: unless '
             'something of yours calls update_soft_labels(), the soft labels never leave their '
             "start values. Add default_hooks = dict(ols=dict(type='OLSHook')).",
-            logger='current',
-            level=logging.WARNING,
         )
     elif by_iteration and any(hook.get('by_epoch') for hook in hooks):
         raise ValueError(

@@ -20,7 +20,7 @@ from mmdet_ols.checks.coco_ground_truth import check_ground_truth
 from mmdet_ols.checks.folders import is_local
 from mmdet_ols.checks.option_names import option_names
 from mmdet_ols.checks.silence import no_logging
-from mmdet_ols.config_tree import is_a, registered_class, type_name
+from mmdet_ols.config_tree import is_a, is_users, model_config, registered_class, type_name
 from mmdet_ols.datasets.tree import leaf_datasets
 from mmdet_ols.methods.classification_losses import inspect_heads
 
@@ -30,8 +30,6 @@ OF_CLASSIFIERS = (
     'VOCMultiLabelMetric', 'VOCAveragePrecision', 'CalibrationError',
 )  # fmt: skip
 OF_DETECTORS = ('CocoMetric', 'VOCMetric', 'VOCAPMetric')
-#: The packages whose metrics of these names are known.
-KNOWN_PACKAGES = ('mmdet', 'mmpretrain', 'mmdet_ols')
 #: So many predictions are enough, with the first and the last class among them.
 MAX_PREDICTIONS = 32
 #: So many images of the data set are looked up in the annotations of a metric.
@@ -55,7 +53,7 @@ def evaluate_made_up_predictions(cfg: Config, split: str) -> list[str] | None:
     entries = list(_metric_configs(cfg[f'{split}_evaluator'], f'{split}_evaluator'))
     metrics = [_build(where, entry) for where, entry in entries]
     leaf = next(leaf_datasets(cfg[f'{split}_dataloader'].get('dataset')), None)
-    model = _model_config(cfg)
+    model = model_config(cfg)
     known = _known_metrics(model)
     tried = [_is_known(metric, known) for metric in metrics]
     if not any(tried) or not isinstance(leaf, dict) or not is_local(leaf):
@@ -122,8 +120,7 @@ def _known_metrics(model: dict) -> tuple[str, ...]:
 
 def _is_known(metric: Any, names: Sequence[str]) -> bool:
     """Whether a metric is one of these itself; a derived one may need more of a prediction."""
-    cls = type(metric)
-    return cls.__name__ in names and cls.__module__.partition('.')[0] in KNOWN_PACKAGES
+    return type(metric).__name__ in names and not is_users(type(metric))
 
 
 def _try(
@@ -233,12 +230,6 @@ def _check_images(metric: Any, entry: dict, dataset: Any, name: str, where: str)
 
 
 # --- the predictions -----------------------------------------------------------------------------
-
-
-def _model_config(cfg: Config) -> dict:
-    """The model's config; with test-time augmentation, that of the model inside."""
-    model = cfg.get('model') or {}
-    return model['module'] if isinstance(model.get('module'), dict) else model
 
 
 def _num_classes(cfg: Config) -> int:

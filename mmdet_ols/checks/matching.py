@@ -77,8 +77,7 @@ class WeightMatch:
             ('only in the model, kept as initialised', self.missing),
         ):
             if keys:
-                more = f' and {len(keys) - 6} more' if len(keys) > 6 else ''
-                lines.append(f'{what}: {", ".join(keys[:6])}{more}')
+                lines.append(f'{what}: {listed(keys, 6)}')
         return '\n'.join(f'  {line}' for line in lines)
 
 

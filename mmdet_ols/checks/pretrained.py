@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
+import mmengine.model  # noqa: F401  (registers the initializers)
 import torch
-from mmengine import model  # noqa: F401  (registers the initializers)
 from mmengine.config import Config
 from mmengine.registry import WEIGHT_INITIALIZERS
 from mmengine.runner import checkpoint as hosts_checkpoints
@@ -21,7 +21,7 @@ from mmdet_ols.checks.option_names import option_names
 from mmdet_ols.checks.processes import is_first_on_machine
 from mmdet_ols.checks.servers import SERVER_TIMEOUT, server_timeout
 from mmdet_ols.checks.suggestions import unregistered
-from mmdet_ols.config_tree import type_name
+from mmdet_ols.config_tree import nested_dicts, type_name
 
 
 def check_pretrained(cfg: Config) -> None:
@@ -40,7 +40,7 @@ def check_pretrained(cfg: Config) -> None:
     """
     if not is_first_on_machine():
         return
-    for place, checkpoint in _pretrained_weights(cfg.get('model') or {}, 'model'):
+    for place, checkpoint in _pretrained_weights(cfg.get('model') or {}):
         where = f"The pretrained weights of {place}, '{checkpoint}',"
         entries = option_names().entries
         otherwise = f'To start from random weights: {entries} {place}.init_cfg=None'
@@ -81,20 +81,17 @@ def _is_url(source: str) -> bool:
     return source.startswith(('http://', 'https://'))
 
 
-def _pretrained_weights(node: Any, place: str) -> Iterator[tuple[str, str]]:
+def _pretrained_weights(model: Any) -> Iterator[tuple[str, str]]:
     """(place in the config, checkpoint) of every part that starts from pretrained weights."""
-    for key, child in node.items() if isinstance(node, dict) else enumerate(node):
-        if key == 'init_cfg':
-            _check_initializers(child, place)
-            for init in pretrained_inits(child):
-                if not init.get('checkpoint'):
-                    raise ValueError(
-                        f'`checkpoint` of {place}.init_cfg must name a file, since its type is '
-                        f"'Pretrained', but got {init.get('checkpoint')!r}."
-                    )
-                yield place, init['checkpoint']
-        elif isinstance(child, (dict, list, tuple)):
-            yield from _pretrained_weights(child, f'{place}.{key}')
+    for place, node in nested_dicts(model, 'model'):
+        _check_initializers(node.get('init_cfg'), place)
+        for init in pretrained_inits(node.get('init_cfg')):
+            if not init.get('checkpoint'):
+                raise ValueError(
+                    f'`checkpoint` of {place}.init_cfg must name a file, since its type is '
+                    f"'Pretrained', but got {init.get('checkpoint')!r}."
+                )
+            yield place, init['checkpoint']
 
 
 def _check_initializers(init_cfg: Any, place: str) -> None:

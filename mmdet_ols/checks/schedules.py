@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.logging import print_log
 from mmengine.runner import Runner
 
+from mmdet_ols.checks.logs import warn
 from mmdet_ols.config_tree import type_name
 
 #: Schedules that come to their lowest learning rate at their end.
@@ -29,7 +28,7 @@ def check_schedules(cfg: Config) -> None:
     rises again, or is still high when the training ends.
     """
     for warning in schedule_warnings(cfg):
-        print_log(warning, logger='current', level=logging.WARNING)
+        warn(warning)
 
 
 def schedule_warnings(cfg: Config) -> list[str]:
@@ -126,12 +125,10 @@ def warn_of_resumed_settings(runner: Runner, content: Mapping[str, Any], path: s
             names += ['momentum', 'betas']
         differing += _differing('the optimizer', groups[0], states[0], names)
     if differing:
-        print_log(
+        warn(
             f'MMEngine goes on with the optimizer and the schedules of {path}, not with those of '
             f'the config: {"; ".join(differing)}. To train with the settings of the config, start '
             f'a new run from the weights (--cfg-options load_from={path}, without --resume).',
-            logger='current',
-            level=logging.WARNING,
         )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -20,13 +19,14 @@ from mmdet_ols.checks.initial_weights import (
     report_pretrained,
     report_whole,
 )
+from mmdet_ols.checks.logs import warn
 from mmdet_ols.checks.matching import WeightMatch, check_match
 from mmdet_ols.checks.processes import is_first_process
 from mmdet_ols.checks.schedules import warn_of_resumed_settings
 from mmdet_ols.checks.weight_report import WeightReport
 from mmdet_ols.config_tree import type_name
 from mmdet_ols.methods import METHODS, parse_method
-from mmdet_ols.results.run_folder import newest_checkpoint, training_folders
+from mmdet_ols.results.run_folder import dumped_configs, newest_checkpoint
 
 
 def check_checkpoint_exists(cfg: Config) -> None:
@@ -108,13 +108,11 @@ def check_work_dir(cfg: Config, is_training: bool = False) -> None:
 def _warn_of_earlier_run(folder: Path) -> None:
     names = [path.name for path in folder.glob('*.pth')]
     if names and is_first_process():
-        print_log(
+        warn(
             f'{folder} holds checkpoints of an earlier training, such as {min(names)}, '
             'and this one starts from the beginning and writes over them: pass --resume to go on '
             'from them (--resume CHECKPOINT, if the folder has no file last_checkpoint), or name '
             'another --work-dir to keep them.',
-            logger='current',
-            level=logging.WARNING,
         )
 
 
@@ -150,9 +148,7 @@ def check_same_method(cfg: Config) -> None:
     if not cfg.get('resume') or not is_first_process():
         return  # the first process checks for all, before it overwrites the dumped config
     folder = Path(cfg.load_from).parent if cfg.get('load_from') else Path(cfg.work_dir)
-    # As each start dumps it; a test overwrites the one in the folder itself.
-    dumped = [start / 'vis_data' / 'config.py' for start in training_folders(folder)]
-    dumped = [path for path in dumped if path.is_file()] or sorted(folder.glob('*.py'))
+    dumped = dumped_configs(folder) or sorted(folder.glob('*.py'))
     if not dumped:
         return
     before = Config.fromfile(dumped[-1], import_custom_modules=False).get('applied_method')
@@ -299,11 +295,9 @@ def _check_progress(content: dict[str, Any], path: str) -> None:
             f'--cfg-options load_from={path}'
         )
     if 'optimizer' not in content:
-        print_log(
+        warn(
             f'{path} holds no state of the optimizer (save_optimizer=False, or a published file), '
             'which starts again, so that the training does not go on exactly as it was.',
-            logger='current',
-            level=logging.WARNING,
         )
 
 
@@ -313,10 +307,8 @@ def _warn_if_finished(runner: Runner, content: dict[str, Any], path: str) -> Non
     for length, unit in (('max_epochs', 'epoch'), ('max_iters', 'iter')):
         if train_cfg.get(length) and done[unit] >= train_cfg[length]:
             units = 'epochs' if unit == 'epoch' else 'iterations'
-            print_log(
+            warn(
                 f'{path} has all {train_cfg[length]} {units} behind it: nothing is left to train. '
                 f'To start again, remove {runner.work_dir}; to go on, raise train_cfg.{length} '
                 '(the learning rate then stays where the schedules of the checkpoint end).',
-                logger='current',
-                level=logging.WARNING,
             )

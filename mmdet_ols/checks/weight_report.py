@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import logging
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -12,7 +11,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from mmdet_ols.checks.logs import warn
 from mmdet_ols.checks.matching import WeightMatch
+from mmdet_ols.checks.survey.problems import listed
 
 
 class WeightRow(NamedTuple):
@@ -58,7 +59,7 @@ class WeightReport:
         for note in self.notes:
             print_log(note, logger='current')
         for warning in self.warnings:
-            print_log(warning, logger='current', level=logging.WARNING)
+            warn(warning)
 
     def raise_errors(self, strict: bool = False) -> None:
         """Raise what must not be trained or tested with.
@@ -94,6 +95,5 @@ def percent(share: float) -> str:
 
 def some_layers(keys: Iterable[str], at_most: int = 6) -> str:
     """The layers of some tensors, and how many more there are."""
-    layers = list(dict.fromkeys(key.rpartition('.')[0] or key for key in sorted(keys)))
-    more = f' and {len(layers) - at_most} more' if len(layers) > at_most else ''
-    return ', '.join(layers[:at_most]) + more
+    layers = dict.fromkeys(key.rpartition('.')[0] or key for key in sorted(keys))
+    return listed(layers, at_most)

@@ -17,6 +17,7 @@ from mmdet_ols.cli.options import command_line, user_errors
 from mmdet_ols.experiments.display import make_console
 from mmdet_ols.experiments.executors.local import LocalExecutor
 from mmdet_ols.experiments.starter import starting
+from mmdet_ols.experiments.states import State
 from mmdet_ols.experiments.tables import duration
 from mmdet_ols.paper import Cell, apply_choices, cells
 from mmdet_ols.reproduction.features import FIGURE, picture_task
@@ -72,7 +73,7 @@ def run(request: PaperRequest, work_dir: Path, args: argparse.Namespace) -> None
         bar.update(task, completed=total)  # with those that were done before
     _show(made, results, console)
     page(request, work_dir)
-    broken = [result for result in results if result.state != 'done']
+    broken = [result for result in results if result.state.name != 'finished']
     if broken:
         sys.exit(f'error: {len(broken)} of {len(results)} runs are broken, as said above')
     if undrawn:
@@ -88,7 +89,7 @@ def page(request: PaperRequest, work_dir: Path) -> None:
     rows = _cell_results(made, read_smoke(made.values(), work_dir))
     if request.each_kind:
         asked = _made_cells(request)
-        rows = [row for row in rows if row.cell in asked or row.states != {0: 'waiting'}]
+        rows = [row for row in rows if row.cell in asked or row.states != {0: State('waiting')}]
     paths = write_page(rows, work_dir, SMOKE, {'seed': '0'})
     print(f'Written: {paths[0]}')
 
@@ -126,16 +127,15 @@ def _show(made: dict[Cell, Cell], results: Sequence[SmokeResult], console: Conso
     of = by_cell(results)
     states: dict[str, Counter] = {}
     for cell, one in made.items():
-        state = of[one].state.partition(':')[0]
-        states.setdefault(cell.table, Counter())[state] += 1
+        states.setdefault(cell.table, Counter())[of[one].state.name] += 1
     table = Table('table', 'cells', 'done', 'broken', 'waiting')
     for name, counts in states.items():
-        numbers = (counts[state] for state in ('done', 'failed', 'waiting'))
+        numbers = (counts[state] for state in ('finished', 'failed', 'waiting'))
         table.add_row(name, str(sum(counts.values())), *map(str, numbers))
     console.print(table)
     seconds = sum(result.cpu_seconds for result in results)
     console.print(f'{len(results)} runs; the finished ones took {duration(seconds)} of one core')
     for result in results:
-        if result.state.startswith('failed'):
-            text = f'{result.smoke_run.label} {result.state}'
+        if result.state.name == 'failed':
+            text = f'{result.smoke_run.label} failed: {result.state.why}'
             console.print(text, markup=False, soft_wrap=True)

@@ -63,12 +63,10 @@ def check_integer(
         _refuse(name, value, rule, note, remedy, optional)
 
 
-def check_choice(
-    name: str, value: Any, choices: Collection[Any], note: str = '', remedy: str = ''
-) -> None:
+def check_choice(name: str, value: Any, choices: Collection[Any], note: str = '') -> None:
     """Raise a ValueError unless an argument is one of several values; see `check_number`."""
     if value not in tuple(choices):
-        _refuse(name, value, f'one of {tuple(choices)}', note, remedy)
+        _refuse(name, value, f'one of {tuple(choices)}', note)
 
 
 def check_flag(name: str, value: Any) -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 
 import torch
+import torch.distributed as dist
+
+from mmdet_ols.core.rolling_state import world_size
 
 
 def stream_seed(*entropy: int) -> int:
@@ -20,3 +23,17 @@ def stream_seed(*entropy: int) -> int:
 def generator(*entropy: int, device: torch.device | str = 'cpu') -> torch.Generator:
     """Make a generator with a stream of its own for these integers; see `stream_seed`."""
     return torch.Generator(device).manual_seed(stream_seed(*entropy))
+
+
+def seed_of_run(own: int | None = None) -> int:
+    """The seed of the first process; with MMEngine's `diff_rank_seed`, each has another one.
+
+    A collective call under `torch.distributed`: every process must make it.
+
+    Args:
+        own: That of this process; None is the one which was given to `torch.manual_seed`.
+    """
+    seed = [torch.initial_seed() if own is None else own]
+    if world_size() > 1:
+        dist.broadcast_object_list(seed)
+    return seed[0]

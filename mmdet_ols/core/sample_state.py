@@ -159,11 +159,10 @@ class SampleState(RollingState):
         rows = {name: value.detach().to(sums[COUNT]) for name, value in values.items()}
         finite = torch.ones_like(index, dtype=torch.bool)
         for value in rows.values():
-            finite &= value.flatten(1).isfinite().all(1) if value.dim() > 1 else value.isfinite()
+            finite &= _finite_rows(value)
         sums[COUNT].index_add_(0, index, finite.float())
         for name, value in rows.items():
-            shaped = finite.reshape(-1, *[1] * (value.dim() - 1))
-            sums[f'{name}_sum'].index_add_(0, index, torch.where(shaped, value, 0))
+            sums[f'{name}_sum'].index_add_(0, index, torch.where(_by_row(finite, value), value, 0))
 
     @torch.no_grad()
     def adjust(self, sample_idx: Tensor, **changes: Tensor) -> None:
@@ -180,8 +179,7 @@ class SampleState(RollingState):
         for name, change in changes.items():
             total = sums[f'{name}_change']
             change = change.detach().to(total)
-            finite = change.flatten(1).isfinite().all(1) if change.dim() > 1 else change.isfinite()
-            finite = finite.reshape(-1, *[1] * (change.dim() - 1))
+            finite = _by_row(_finite_rows(change), change)
             total.index_add_(0, index.to(total.device), torch.where(finite, change, 0))
 
     @torch.no_grad()
@@ -220,11 +218,10 @@ class SampleState(RollingState):
         count = self.get_buffer(COUNT)
         seen = count > 0
         self.periods += seen
-        for name, shape in self.recorded.items():
+        for name in self.recorded:
             value, total = self.get_buffer(name), self.get_buffer(f'{name}_sum')
-            shaped = (-1, *[1] * len(shape))
-            mean = total / count.clamp(min=1).reshape(shaped)
-            value.copy_(torch.where(seen.reshape(shaped), mean, value))
+            mean = total / _by_row(count.clamp(min=1), value)
+            value.copy_(torch.where(_by_row(seen, value), mean, value))
         return int(seen.sum())
 
     def warn_without_roll_over(self, name: str) -> None:
@@ -258,6 +255,16 @@ class SampleState(RollingState):
         saved = state_dict.get(prefix + self.in_use[0])
         if isinstance(saved, Tensor) and saved.dim() and not self.num_samples:
             self.allocate(len(saved))
+
+
+def _finite_rows(values: Tensor) -> Tensor:
+    """Whether all that values of shape (B, ...) have for a sample is finite, (B,)."""
+    return values.unsqueeze(1).flatten(1).isfinite().all(1)
+
+
+def _by_row(numbers: Tensor, values: Tensor) -> Tensor:
+    """Numbers of shape (B,) in a shape that is combined with values of shape (B, ...)."""
+    return numbers.reshape(-1, *[1] * (values.dim() - 1))
 
 
 def sample_numbers(data_samples: Sequence[Any]) -> Tensor:

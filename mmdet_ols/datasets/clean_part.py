@@ -8,9 +8,8 @@ from typing import Any
 import torch
 
 from mmdet_ols.core.arguments import check_choice, check_integer
-from mmdet_ols.core.random_streams import generator
+from mmdet_ols.core.random_streams import generator, seed_of_run
 from mmdet_ols.datasets.in_memory import InMemoryDataset
-from mmdet_ols.datasets.noisy_labels import seed_of_run
 from mmdet_ols.datasets.relabelled import RelabelledDataset
 from mmdet_ols.datasets.tree import map_datasets, walk_datasets
 from mmdet_ols.datasets.wrapper import DatasetWrapper, class_labels

@@ -6,7 +6,6 @@ A config may name the class by its whole path, which imports it:
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from typing import Any
 
@@ -128,7 +127,6 @@ class LenientVOCDataset(XMLDataset):
                 f'{self.ann_file}: what VOC does not have was read as far as it has one meaning: '
                 f'{listed}.',
                 logger='current',
-                level=logging.INFO,
             )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from mmdet_ols.core.arguments import check_number
-from mmdet_ols.core.random_streams import generator
+from mmdet_ols.core.random_streams import generator, seed_of_run
 from mmdet_ols.datasets.relabelled import RelabelledDataset
 from mmdet_ols.registry import register_dataset
 
@@ -133,16 +133,3 @@ def _class_number(name: str | int, classes: Sequence[str]) -> int:
             f'{len(classes)}, but got {name!r}: the classes are {", ".join(classes)[:300]}.'
         )
     return number
-
-
-def seed_of_run(own: int | None = None) -> int:
-    """The seed of the first process; with `diff_rank_seed`, each process has another one.
-
-    Args:
-        own: That of this process; None is the one which MMEngine gave to `torch.manual_seed`.
-    """
-    from mmengine.dist import broadcast_object_list
-
-    seed = [torch.initial_seed() if own is None else own]
-    broadcast_object_list(seed)
-    return seed[0]

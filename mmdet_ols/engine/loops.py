@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 from mmengine.dataset import InfiniteSampler
-from mmengine.logging import print_log
 from mmengine.runner import EpochBasedTrainLoop, FlexibleRunner, IterBasedTrainLoop, Runner
 
 from mmdet_ols.checks.building import building_errors
+from mmdet_ols.checks.logs import warn
 
 
 def build_for_training(runner: Runner | FlexibleRunner) -> None:
@@ -80,10 +79,8 @@ def _check_length(name: str, loop: Any) -> None:
         )
     is_short = getattr(batch_sampler, 'drop_last', False) and samples % size
     if is_short and not isinstance(loop, (EpochBasedTrainLoop, IterBasedTrainLoop)):
-        print_log(
+        warn(
             f'`{name}` leaves out the last {samples % size} of its {samples} samples, for which '
             f'drop_last=True has no batch, so that they are never tested: set {name}.drop_last='
             'False.',
-            logger='current',
-            level=logging.WARNING,
         )

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mmdet_ols.core import no_teaching, sample_numbers
 from mmdet_ols.core.arguments import check_integer
-from mmdet_ols.core.random_streams import generator, stream_seed
+from mmdet_ols.core.random_streams import generator, seed_of_run, stream_seed
 from mmdet_ols.core.rolling_state import world_size
 from mmdet_ols.core.sample_gradients import (
     Parameters,
@@ -21,7 +21,6 @@ from mmdet_ols.core.sample_gradients import (
 from mmdet_ols.core.sample_weights import WeightingNetwork, learned_weights
 from mmdet_ols.datasets import NumberedDataset
 from mmdet_ols.datasets.clean_part import clean_part_of
-from mmdet_ols.datasets.noisy_labels import seed_of_run
 from mmdet_ols.losses import SampleWeightLoss
 from mmdet_ols.registry import EpochBasedTrainLoop, Hook, register_loop
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from mmengine.logging import print_log
 from mmengine.registry import DATASETS, DefaultScope
 
 from mmdet_ols.checks.class_lists import check_class_lists
+from mmdet_ols.checks.logs import warn
 from mmdet_ols.checks.processes import is_first_process
 from mmdet_ols.config_tree import is_a, registered_class, type_name
 from mmdet_ols.datasets.tree import datasets_of_config
@@ -126,12 +126,10 @@ def _say(counts: Counter[str]) -> None:
     print_log(f'Objects of each class in the annotations: {listed}.', logger='current')
     single = sorted(name for name, count in counts.items() if count == 1)
     if single:
-        print_log(
+        warn(
             f'Names with a single object in all annotations: {", ".join(shortened(single))}. '
             'Correct <name> in its file if that is a typing error: the network gets an output '
             'for every name.',
-            logger='current',
-            level=logging.WARNING,
         )
 
 

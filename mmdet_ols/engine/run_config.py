@@ -17,7 +17,7 @@ from mmengine.runner import Runner
 
 from mmdet_ols.checks.config_errors import config_errors
 from mmdet_ols.checks.entries import check_entries, warn_of_variables
-from mmdet_ols.config_tree import import_package, imported_modules, registered_class
+from mmdet_ols.config_tree import import_package, imports_package, registered_class
 from mmdet_ols.engine.cpu_amp import CPUAmpOptimWrapper, has_bfloat16_instructions
 from mmdet_ols.engine.data_root import check_path, replace_data_root
 from mmdet_ols.engine.old_variables import OLD_VARIABLES
@@ -256,7 +256,7 @@ def _warn_of_old_variables(cfg: Config) -> None:
 
     Only with configs of ours and those that import them: `DATA` is a common name.
     """
-    if not any(name.partition('.')[0] == 'mmdet_ols' for name in imported_modules(cfg)):
+    if not imports_package(cfg):
         return
     for name, instead in OLD_VARIABLES.items():
         # A config of the user's own may still read it.

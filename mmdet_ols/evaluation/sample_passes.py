@@ -22,7 +22,6 @@ def measure_samples(
     dataset: Any,
     training: DataLoader,
     measure: Measure,
-    description: str,
     seed: int,
 ) -> dict[str, Tensor]:
     """Compute values of all samples of a numbered data set, each of them once, in eval mode.
@@ -32,7 +31,6 @@ def measure_samples(
         dataset: A `NumberedDataset` or a copy of one, with the images as they are to be seen.
         training: The loader of the training, whose batch size and workers are taken over.
         measure: What to compute.
-        description: Text of the progress bar.
         seed: Of the augmentation's random numbers, where it draws any.
 
     Returns:
@@ -57,7 +55,7 @@ def measure_samples(
         random.seed(seed + get_rank())
         np.random.seed((seed + get_rank()) % 2**32)
         torch.manual_seed(seed + get_rank())
-        for batch, index in indexed_batches(loader, description):
+        for batch, index in indexed_batches(loader, 'Measuring the training samples'):
             keep = index < len(once)  # the others were added to fill the ranks up
             numbers = sample_numbers(batch['data_samples'])[keep]
             data = classifier.data_preprocessor(batch, False)

@@ -17,12 +17,12 @@ def command_to_train(spec: RunSpec, folder: Path, resume: bool, trust: bool) -> 
         resume: Whether to go on from the newest checkpoint there.
         trust: Whether to load checkpoints that hold more than data.
     """
-    words = ['train', spec.config, '--work-dir', str(folder)]
+    words = [spec.config, '--work-dir', str(folder)]
     if spec.amp:
         words.append('--amp')
     if resume:
         words.append('--resume')
-    return _command(words, spec, trust)
+    return _command('train', words, spec, trust)
 
 
 def command_to_test(
@@ -37,14 +37,13 @@ def command_to_test(
         tta: Whether to test with test-time augmentation.
         trust: Whether to load checkpoints that hold more than data.
     """
-    words = ['test', spec.config, str(checkpoint), '--work-dir', str(folder)]
+    words = [spec.config, str(checkpoint), '--work-dir', str(folder)]
     if tta:
         words.append('--tta')
-    return _command(words, spec, trust)
+    return _command('test', words, spec, trust)
 
 
-def _command(words: list[str], spec: RunSpec, trust: bool) -> list[str]:
-    tool, *words = words
+def _command(tool: str, words: list[str], spec: RunSpec, trust: bool) -> list[str]:
     if spec.method is not None:
         words += ['--method', spec.method]
     if spec.data_root is not None:

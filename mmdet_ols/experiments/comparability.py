@@ -18,7 +18,7 @@ from mmdet_ols.experiments.settings import (
     is_below,
     is_default,
 )
-from mmdet_ols.results.run_folder import training_folders
+from mmdet_ols.results.run_folder import dumped_configs
 
 
 class Forms(NamedTuple):
@@ -102,10 +102,7 @@ def check_same_config(folder: str | Path, settings: Settings, besides: Sequence[
     """
     from mmengine.config import Config
 
-    for start in training_folders(folder):
-        dumped = start / 'vis_data' / 'config.py'
-        if not dumped.is_file():
-            continue
+    for dumped in dumped_configs(folder):
         made_with = Config.fromfile(dumped, import_custom_modules=False)
         before = flat_settings(made_with)
         differing = {

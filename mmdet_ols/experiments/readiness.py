@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable
 from copy import deepcopy
 from typing import Any
 
 from mmengine.config import Config
 from mmengine.hooks import Hook
-from mmengine.logging import print_log
 from mmengine.registry import HOOKS, MODELS, DefaultScope
 from mmengine.utils import is_method_overridden
 from torch import nn
@@ -18,6 +16,7 @@ from mmdet_ols.checks.building import building_errors
 from mmdet_ols.checks.data import check_datasets
 from mmdet_ols.checks.downloads import fetch_datasets
 from mmdet_ols.checks.evaluation import check_evaluation
+from mmdet_ols.checks.logs import warn
 from mmdet_ols.checks.losses import check_losses
 from mmdet_ols.checks.pretrained import check_pretrained
 from mmdet_ols.checks.schedules import schedule_warnings
@@ -48,7 +47,7 @@ def check_ready(configs: Iterable[tuple[str, Config]], strict: bool = False) -> 
             for warning in schedule_warnings(cfg):
                 if warning not in warned:
                     warned.append(warning)
-                    print_log(warning, logger='current', level=logging.WARNING)
+                    warn(warning)
             model = _built_model(cfg)
             parts = ('dataloader', 'evaluator')
             data = [cfg.get(f'{split}_{part}') for split in SPLITS for part in parts]

@@ -79,10 +79,8 @@ def with_needed_rows(rows: Sequence[Request]) -> list[Request]:
 
 def provider(row: Request, rows: Sequence[Request], method: str) -> Request | None:
     """The row that trains the same config with another method; None if there is none."""
-    for other in rows:
-        if (other.config, other.options, other.method) == (row.config, row.options, method):
-            return other
-    return None
+    wanted = (row.config, row.options, method)
+    return next((o for o in rows if (o.config, o.options, o.method) == wanted), None)
 
 
 def _name_of(config: str) -> str:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from mmdet_ols.config_tree import REQUIRED, constructor_default
+from mmdet_ols.config_tree import REQUIRED, constructor_default, package_of
 
 #: Stands for a config entry that is not there.
 ABSENT = '(absent)'
@@ -91,7 +91,7 @@ def is_default(key: str, value: Any, settings: Settings) -> bool:
     parent, _, name = key.rpartition('.')
     kind = str(settings.get(f'{parent}.type', '')).rpartition('.')[2]
     cls = getattr(mmdet_ols, kind, None) or MODELS.module_dict.get(kind)  # which ours alone are in
-    if getattr(cls, '__module__', '').partition('.')[0] != 'mmdet_ols':
+    if package_of(cls) != 'mmdet_ols':
         return False
     if not isinstance(cls, type) or name == 'type':
         return False
@@ -115,7 +115,7 @@ def describe(differing: Differences, first: str, second: str, top: int = 8) -> s
     return '\n'.join(lines)
 
 
-def short(value: Any, length: int = 60) -> str:
-    """A value as it stands in a config, cut to a length."""
+def short(value: Any) -> str:
+    """A value as it stands in a config, cut to 60 letters."""
     text = value if value is ABSENT else repr(value)
-    return text if len(text) <= length else text[: length - 3] + '...'
+    return text if len(text) <= 60 else f'{text[:57]}...'

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mmdet_ols.experiments.executors import Report, Task
-from mmdet_ols.experiments.states import state_of
+from mmdet_ols.experiments.states import is_locked, state_of
 
 #: Says who starts the runs of a folder; that process holds its lock.
 STARTER = 'starter.json'
@@ -65,14 +65,7 @@ def starting(work_dir: str | Path, command: Sequence[str]) -> Iterator[Starter |
 def starter_of(work_dir: str | Path) -> Starter | None:
     """The process that starts the runs of a folder now; None where there is none."""
     path = Path(work_dir, STARTER)
-    try:
-        with path.open(encoding='utf-8') as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return _read(path)
-    except OSError:  # no such file, or a file system without locks
-        return None
-    return None
+    return _read(path) if is_locked(path) else None
 
 
 def watch(

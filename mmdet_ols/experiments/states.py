@@ -31,7 +31,7 @@ def state_of(folder: Path, finished: bool) -> State:
     """
     if finished:
         return State('finished')
-    if is_at_work(folder):
+    if is_locked(folder / LOG):  # some process is executing it
         return State('running')
     why = failure_of(folder)
     return State('failed', why) if why else State('waiting')
@@ -57,14 +57,14 @@ def locked_log(folder: Path) -> IO[str]:
     return log
 
 
-def is_at_work(folder: Path) -> bool:
-    """Whether some process is executing the run of a folder."""
+def is_locked(path: Path) -> bool:
+    """Whether some process holds the lock of a file, which need not exist."""
     try:
-        with (folder / LOG).open(encoding='utf-8') as log:
-            fcntl.flock(log, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        with path.open(encoding='utf-8') as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
-    except OSError:  # no log, or a file system without locks
+    except OSError:  # no such file, or a file system without locks
         return False
     return False
 
@@ -91,8 +91,8 @@ def failure_of(folder: Path) -> str:
         return ''
 
 
-def end_of_log(folder: Path, lines: int = 15) -> str:
+def end_of_log(folder: Path) -> str:
     """The last lines that a run printed."""
     path = folder / LOG
     text = path.read_text(encoding='utf-8', errors='replace') if path.is_file() else ''
-    return '\n'.join(text.splitlines()[-lines:])
+    return '\n'.join(text.splitlines()[-15:])

@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from mmdet_ols import losses
-from mmdet_ols.config_tree import REQUIRED, constructor_default, is_a, registered_class, type_name
+from mmdet_ols.config_tree import (
+    REQUIRED,
+    constructor_default,
+    is_a,
+    is_users,
+    registered_class,
+    type_name,
+)
 from mmdet_ols.core.arguments import check_number
 from mmdet_ols.losses.classification_loss import ClassificationLoss
 from mmdet_ols.methods.heads import NOT_TRAINED, Context, Head, Refusal, head_rule
@@ -27,9 +34,6 @@ from mmdet_ols.methods.host_losses import (
 
 if TYPE_CHECKING:
     from mmengine.config import Config
-
-#: Where modules come from that are not a user's own.
-PACKAGES = ('mmcv', 'mmdet', 'mmdet_ols', 'mmengine', 'mmpretrain', 'torch')
 
 
 @dataclass
@@ -250,7 +254,7 @@ def _read_head(
 
 def _is_own_head(cls: Any, node: Mapping[str, Any]) -> bool:
     """Whether a class that is none of the hosts' says how many classes its loss tells apart."""
-    if getattr(cls, '__module__', '').partition('.')[0] in PACKAGES:
+    if not is_users(cls):
         return False  # of those, all that learn classes are known
     return 'num_classes' in node or constructor_default(cls, 'num_classes') is not None
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from mmdet_ols.config_tree import imported_modules, registered_class, type_name
+from mmdet_ols.config_tree import imported_modules, registered_class, set_imports, type_name
 from mmdet_ols.methods.classification_losses import HeadLoss, find_losses
 
 if TYPE_CHECKING:
@@ -123,10 +123,7 @@ def replace_classifier(
     if options is not None:
         classifier.check_options(**options)
     entries = {**others, **(options or {})}
-    imports = [*dict.fromkeys([*imported_modules(cfg), module])]
-    custom_imports = dict(cfg.get('custom_imports') or {}, imports=imports)
-    custom_imports.setdefault('allow_failed_imports', False)
-    cfg.custom_imports = custom_imports
+    set_imports(cfg, list(dict.fromkeys([*imported_modules(cfg), module])))
     cfg[BEFORE] = dict(type=cfg.model.type, module=module, added=sorted(entries))
     cfg.model.update(entries, type=kind)
 
@@ -138,6 +135,5 @@ def restore_classifier(cfg: Config) -> dict[str, Any]:
         return {}
     cfg.model.type = before['type']
     told = {name: cfg.model.pop(name) for name in before['added'] if name in cfg.model}
-    imports = [name for name in imported_modules(cfg) if name != before['module']]
-    cfg.custom_imports = dict(cfg.custom_imports, imports=imports)
+    set_imports(cfg, [name for name in imported_modules(cfg) if name != before['module']])
     return told

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mmdet_ols.config_tree import package_of
 from mmdet_ols.losses.classification_loss import ClassificationLoss
 from mmdet_ols.methods.heads import Refusal
 
@@ -181,8 +182,7 @@ def read_loss(
         if base.__name__ in REFUSED_LOSSES:
             refusal = REFUSED_LOSSES[base.__name__]
             raise CannotReadError(refusal.reason, refusal.remedy)
-        host = base.__module__.partition('.')[0]
-        reader = _READERS.get((host, base.__name__))
+        reader = _READERS.get((package_of(base), base.__name__))
         if base is ClassificationLoss:
             reader = _read_ours
         if reader is None:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from functools import lru_cache
@@ -13,9 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mmdet_ols.core.suggestions import did_you_mean
-from mmdet_ols.paper.tables import Cell
-
-_FILE = Path(__file__).with_name('open_questions.csv')
+from mmdet_ols.paper.tables import Cell, method_parts, read_rows
 
 
 class Choice(NamedTuple):
@@ -80,7 +77,7 @@ class OpenQuestion(NamedTuple):
 
     def _is_about(self, cell: Cell) -> bool:
         """Whether how a cell is made depends on the question."""
-        if self.methods and not set(self.methods) & set(_names(cell.method)):
+        if self.methods and not set(self.methods) & method_parts(cell.method).keys():
             return False
         return any(fnmatchcase(cell.config, pattern) for pattern in self.configs)
 
@@ -108,10 +105,8 @@ class OpenQuestion(NamedTuple):
 @lru_cache
 def open_questions() -> tuple[OpenQuestion, ...]:
     """Everything that the paper leaves open, in the order of the file."""
-    with _FILE.open(encoding='utf-8', newline='') as file:
-        rows = list(csv.DictReader(file))
     questions: dict[str, OpenQuestion] = {}
-    for row in rows:
+    for row in read_rows('open_questions.csv'):
         choice = Choice(
             row['value'],
             row['choice'],
@@ -209,32 +204,23 @@ def _list(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(';') if part.strip())
 
 
-def _names(method: str) -> list[str]:
-    return [part.partition(':')[0].strip() for part in method.split('+')]
-
-
-def _options(part: str) -> dict[str, str]:
-    """The options of one method, as they are written."""
-    pairs = (option.partition('=') for option in part.partition(':')[2].split(',') if option)
-    return {key.strip(): value.strip() for key, _, value in pairs}
-
-
 def _with_options(method: str, names: Iterable[str], options: str) -> str:
     """A method's text in which the methods of these names have these options, too."""
-    added, parts = _options(f':{options}'), []
-    for part in method.split('+'):
-        name = part.partition(':')[0].strip()
-        given = {**_options(part), **added} if name in names else _options(part)
-        written = ','.join(f'{key}={value}' for key, value in given.items())
-        parts.append(f'{name}:{written}' if written else name)
-    return '+'.join(parts)
+    added, texts = _options(options), []
+    for name, given in method_parts(method).items():
+        asked = {**given, **added} if name in names else given
+        written = ','.join(f'{key}={value}' for key, value in asked.items())
+        texts.append(f'{name}:{written}' if written else name)
+    return '+'.join(texts)
 
 
 def _has_options(method: str, question: OpenQuestion, choice: Choice) -> bool:
     """Whether one of the question's methods has the options of a choice."""
-    wanted = _options(f':{choice.method_options}').items()
-    return any(
-        wanted <= _options(part).items()
-        for part in method.split('+')
-        if part.partition(':')[0].strip() in question.methods
-    )
+    wanted = _options(choice.method_options).items()
+    parts = method_parts(method).items()
+    return any(wanted <= given.items() for name, given in parts if name in question.methods)
+
+
+def _options(text: str) -> dict[str, str]:
+    """Options without a method, as they are written."""
+    return method_parts(f':{text}')['']

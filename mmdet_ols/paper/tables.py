@@ -111,18 +111,14 @@ def all_figures() -> tuple[Figure, ...]:
     """Every figure of the paper's tables, those that it quotes from other papers included."""
     return tuple(
         Figure(
-            row['table'],
-            row['data'],
-            row['network'],
-            row['method'],
-            float(row['noise_rate'] or 0),
-            row['metric'],
-            float(row['value']),
-            float(row['sd']) if row['sd'] else None,
-            row['source'],
-            row['note'],
+            **dict(
+                row,
+                noise_rate=float(row['noise_rate'] or 0),
+                value=float(row['value']),
+                sd=float(row['sd']) if row['sd'] else None,
+            )
         )
-        for row in _rows('results.csv')
+        for row in read_rows('results.csv')
     )
 
 
@@ -130,7 +126,7 @@ def all_figures() -> tuple[Figure, ...]:
 def _all_cells() -> tuple[Cell, ...]:
     return tuple(
         Cell(row['table'], row['config'], row['method'], tuple(row['options'].split()))
-        for row in _rows('cells.csv')
+        for row in read_rows('cells.csv')
     )
 
 
@@ -162,23 +158,17 @@ def small_cells() -> tuple[SmallCell, ...]:
             row['data'],
             row['reduced'],
         )
-        for row in _rows('small_cells.csv')
+        for row in read_rows('small_cells.csv')
     )
 
 
 @lru_cache
 def data_sets() -> tuple[DataSet, ...]:
     """The sizes of the paper's data sets."""
+    counts = ('training_images', 'test_images', 'classes')
     return tuple(
-        DataSet(
-            row['data'],
-            row['split'],
-            int(row['training_images']),
-            int(row['test_images']),
-            int(row['classes']),
-            row['source'],
-        )
-        for row in _rows('data_sets.csv')
+        DataSet(**dict(row, **{key: int(row[key]) for key in counts}))
+        for row in read_rows('data_sets.csv')
     )
 
 
@@ -247,7 +237,18 @@ def same_method(a: str, b: str) -> bool:
     return _parts(a) == _parts(b)
 
 
-def _rows(name: str) -> list[dict[str, str]]:
+def method_parts(method: str) -> dict[str, dict[str, str]]:
+    """The options of each method that a text joins, by its name, as they are written."""
+    parts = {}
+    for part in method.split('+'):
+        name, _, options = part.partition(':')
+        pairs = (option.partition('=') for option in options.split(',') if option)
+        parts[name.strip()] = {key.strip(): value.strip() for key, _, value in pairs}
+    return parts
+
+
+def read_rows(name: str) -> list[dict[str, Any]]:
+    """The rows of one of the files of this room."""
     with (_FOLDER / name).open(encoding='utf-8', newline='') as file:
         return list(csv.DictReader(file))
 
@@ -255,12 +256,10 @@ def _rows(name: str) -> list[dict[str, str]]:
 @cache
 def _parts(method: str) -> dict[str, dict[str, Any]]:
     """Names and options of a method's text, so that their order and '6' for '6.0' do not matter."""
-    parts = {}
-    for part in method.split('+'):
-        name, _, options = part.partition(':')
-        pairs = (option.partition('=') for option in options.split(',') if option)
-        parts[name.strip()] = {key.strip(): _value(value.strip()) for key, _, value in pairs}
-    return parts
+    return {
+        name: {key: _value(value) for key, value in options.items()}
+        for name, options in method_parts(method).items()
+    }
 
 
 def _value(text: str) -> Any:

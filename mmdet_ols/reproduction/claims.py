@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import NamedTuple
 
-from mmdet_ols.paper import Figure, all_figures
+from mmdet_ols.paper import Figure, all_figures, method_parts
 from mmdet_ols.reproduction.results import CellResult
 from mmdet_ols.results.metrics import Metric, metric_of
 from mmdet_ols.results.statistics import Summary, paired_difference, summarise
@@ -161,9 +161,10 @@ def comparisons(figure: Figure) -> dict[Kind, Figure]:
     if figure.source:
         return {}
     against = {Kind.HARD: hard_figure(figure)}
-    if _names(figure) == ['ols']:
+    names = list(method_parts(figure.method))
+    if names == ['ols']:
         against[Kind.BEST_OTHER] = _best_other(figure)
-    elif 'ols' in _names(figure):
+    elif 'ols' in names:
         without = '+'.join(part for part in figure.method.split('+') if part[:3] != 'ols')
         against[Kind.WITHOUT_OLS] = next(
             (other for other in _column(figure) if other.method == without), None
@@ -211,7 +212,7 @@ def final_values(result: CellResult, key: str) -> dict[int, float]:
 def _best_other(figure: Figure) -> Figure | None:
     """The best method without OLS, where the paper has OLS better than it; otherwise None."""
     sign = -1 if metric_of_figure(figure).lower_is_better is False else 1
-    others = [other for other in _column(figure) if 'ols' not in _names(other)]
+    others = [other for other in _column(figure) if 'ols' not in method_parts(other.method)]
     best = min(others, key=lambda other: sign * other.value, default=None)
     if best is None or best.method == 'hard':
         return None  # with which every method is compared
@@ -225,10 +226,6 @@ def _column(figure: Figure) -> list[Figure]:
         for other in all_figures()
         if not other.source and other.table == figure.table and _setting(other) == _setting(figure)
     ]
-
-
-def _names(figure: Figure) -> list[str]:
-    return [part.partition(':')[0] for part in figure.method.split('+')]
 
 
 def _setting(figure: Figure) -> tuple[str, str, float, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mmdet_ols.experiments.states import State
 from mmdet_ols.reproduction.plan import Plan
 from mmdet_ols.reproduction.results import CellResult
 from mmdet_ols.reproduction.scales import PlannedCell
@@ -29,9 +30,7 @@ def _result(plan: Plan, cell: PlannedCell) -> CellResult:
     )
 
 
-def _state(plan: Plan, folder: Path) -> str:
+def _state(plan: Plan, folder: Path) -> State:
+    """Where a run stands; of why it failed, the last line, which mostly is the error."""
     state = plan.state(folder)
-    if state.name == 'finished':
-        return 'done'
-    why = state.why.strip().splitlines()
-    return f'{state.name}: {why[-1]}' if why else state.name
+    return state._replace(why=state.why.strip().rpartition('\n')[2])

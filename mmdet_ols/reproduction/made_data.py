@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import pickle
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,9 +9,6 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-CIFAR10 = (
-    'airplane', 'automobile', 'bird', 'cat', 'deer', 'dog', 'frog', 'horse', 'ship', 'truck',
-)  # fmt: skip
 #: Means of red, green and blue, so different that they cannot be confused; each in a range of 100.
 COLOURS = (200, 130, 60)
 
@@ -62,34 +58,6 @@ def cifar(
         planes = pixels(rng, len(labels), 32, 32).transpose(0, 3, 1, 2)
         data = np.ascontiguousarray(planes).reshape(len(labels), 3072)
         path.write_bytes(pickle.dumps({'data': data, key: labels}))
-
-
-def cifar10(root: Path) -> None:
-    """CIFAR-10's pickles: five of 40 images to train, one to test."""
-    cifar(root, 10)
-
-
-def cifar100(root: Path) -> None:
-    """CIFAR-100's pickles: 40 images to train, 40 to test."""
-    cifar(root, 100)
-
-
-def cifar10_folder(root: Path) -> None:
-    """CIFAR-10 as a folder for each class, with four images to train and one to test."""
-    for label, name in enumerate(CIFAR10):
-        for n in range(4):
-            image(root / 'train' / name / f'{n:04d}.png', 10 * label + n, (32, 32))
-        image(root / 'test' / f'{label:05d}.png', 99 - label, (32, 32))
-    lines(root / 'meta/test.txt', *(f'{label:05d}.png {label}' for label in range(10)))
-
-
-def cifar10n(root: Path) -> None:
-    """CIFAR-10N: every other label is wrong in one of the columns."""
-    cifar10_folder(root)
-    names = [(label, f'{name}/{n:04d}.png') for label, name in enumerate(CIFAR10) for n in range(4)]
-    rows = [f'{name} {label} {(label + n % 2) % 10}' for n, (label, name) in enumerate(names)]
-    text = '\n'.join(['# image clean worst', *rows])
-    (root / 'meta/cifar10n.txt.gz').write_bytes(gzip.compress(text.encode()))
 
 
 def cifar10h(root: Path, labels: Sequence[int]) -> None:

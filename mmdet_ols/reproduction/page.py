@@ -8,6 +8,7 @@ from typing import Any
 
 from mmdet_ols.analysis.report.templates import page_template
 from mmdet_ols.core.whole_files import whole_file
+from mmdet_ols.experiments.states import State
 from mmdet_ols.experiments.writing import check_extras
 from mmdet_ols.reproduction import texts
 from mmdet_ols.reproduction.claims import Claim, Kind, Number, Numbers
@@ -223,13 +224,14 @@ def _part(numbers: Sequence[Number], made: int) -> str:
 def _counts(results: Sequence[CellResult]) -> list[tuple[str, int]]:
     """How many cells and runs there are, and how far they are; a shared run counts once."""
     states = {
-        (run.folder, seed): result.states.get(seed, 'waiting').partition(':')[0]
+        (run.folder, seed): result.states.get(seed, State('waiting')).name
         for result in results
         for seed, run in result.runs.items()
     }
-    named = ('done', 'running', 'waiting', 'failed')
-    counts = [(name, list(states.values()).count(name)) for name in named]
-    return [('cells planned', len(results)), ('runs', len(states)), *counts]
+    names = list(states.values())
+    counts = [(name, names.count(name)) for name in ('running', 'waiting', 'failed')]
+    done = names.count('finished')
+    return [('cells planned', len(results)), ('runs', len(states)), ('done', done), *counts]
 
 
 def _totals(tables: Sequence[TableLayout]) -> dict[str, texts.Tally]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from mmdet_ols.experiments.states import State
 from mmdet_ols.paper import Cell, Figure
 from mmdet_ols.results.run_folder import Run
 
@@ -20,7 +21,7 @@ class CellResult(NamedTuple):
         options: The options that it was run with.
         runs: By seed, unfinished ones too.
         made: By seed, how each start of the run was made: command, machine, versions, date.
-        states: By seed: 'done', 'running', 'waiting' or 'failed: why'.
+        states: By seed, where they stand.
         notes: What a reader must know, such as what was reduced.
     """
 
@@ -31,11 +32,11 @@ class CellResult(NamedTuple):
     options: tuple[str, ...]
     runs: Mapping[int, Run]
     made: Mapping[int, list[dict[str, str]]]
-    states: Mapping[int, str]
+    states: Mapping[int, State]
     notes: tuple[str, ...]
 
     @property
     def failures(self) -> dict[int, str]:
         """Why runs failed, by seed."""
-        failed = ((seed, state.partition(':')) for seed, state in self.states.items())
-        return {seed: why.strip() for seed, (name, _, why) in failed if name == 'failed'}
+        states = self.states.items()
+        return {seed: state.why.strip() for seed, state in states if state.name == 'failed'}

@@ -23,11 +23,12 @@ from mmdet_ols import config_path
 from mmdet_ols.experiments.executors import Report, silent
 from mmdet_ols.experiments.provenance import facts, versions
 from mmdet_ols.experiments.specification import method_slug, needed_run
-from mmdet_ols.experiments.states import LOG, note_failure
+from mmdet_ols.experiments.states import LOG, State, note_failure
 from mmdet_ols.methods import parse_method
 from mmdet_ols.paper import Cell
 from mmdet_ols.reproduction.features import FIGURE
 from mmdet_ols.reproduction.made_sets import make_data
+from mmdet_ols.reproduction.scales import TTA
 from mmdet_ols.reproduction.smoke_kinds import kind_of_data, network_of
 from mmdet_ols.reproduction.smoke_run import (
     SmokeRun,
@@ -53,7 +54,7 @@ class SmokeResult(NamedTuple):
 
     Attributes:
         smoke_run: The run, which knows its cells.
-        state: 'done', 'waiting', or 'failed: ' and why.
+        state: Where it stands.
         run: What its folder says.
         made: How it was made.
         notes: What was reduced, as sentences.
@@ -62,7 +63,7 @@ class SmokeResult(NamedTuple):
     """
 
     smoke_run: SmokeRun
-    state: str
+    state: State
     run: Run
     made: list[dict[str, str]]
     notes: tuple[str, ...]
@@ -79,9 +80,9 @@ def smoke_runs(cells: Iterable[Cell], work_dir: str | Path) -> list[SmokeRun]:
     """
     shared: dict[tuple[str, str, tuple[str, ...], bool], list[Cell]] = {}
     for cell in cells:
-        options = tuple(option for option in cell.options if option != '--tta')
+        options = tuple(option for option in cell.options if option != TTA)
         method = parse_method(cell.method).text
-        key = (cell.config, method, options, '--tta' in cell.options)
+        key = (cell.config, method, options, TTA in cell.options)
         shared.setdefault(key, []).append(cell)
     for config, method, options, _ in list(shared):  # what others learn from is run as well
         needs = needed_run(method)
@@ -152,11 +153,10 @@ def read_smoke(
     results = []
     for run in smoke_runs(cells, work_dir) if runs is None else runs:
         row = read_row(run.folder)
-        state = row.get('state', 'waiting')
         results.append(
             SmokeResult(
                 run,
-                f'failed: {row["why"]}' if state == 'broken' else state,
+                _state_of(row),
                 read_result(run, row),
                 [row['made']] if row else [],
                 tuple(row.get('notes', ())),
@@ -165,6 +165,12 @@ def read_smoke(
             )
         )
     return results
+
+
+def _state_of(row: Mapping[str, Any]) -> State:
+    if not row:
+        return State('waiting')
+    return State('finished') if row['state'] == 'done' else State('failed', row['why'])
 
 
 def by_cell(results: Iterable[SmokeResult]) -> dict[Cell, SmokeResult]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +11,14 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 
-from mmdet_ols.config_tree import all_hooks, hook_configs, imported_modules, type_name
+from mmdet_ols.checks.schedules import schedules_of
+from mmdet_ols.config_tree import (
+    all_hooks,
+    hook_configs,
+    imported_modules,
+    nested_dicts,
+    type_name,
+)
 from mmdet_ols.datasets.tree import CLEAN_PART, SPLITS, leaf_datasets, walk_datasets
 from mmdet_ols.engine.data_root import replace_data_root
 from mmdet_ols.engine.run_config import write_out_defaults
@@ -100,7 +106,7 @@ def _shorten(cfg: Config) -> list[str]:
         cfg[f'{split}_dataloader'].update(num_workers=0, batch_size=2 * BATCH_SIZE)
     loader['batch_size'] = TRAIN_IMAGES if sizes else BATCH_SIZE
     write_out_defaults(cfg)  # of loaders without worker processes
-    for schedule in _schedules(cfg):
+    for _, schedule in schedules_of(cfg):
         _stretch(schedule, factor)
     checkpoint = cfg.default_hooks['checkpoint']
     interval = max(1, round(checkpoint.get('interval', 1) * factor)) if sizes else epochs
@@ -118,11 +124,6 @@ def _shorten(cfg: Config) -> list[str]:
             )
             hook['interval'] = steps // 2
     return notes
-
-
-def _schedules(cfg: Config) -> list[Any]:
-    schedules = cfg.get('param_scheduler') or []
-    return [schedules] if isinstance(schedules, dict) else list(schedules)
 
 
 def _stretch(schedule: Any, factor: float) -> None:
@@ -184,7 +185,7 @@ def _smallest_side(cfg: Config) -> int:
 
 def _scale(node: Any, factor: float) -> None:
     """Scale everything below a node that is counted in pixels."""
-    for child in _dicts(node):
+    for _, child in nested_dicts(node):
         for key in SIZES:
             value = child.get(key)
             if isinstance(value, (list, tuple)) and all(isinstance(v, int) for v in value):
@@ -197,21 +198,10 @@ def _scaled(value: int, factor: float) -> int:
     return max(1, round(value * factor))
 
 
-def _dicts(node: Any) -> Iterator[Any]:
-    """Every dict of a nested config."""
-    if isinstance(node, dict):
-        yield node
-        for child in node.values():
-            yield from _dicts(child)
-    elif isinstance(node, (list, tuple)):
-        for child in node:
-            yield from _dicts(child)
-
-
 def _forget_pretrained(cfg: Config) -> list[str]:
     """Start from random weights: the network need not have learned anything."""
     loaded = False
-    for node in _dicts(cfg.model):
+    for _, node in nested_dicts(cfg.model):
         if (node.get('init_cfg') or {}) and type_name(node['init_cfg']) == 'Pretrained':
             node['init_cfg'], loaded = None, True
     return ['It starts from random weights instead of pretrained ones.'] if loaded else []

@@ -44,7 +44,7 @@ def own_value(number: Number) -> str:
         return 'quoted'
     if result is None:
         return 'missing'
-    states = [state.partition(':')[0] for state in result.states.values()]
+    states = [state.name for state in result.states.values()]
     if any(run.final for run in result.runs.values()):
         return 'not measured'
     return next((state for state in STATES if state in states), 'missing')
@@ -67,7 +67,7 @@ def paper_value(number: Number) -> str:
 
 
 def difference(summary: Summary, decimals: int) -> str:
-    """A difference and its interval; a dash where there is none."""
+    """A difference and its interval; empty where there is none of either."""
     if not summary.n:
         return ''
     mean = signed(summary.mean, decimals)
@@ -134,8 +134,9 @@ def tally_line(what: str, counts: Tally) -> str:
     """The verdicts as a sentence; empty where the paper claims nothing."""
     if not counts:
         return ''
+    claims = f'{counts.all} claim{"" if counts.all == 1 else "s"}'
     if counts.missing == counts.all:
-        return f'{what}: nothing can be said yet of {_times(counts.all, "claim")} of the paper.'
+        return f'{what}: nothing can be said yet of {claims} of the paper.'
     parts = [
         f'{number} {word}'
         for number, word in (
@@ -146,8 +147,4 @@ def tally_line(what: str, counts: Tally) -> str:
         )
         if number
     ]
-    return f'{what}: of {_times(counts.all, "claim")} of the paper, {", ".join(parts)}.'
-
-
-def _times(number: int, noun: str) -> str:
-    return f'{number} {noun}' + ('' if number == 1 else 's')
+    return f'{what}: of {claims} of the paper, {", ".join(parts)}.'

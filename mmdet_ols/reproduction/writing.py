@@ -117,13 +117,11 @@ def _cell(number: Number, marks: Sequence[int]) -> str:
     lines = [f'**{texts.own_value(number)}**{f" ({count})" if count else ""}{notes}']
     lines.append(f'paper {texts.paper_value(number)}')
     for claim in number.claims:
-        against = '' if claim.kind is Kind.HARD else f'against {texts.against(claim)} '
-        words = [
-            texts.difference(claim.ours, decimals),
-            texts.verdict_text(claim.verdict, claim.ours, decimals),
-        ]
         if claim.ours.n:
-            lines.append(against + ' '.join(filter(None, words)))
+            against = '' if claim.kind is Kind.HARD else f'against {texts.against(claim)} '
+            difference = texts.difference(claim.ours, decimals)
+            verdict = texts.verdict_text(claim.verdict, claim.ours, decimals)
+            lines.append(f'{against}{difference} {verdict}')
     return '<br>'.join(lines)
 
 

@@ -210,6 +210,15 @@ def training_folders(folder: str | Path) -> list[Path]:
     ]
 
 
+def dumped_configs(folder: str | Path) -> list[Path]:
+    """The configs of the starts of a training, oldest first, as MMEngine dumped them.
+
+    Unlike the one in the folder itself, they stay when a test follows.
+    """
+    dumped = [start / 'vis_data' / 'config.py' for start in training_folders(folder)]
+    return [path for path in dumped if path.is_file()]
+
+
 def _result_of_test(start: Path) -> Path:
     return start / f'{start.name}.json'
 
@@ -250,12 +259,12 @@ def _metrics(line: dict[str, Any]) -> dict[str, float]:
     }
 
 
-def _log_tail(start: Path, size: int = 65536) -> str:
+def _log_tail(start: Path) -> str:
     path = start / f'{start.name}.log'
     if not path.is_file():
         return ''
     with path.open('rb') as file:
-        file.seek(max(0, path.stat().st_size - size))
+        file.seek(max(0, path.stat().st_size - 2**16))
         return file.read().decode(errors='replace')
 
 

@@ -140,14 +140,14 @@ train_cfg = dict(max_epochs=max_epochs)
 )
 def test_options_without_an_effect_are_said(option, message, config, monkeypatch):
     said = []
-    monkeypatch.setattr(entries, 'print_log', lambda text, **kwargs: said.append(text))
+    monkeypatch.setattr(entries, 'warn', said.append)
     read_config(config(VARIABLES), options=[option, 'train_cfg.val_interval=1', 'resume=True'])
     assert len(said) == 1 and re.search(message, said[0])
 
 
 def test_a_runner_of_ones_own_may_read_any_option(config, monkeypatch):
     said = []
-    monkeypatch.setattr(entries, 'print_log', lambda text, **kwargs: said.append(text))
+    monkeypatch.setattr(entries, 'warn', said.append)
     read_config(config(f"{VARIABLES}runner_type = 'MyRunner'\n"), options=['max_epochs=2'])
     assert said == []
 

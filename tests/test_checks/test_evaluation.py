@@ -51,7 +51,7 @@ def warnings_said(monkeypatch):
     # MMEngine's data sets call it at each start, which takes seconds in a process of many tests.
     monkeypatch.setattr(gc, 'collect', lambda: 0)
     said = []
-    monkeypatch.setattr(evaluation, 'print_log', lambda message, **kwargs: said.append(message))
+    monkeypatch.setattr(evaluation, 'warn', said.append)
     return said
 
 
@@ -404,7 +404,7 @@ def test_an_annotation_with_the_id_0_counts_as_missed(tmp_path, monkeypatch):
     from mmdet_ols.checks import coco_ground_truth
 
     said = []
-    monkeypatch.setattr(coco_ground_truth, 'print_log', lambda text, **kwargs: said.append(text))
+    monkeypatch.setattr(coco_ground_truth, 'warn', said.append)
     cfg = detector(
         tmp_path, dict(type='CocoMetric', ann_file=str(tmp_path / 'val.json')), coco=True
     )

@@ -85,7 +85,7 @@ def saved(runner):
 @pytest.fixture
 def said(monkeypatch):
     messages = []
-    monkeypatch.setattr(schedules, 'print_log', lambda text, **kwargs: messages.append(text))
+    monkeypatch.setattr(schedules, 'warn', messages.append)
     return messages
 
 

@@ -134,7 +134,7 @@ def test_a_work_directory_must_be_a_folder(tmp_path, monkeypatch):
 
 def test_a_new_training_over_an_earlier_one_is_a_warning(tmp_path, monkeypatch):
     said = []
-    monkeypatch.setattr(start, 'print_log', lambda text, **kwargs: said.append(text))
+    monkeypatch.setattr(start, 'warn', said.append)
     cfg = Config(dict(work_dir=str(tmp_path)))
     check_work_dir(cfg, is_training=True)
     (tmp_path / 'epoch_2.pth').touch()
@@ -239,7 +239,7 @@ def test_a_teacher_may_have_moved_with_its_folder_but_be_no_other(tmp_path):
 )
 def test_a_checkpoint_of_the_end_leaves_nothing_to_train(train_cfg, said, tmp_path, monkeypatch):
     texts = []
-    monkeypatch.setattr(start, 'print_log', lambda text, **kwargs: texts.append(text))
+    monkeypatch.setattr(start, 'warn', texts.append)
     weights = nn.Linear(2, 2).state_dict()
     content = dict(state_dict=weights, meta=dict(epoch=3, iter=90), message_hub={}, optimizer={})
     torch.save(content, tmp_path / 'a.pth')

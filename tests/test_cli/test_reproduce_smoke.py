@@ -8,6 +8,7 @@ import pytest
 
 from mmdet_ols.cli import reproduce, reproduce_smoke
 from mmdet_ols.experiments.starter import starting
+from mmdet_ols.experiments.states import State
 from mmdet_ols.paper import cells
 
 
@@ -47,7 +48,7 @@ def test_a_broken_cell_ends_in_an_error(smoke, monkeypatch):
         (run,) = reproduce_smoke.smoke_runs(made, work_dir)
         report('failed', run.folder, 'ValueError: it is broken')
         (result,) = reproduce_smoke.read_smoke(made, work_dir)
-        return [result._replace(state='failed: ValueError: it is broken')]
+        return [result._replace(state=State('failed', 'ValueError: it is broken'))]
 
     monkeypatch.setattr(reproduce_smoke, 'run_smoke', run_smoke)
     output = smoke('run', ok=False)

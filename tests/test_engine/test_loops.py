@@ -74,7 +74,7 @@ def test_an_epoch_has_to_end(tmp_path):
 
 def test_a_test_that_leaves_samples_out_is_said(tmp_path, monkeypatch):
     said = []
-    monkeypatch.setattr(loops, 'print_log', lambda text, **kwargs: said.append(text))
+    monkeypatch.setattr(loops, 'warn', said.append)
     batches = make_batches()
     loader = DataLoader(batches, batch_size=len(batches) - 1, drop_last=True)
     build_for_training(make_runner(tmp_path / 'a', train_dataloader=loader))

@@ -69,6 +69,7 @@ def test_the_files_that_the_lists_name_count(tmp_path, monkeypatch):
     """Names are cleaned; sub-folders are read; what no list names is passed over."""
     said = []
     monkeypatch.setattr(own_classes, 'print_log', lambda message, **options: said.append(message))
+    monkeypatch.setattr(own_classes, 'warn', said.append)
     root = make_folder(
         tmp_path,
         {

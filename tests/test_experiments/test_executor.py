@@ -17,7 +17,7 @@ from mmdet_ols.experiments.executors.local import (
     share_of_machine,
     terminating_is_interrupting,
 )
-from mmdet_ols.experiments.states import LOG, is_at_work, state_of
+from mmdet_ols.experiments.states import LOG, is_locked, state_of
 
 
 class Shell:
@@ -152,13 +152,13 @@ def test_a_run_of_another_process_is_waited_for(tmp_path):
     )
     os.spawnv(os.P_WAIT, sys.executable, [sys.executable, '-c', script])
     folder = tmp_path / 'a'
-    assert is_at_work(folder) and state_of(folder, finished=False).name == 'running'
+    assert is_locked(folder / LOG) and state_of(folder, finished=False).name == 'running'
     runs = Runs(tmp_path, a='touch twice', b='touch done ../a/end')
     assert runs.run() == {}
     assert runs.events == [('started', 'b'), ('finished', 'b'), ('finished', 'a')]
     assert not (folder / 'twice').exists()
     patience = time.monotonic() + 30
-    while is_at_work(folder):  # the shell ends a moment after it has made the last file
+    while is_locked(folder / LOG):  # the shell ends a moment after it has made the last file
         assert time.monotonic() < patience
         time.sleep(0.02)
 

@@ -15,7 +15,7 @@ from mmdet_ols.experiments.executors import slurm_job
 from mmdet_ols.experiments.executors.slurm import SlurmExecutor
 from mmdet_ols.experiments.executors.slurm_job import MAX_FRUITLESS, RunFailed, RunInJob
 from mmdet_ols.experiments.executors.slurm_options import SlurmOptions
-from mmdet_ols.experiments.states import failure_of, is_at_work, locked_log, note_failure
+from mmdet_ols.experiments.states import LOG, failure_of, is_locked, locked_log, note_failure
 
 TESTS = os.getpid()
 
@@ -59,7 +59,7 @@ def test_a_run_that_fails_says_so_in_its_folder_and_fails_the_job(tmp_path, line
     task = ShellTask(tmp_path / 'run', line)
     with pytest.raises(RunFailed, match=why):
         RunInJob(task)()
-    assert failure_of(task.folder) and not is_at_work(task.folder)
+    assert failure_of(task.folder) and not is_locked(task.folder / LOG)
 
 
 def test_a_run_that_another_process_executes_is_waited_for(tmp_path):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from toy_results import made_result, the_cell
 
-from mmdet_ols.experiments.states import note_failure
+from mmdet_ols.experiments.states import State, note_failure
 from mmdet_ols.paper import cells
 from mmdet_ols.reproduction.drawings import curve, drawings, sweep, swept_value
 from mmdet_ols.reproduction.features import FIGURE, picture_task
@@ -30,7 +30,7 @@ def curved(method, noise, test, training, wrong=(), table='Fig. 4'):
                 run.measured[epoch]['train/wrong_label_error'] = wrong[seed][epoch - 1]
         runs[seed] = run
     cell = the_cell(table, 'resnet56', method, noise)
-    return made_result(cell, {}, runs=runs, states=dict.fromkeys(runs, 'done'))
+    return made_result(cell, {}, runs=runs, states=dict.fromkeys(runs, State('finished')))
 
 
 def drawn(results, name, folder=Path('nowhere')):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from toy_results import RECORD, made_result, result, the_cell
 
+from mmdet_ols.experiments.states import State
 from mmdet_ols.reproduction.making import commands_to_compare, made_table
 
 
@@ -33,7 +34,13 @@ def test_commands_name_methods_seeds_and_options():
     detector, hard = (the_cell('X', 'yolo', method) for method in ('ols', 'hard'))
     made = [
         made_result(hard, {0: 0.8, 1: 0.8}, 'pascal_voc/mAP', options=()),
-        made_result(detector, {0: 0.8}, 'pascal_voc/mAP', options=(), states={0: 'done', 1: 'x'}),
+        made_result(
+            detector,
+            {0: 0.8},
+            'pascal_voc/mAP',
+            options=(),
+            states=dict.fromkeys((0, 1), State('finished')),
+        ),
         made_result(hard, {0: 0.8}, config='yolo_hard_voc07_small.py', options=('a.b=1', 'c=2')),
     ]
     assert commands_to_compare(made) == [

@@ -13,6 +13,7 @@ from scipy import stats
 from toy_results import made_result, result, the_cell
 from toy_work_dir import assert_self_contained
 
+from mmdet_ols.experiments.states import State
 from mmdet_ols.paper import Figure, all_figures, cells
 from mmdet_ols.reproduction.claims import Numbers, judge
 from mmdet_ols.reproduction.layout import LAYOUTS, lay_out
@@ -63,9 +64,15 @@ def results():
         result('II', 'resnet34_', 'hard', HARD, notes=('Trained for <half> the epochs.',)),
         result('II', 'resnet34_', 'ls', LS),
         result('II', 'resnet34_', 'ols', OLS),
-        result('II', 'resnet34_', 'bootsoft', [21.5, 21.4], states={0: 'done', 2: 'waiting'}),
-        unfinished('sce', Run(folder, 300), {0: 'failed: no <memory> left'}),
-        unfinished('byot', Run(folder, 300, 7), {0: 'running', 1: 'waiting'}),
+        result(
+            'II',
+            'resnet34_',
+            'bootsoft',
+            [21.5, 21.4],
+            states={0: State('finished'), 2: State('waiting')},
+        ),
+        unfinished('sce', Run(folder, 300), {0: State('failed', 'no <memory> left')}),
+        unfinished('byot', Run(folder, 300, 7), {0: State('running'), 1: State('waiting')}),
     ]
 
 

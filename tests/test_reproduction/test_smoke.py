@@ -12,6 +12,7 @@ import pytest
 from toy_results import made_result
 
 from mmdet_ols.cli import plot_features
+from mmdet_ols.experiments.states import State
 from mmdet_ols.paper import Cell, cells
 from mmdet_ols.reproduction import smoke
 from mmdet_ols.reproduction.features import picture_task
@@ -62,7 +63,7 @@ def test_a_good_cell_has_the_metrics_of_its_run(started):
     results, *_ = started
     for method in ('pencil', 'tfkd_self'):
         result = result_of(results, method)
-        assert result.state == 'done'
+        assert result.state.name == 'finished'
         assert result.run.done == result.run.length == 5
         assert result.run.final is not None
         assert {'accuracy/top1', 'calibration/ece'} <= set(result.run.final)
@@ -83,9 +84,9 @@ def test_a_good_cell_has_the_metrics_of_its_run(started):
 def test_a_broken_cell_says_why(method, why, started):
     results, reports, _ = started
     result = result_of(results, method)
-    assert result.state.startswith('failed: ')
-    pytest.raises(ValueError, raise_, result.state).match(why)
-    assert ('failed', result.smoke_run.folder, result.state[len('failed: ') :]) in reports
+    assert result.state.name == 'failed'
+    pytest.raises(ValueError, raise_, result.state.why).match(why)
+    assert ('failed', result.smoke_run.folder, result.state.why) in reports
 
 
 def raise_(text):
@@ -143,7 +144,7 @@ def test_what_is_done_is_not_done_again(started, monkeypatch):
 
 def test_what_was_not_started_waits(tmp_path):
     (result,) = read_smoke([GOOD], tmp_path)
-    assert (result.state, result.run.final, result.made) == ('waiting', None, [])
+    assert (result.state, result.run.final, result.made) == (State('waiting'), None, [])
 
 
 def test_cells_of_several_tables_are_one_run(tmp_path):

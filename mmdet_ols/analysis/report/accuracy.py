@@ -42,14 +42,6 @@ def main_metric(keys: Iterable[str]) -> str | None:
     return headline_metrics(names)[0].key if names else None
 
 
-def lower_is_better(key: str) -> bool | None:
-    """Whether lower values are better, as they are logged; None if that is not known.
-
-    An accuracy is better higher, although it may be shown as an error elsewhere.
-    """
-    return metric_of(key).logged_lower_is_better
-
-
 def short_name(key: str) -> str:
     """The key of a metric without the group that detectors log it under."""
     return key.removeprefix('pascal_voc/').removeprefix('coco/')
@@ -62,7 +54,7 @@ def _overall_metric(key: str) -> str | None:
 
 
 def _best(key: str, points: Sequence[tuple[float, float]]) -> float | None:
-    direction = lower_is_better(key)
+    direction = metric_of(key).logged_lower_is_better
     if direction is None:
         return None
     values = [value for _, value in points]

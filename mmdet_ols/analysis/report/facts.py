@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
-from mmdet_ols.analysis.report.accuracy import lower_is_better, main_metric, short_name
+from mmdet_ols.analysis.report.accuracy import main_metric, short_name
 from mmdet_ols.analysis.report.charts import format_number
 from mmdet_ols.analysis.report.record import TrainingRecord
 from mmdet_ols.datasets.tree import leaf_datasets
+from mmdet_ols.results.metrics import metric_of
 
 Facts = list[tuple[str, str]]
 
@@ -30,7 +31,7 @@ def figures(record: TrainingRecord) -> Facts:
         if key:
             name, value = short_name(key), run.validations[last][key]
             numbers.append((f'{name}, {schedule.unit} {last}', format_number(value)))
-            direction = lower_is_better(key)
+            direction = metric_of(key).logged_lower_is_better
             best = None if direction is None else run.best(key, direction)
             if best:
                 numbers.append((f'Best {name}, {schedule.unit} {best[0]}', format_number(best[1])))

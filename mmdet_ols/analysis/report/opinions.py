@@ -80,7 +80,7 @@ def opinion_section(
         annotations: The training images that were read, by the numbers of the samples.
         top: How many changed labels are shown.
     """
-    names = class_names(opinions, classes)
+    names = _all_names(opinions, classes)
     return dict(
         epoch=opinions.epoch,
         table=OPINION_TABLE,
@@ -95,7 +95,7 @@ def opinion_section(
     )
 
 
-def class_names(opinions: LabelOpinions, classes: list[str]) -> list[str]:
+def _all_names(opinions: LabelOpinions, classes: list[str]) -> list[str]:
     """A name for every class that occurs, its number where it has none."""
     arrays = [opinions.given, opinions.label, opinions.true]
     size = 1 + max(int(array.max()) for array in arrays if array is not None and len(array))
@@ -174,7 +174,7 @@ def write_opinions(
         annotations: The training images that were read, by the numbers of the samples.
         path: The file.
     """
-    names = class_names(opinions, classes)
+    names = _all_names(opinions, classes)
 
     def name(labels: np.ndarray | None, sample: int) -> str:
         return '' if labels is None or labels[sample] < 0 else names[int(labels[sample])]

@@ -16,6 +16,7 @@ from mmdet_ols.checks.checkpoints import load_checkpoint
 from mmdet_ols.config_tree import ols_hooks
 from mmdet_ols.results.run_folder import (
     Run,
+    dumped_configs,
     read_lines,
     read_run,
     training_folders,
@@ -127,9 +128,7 @@ def read_curves(
 
 
 def _read_config(folder: Path, starts: list[Path]) -> Config:
-    # Not the one in the work directory itself: a later test overwrites it.
-    paths = [path for path in (start / 'vis_data/config.py' for start in starts) if path.is_file()]
-    paths = paths or sorted(folder.glob('*.py'))
+    paths = dumped_configs(folder) or sorted(folder.glob('*.py'))
     if not starts or not paths:
         raise FileNotFoundError(
             f'{folder} must be the work directory of a training, with the config and the '

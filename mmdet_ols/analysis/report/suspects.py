@@ -17,7 +17,7 @@ from mmdet_ols.analysis.predictions import predict_annotations
 from mmdet_ols.analysis.ranking import Ranking, Suspect, mean_predictions, rank_annotations, shares
 from mmdet_ols.analysis.report.pictures import crop
 from mmdet_ols.analysis.report.record import TrainingRecord
-from mmdet_ols.analysis.soft_labels import confused_pairs, soft_labels_in_checkpoint
+from mmdet_ols.analysis.soft_labels import confused_pairs, profiles_in_checkpoint
 from mmdet_ols.analysis.split_data import class_names
 
 CACHE = 'report_scores.npz'
@@ -80,15 +80,11 @@ def _profiles(
     record: TrainingRecord, scores: np.ndarray, labels: np.ndarray, size: int
 ) -> tuple[np.ndarray, str]:
     """What each class usually looks like (C, C), and where that comes from."""
-    try:
-        matrices = soft_labels_in_checkpoint(record.content)
-    except ValueError:
-        matrices = {}  # a run without online soft labels
-    profiles, source = mean_predictions(scores, labels), 'the mean predictions'
-    for loss, matrix in matrices.items():
-        if len(matrix) - size in (0, 1):
-            profiles, source = matrix[:size, :size].float().numpy(), f'the soft labels of {loss}'
-    return profiles, source
+    known = profiles_in_checkpoint(record.content, size)
+    if known is None:
+        return mean_predictions(scores, labels), 'the mean predictions'
+    loss, profiles = known
+    return profiles, f'the soft labels of {loss}'
 
 
 def audit_sections(audit: AnnotationAudit, top: int) -> dict[str, Any]:

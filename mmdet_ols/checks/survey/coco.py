@@ -9,7 +9,7 @@ from typing import Any
 
 from mmdet_ols.checks.survey.coco_rules import check_coco, repeated_entries
 from mmdet_ols.checks.survey.records import FileContents, category_number
-from mmdet_ols.config_tree import is_a
+from mmdet_ols.config_tree import is_a, owner_of
 
 AREA_REMEDY = 'Correct or remove their boxes.'
 #: From this share of boxes on that reach beyond their image, they are looked at as corners.
@@ -155,8 +155,5 @@ def _corners(content: dict[str, Any], path: str) -> list[str]:
 
 def _is_plain(cls: Any) -> bool:
     """Whether a class leaves out what CocoDataset does, and nothing else."""
-    for name in ('parse_data_info', 'filter_data'):
-        owner = next((base for base in cls.__mro__ if name in vars(base)), cls)
-        if owner.__name__ != 'CocoDataset':
-            return False
-    return True
+    methods = ('parse_data_info', 'filter_data')
+    return all(owner_of(cls, method).__name__ == 'CocoDataset' for method in methods)

@@ -9,7 +9,7 @@ from mmdet_ols.checks.survey.coco import read_coco
 from mmdet_ols.checks.survey.image_folders import read_image_folders, read_image_list
 from mmdet_ols.checks.survey.records import FileContents
 from mmdet_ols.checks.survey.voc import read_voc
-from mmdet_ols.config_tree import is_a
+from mmdet_ols.config_tree import is_a, is_users, owner_of
 
 Reader = Callable[[dict[str, Any], Any], FileContents]
 #: These read JSON of COCO's kind for other purposes than boxes of classes.
@@ -19,11 +19,14 @@ NOT_BOXES = ('CocoPanopticDataset', 'CocoCaptionDataset', 'CocoSegDataset')
 def reader_of(dataset: Any) -> Reader | None:
     """The reader for a built data set; None where the format of its files is not known here."""
     cls = type(dataset)
-    if is_a(cls, 'XMLDataset') and _lists_as_known(cls):
+    lists = getattr(
+        owner_of(cls, 'load_data_list'), '__name__', ''
+    )  # the class that finds its files
+    if is_a(cls, 'XMLDataset') and lists in ('XMLDataset', 'LenientVOCDataset'):
         return read_voc
     if is_a(cls, 'CocoDataset') and not any(is_a(cls, name) for name in NOT_BOXES):
         return read_coco
-    if _owner(cls, 'load_data_list') == 'CustomDataset' and dataset.with_label:
+    if lists == 'CustomDataset' and dataset.with_label:
         return read_image_list if dataset.ann_file else read_image_folders
     return None
 
@@ -31,19 +34,5 @@ def reader_of(dataset: Any) -> Reader | None:
 def reads_as_known(dataset: Any) -> bool:
     """Whether everything that decides on what a data set loads is the hosts' own code, or ours."""
     methods = ('load_data_list', 'parse_data_info', '_parse_instance_info', 'filter_data')
-    owners = [
-        next((base for base in type(dataset).__mro__ if method in vars(base)), None)
-        for method in methods
-    ]
-    rooms = {owner.__module__.partition('.')[0] for owner in owners if owner is not None}
-    return rooms <= {'mmengine', 'mmdet', 'mmpretrain', 'mmdet_ols'}
-
-
-def _lists_as_known(cls: Any) -> bool:
-    """Whether a class of XML annotations finds its files as the host's or ours do."""
-    return _owner(cls, 'load_data_list') in ('XMLDataset', 'LenientVOCDataset')
-
-
-def _owner(cls: Any, method: str) -> str:
-    """The name of the class that a method comes from."""
-    return next((base.__name__ for base in cls.__mro__ if method in vars(base)), '')
+    owners = (owner_of(type(dataset), method) for method in methods)
+    return not any(owner is not None and is_users(owner) for owner in owners)

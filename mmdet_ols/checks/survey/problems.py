@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from mmengine.logging import print_log
+from mmdet_ols.checks.logs import warn
 
 #: So many names are listed in a message.
 MOST = 10
@@ -40,7 +39,7 @@ class Problems:
         """
         if not strict:
             for warning in self.warnings:
-                print_log(warning, logger='current', level=logging.WARNING)
+                warn(warning)
         errors = self.errors
         if strict and self.warnings:
             errors = errors + self.warnings + ['Correct this, or leave --strict out.']
@@ -48,11 +47,11 @@ class Problems:
             raise ValueError('\n'.join(errors))
 
 
-def listed(names: Iterable[object]) -> str:
-    """The first names of many, with commas between."""
+def listed(names: Iterable[object], at_most: int = MOST) -> str:
+    """The first names of many, with commas between, and how many more there are."""
     shown = [str(name) for name in names]
-    more = f' and {len(shown) - MOST} more' if len(shown) > MOST else ''
-    return ', '.join(shown[:MOST]) + more
+    more = f' and {len(shown) - at_most} more' if len(shown) > at_most else ''
+    return ', '.join(shown[:at_most]) + more
 
 
 def counted(counts: Iterable[tuple[str, int]]) -> str:

@@ -160,6 +160,14 @@ class SplitSurvey:
         """What to call it in a table."""
         return ', '.join(self.splits)
 
+    def left_out(self, kind: str) -> Counter[str]:
+        """How many are left out for each reason; 'objects_left_out' or 'images_left_out'."""
+        reasons: Counter[str] = Counter()
+        for dataset in self.datasets:
+            for reason, entry in getattr(dataset.contents, kind, {}).items():
+                reasons[reason] += entry.count
+        return reasons
+
     def where(self, dataset: DatasetSurvey) -> str:
         """What to call one of its data sets in a message."""
         return f'{self.splits[0]}_dataloader, {dataset.kind}'

@@ -72,7 +72,8 @@ def _left_out(survey: SplitSurvey, dataset: DatasetSurvey) -> list[str]:
         ]
     if loaded is None or dataset.is_part or not contents.complete:
         return warnings
-    rest = _rest(dataset)
+    left_out = sum(entry.count for entry in contents.objects_left_out.values())
+    rest = sum(contents.objects.values()) - left_out - loaded.total
     if rest > 0:
         warnings.append(
             f'{where}: the files hold {rest} more objects than {dataset.kind} loaded, for a reason '
@@ -81,26 +82,13 @@ def _left_out(survey: SplitSurvey, dataset: DatasetSurvey) -> list[str]:
     return warnings
 
 
-def _rest(dataset: DatasetSurvey) -> int:
-    """How many objects were neither loaded nor left out for a known reason."""
-    contents, loaded = dataset.contents, dataset.loaded
-    if contents is None or loaded is None:
-        return 0
-    left_out = sum(entry.count for entry in contents.objects_left_out.values())
-    return sum(contents.objects.values()) - left_out - loaded.total
-
-
 def _something_left(survey: SplitSurvey) -> Problems:
     """Whether there is anything to learn from, or to be tested on."""
     loaded = survey.loaded
     if loaded is None or loaded.total or not (loaded.labelled or not loaded.images):
         return Problems()
     where = f'{survey.splits[0]}_dataloader'
-    reasons: Counter[str] = Counter()
-    for dataset in survey.datasets:
-        if dataset.contents is not None:
-            for reason, entry in dataset.contents.objects_left_out.items():
-                reasons[reason] += entry.count
+    reasons = survey.left_out('objects_left_out')
     why = f' Left out: {counted(reasons.most_common())}.' if reasons else ''
     if not loaded.images:
         what = f'{where}: the data hold no sample.'

@@ -84,20 +84,12 @@ def _objects(survey: SplitSurvey) -> int | None:
 
 def _left_out(surveys: Sequence[SplitSurvey], kind: str) -> list[Row]:
     """A row for each reason, the most frequent first."""
-    counts = [_reasons(survey, kind) for survey in surveys]
+    counts = [survey.left_out(kind) for survey in surveys]
     total = sum(counts, Counter())
     return [
         (f'  not: {reason}', [f'{each[reason]:,}' if each[reason] else '-' for each in counts])
         for reason, _ in total.most_common()
     ]
-
-
-def _reasons(survey: SplitSurvey, kind: str) -> Counter[str]:
-    reasons: Counter[str] = Counter()
-    for dataset in survey.datasets:
-        for reason, entry in getattr(dataset.contents, kind, {}).items():
-            reasons[reason] += entry.count
-    return reasons
 
 
 def _ignored(surveys: Sequence[SplitSurvey]) -> list[Row]:

@@ -8,9 +8,8 @@ from typing import Any
 from torch import nn
 
 from mmdet_ols.core import SampleState, state_name, state_paths
-from mmdet_ols.core.random_streams import stream_seed
+from mmdet_ols.core.random_streams import seed_of_run, stream_seed
 from mmdet_ols.datasets import NumberedDataset
-from mmdet_ols.datasets.noisy_labels import seed_of_run
 from mmdet_ols.datasets.tree import walk_datasets
 from mmdet_ols.engine.hooks.ema_copies import copy_changed_losses
 from mmdet_ols.engine.hooks.saved_states import CheckpointWriter
@@ -167,7 +166,6 @@ class SampleStateHook(Hook):
             runner.train_dataloader.dataset if loss.augmented else self._plain,
             runner.train_dataloader,
             loss.measure,
-            'Measuring the training samples',
             seed=stream_seed(self._seed, epoch) % 2**32,
         )
         runner.logger.info(f'After epoch {epoch}: {loss.take(measured)}')

@@ -150,8 +150,6 @@ class _Execution:
             if command == self._before.get(task.folder):
                 raise ValueError(ended_early(command))
             forget_failure(task.folder)
-            log.write(f'\n$ {shlex.join(command)}\n')
-            log.flush()
             popen = start_in_group(command, log, share_of_machine(self.free[0], self.jobs))
         return _Process(task, command, self.free.pop(0), popen)
 
@@ -173,7 +171,7 @@ def terminating_is_interrupting() -> Iterator[None]:
 
 
 def start_in_group(command: Sequence[str], log: IO[str], variables: Mapping[str, str]) -> Popen:
-    """Start a command as a process group of its own, which writes into a log.
+    """Write a command into a log, and start it as a process group of its own that writes there too.
 
     Ctrl-C thus reaches only this process, which then ends the whole group, including the workers of
     the data loaders.
@@ -183,6 +181,8 @@ def start_in_group(command: Sequence[str], log: IO[str], variables: Mapping[str,
         log: What it prints goes there.
         variables: Environment variables that it gets in addition to those of this process.
     """
+    log.write(f'\n$ {shlex.join(command)}\n')
+    log.flush()
     return Popen(
         command,
         stdin=subprocess.DEVNULL,

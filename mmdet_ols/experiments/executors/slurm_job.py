@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import shlex
 import signal
 import time
 from collections.abc import Callable
@@ -103,8 +102,6 @@ class RunInJob:
         while (command := _next_command(self.task)) is not None:
             if command == before:
                 raise RunFailed(ended_early(command))
-            log.write(f'\n$ {shlex.join(command)}\n')
-            log.flush()
             if self.note_start is not None:
                 _note_apart(self.note_start, self.task)
             self._popen, before = start_in_group(command, log, {}), command

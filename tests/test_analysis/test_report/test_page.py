@@ -14,6 +14,7 @@ from toy_work_dir import CONFIG, Reader, assert_self_contained, epoch_end, start
 
 from mmdet_ols.analysis.annotations import Annotation
 from mmdet_ols.analysis.report import accuracy, facts, suspects, write_report
+from mmdet_ols.results.metrics import Metric
 
 CLASSES = ['<b>bold</b>', 'a & "b"', 'plain']
 
@@ -102,7 +103,7 @@ def test_errors_are_best_where_they_are_lowest(tmp_path):
 
 def test_a_metric_without_a_direction_has_no_best(tmp_path, monkeypatch):
     for module in (accuracy, facts):
-        monkeypatch.setattr(module, 'lower_is_better', lambda key: None)
+        monkeypatch.setattr(module, 'metric_of', lambda key: Metric(key, key))
     lines = [step(1, 1, loss=1.0), {'val/odd': 0.25, 'step': 1}, {'val/odd': 0.5, 'step': 2}]
     start(tmp_path, '20260101_000000', lines)
     text = Reader(write_report(tmp_path).read_text()).text
