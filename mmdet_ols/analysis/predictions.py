@@ -141,7 +141,7 @@ def load_model(cfg: Config, checkpoint: str | Path) -> nn.Module:
     model_cfg = deepcopy(cfg.model)
     model_cfg.setdefault('data_preprocessor', cfg.get('data_preprocessor'))
     if 'test_cfg' in model_cfg:
-        _lower_thresholds(model_cfg.test_cfg)
+        _lower_thresholds(model_cfg.test_cfg, raise_limits=not _has_queries(model_cfg))
     model = MODELS.build(model_cfg)
     weights = load_checkpoint(checkpoint)
     check_match(model, weights, checkpoint, 'test')
@@ -151,13 +151,21 @@ def load_model(cfg: Config, checkpoint: str | Path) -> nn.Module:
     return model.to(get_device()).eval()
 
 
-def _lower_thresholds(test_cfg: Any) -> None:
+def _has_queries(model_cfg: Any) -> bool:
+    """Whether a detector (DETR, Sparse R-CNN) chooses among the scores of a few queries.
+
+    It takes as many of them as its limit says, and fails where there are fewer.
+    """
+    return 'num_queries' in model_cfg or 'num_proposals' in (model_cfg.get('rpn_head') or {})
+
+
+def _lower_thresholds(test_cfg: Any, raise_limits: bool = True) -> None:
     """Lower the score thresholds and raise the limits of a detector's last stage."""
     for key, value in (test_cfg or {}).items():
         if isinstance(value, dict) and key not in ('rpn', 'nms'):
-            _lower_thresholds(value)
+            _lower_thresholds(value, raise_limits)
     at_most = {'score_thr': SCORE_THR, 'conf_thr': SCORE_THR}
-    at_least = {'max_per_img': 1000, 'nms_pre': 4000}
+    at_least = {'max_per_img': 1000, 'nms_pre': 4000} if raise_limits else {}
     for key in at_most.keys() & (test_cfg or {}).keys():
         test_cfg[key] = min(test_cfg[key], at_most[key])
     for key in at_least.keys() & (test_cfg or {}).keys():

@@ -8,11 +8,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from mmdet.testing import demo_mm_inputs
 from mmengine.config import ConfigDict
 from mmengine.registry import MODELS
 from mmengine.structures import InstanceData
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
+from tiny_models import NUM_CLASSES, build, read_host, shrink
 from torch import nn
 from toy_arrays import arrays
 
@@ -206,3 +208,26 @@ def test_limits_are_lifted_but_for_proposals():
     assert test_cfg.rpn == before
     assert test_cfg.rcnn.score_thr == predictions.SCORE_THR and test_cfg.rcnn.max_per_img == 1000
     assert test_cfg.conf_thr == 0.001
+
+
+@pytest.mark.parametrize(
+    ('path', 'most'),
+    [
+        ('detr/detr_r50_8xb2-150e_coco.py', 12),  # of 12 queries
+        ('ddq/ddq-detr-4scale_r50_8xb2-12e_coco.py', 3),  # of the distinct ones of its queries
+        ('sparse_rcnn/sparse-rcnn_r50_fpn_1x_coco.py', 100),
+        ('retinanet/retinanet_r50_fpn_1x_coco.py', 1000),
+    ],
+)
+def test_a_detector_is_not_asked_for_more_detections_than_it_has(path, most, tmp_path):
+    cfg = shrink(read_host(path))
+    if most < 100:
+        cfg.model.test_cfg.max_per_img = most
+    torch.save(dict(state_dict=build(cfg).state_dict()), tmp_path / 'weights.pth')
+    model = predictions.load_model(cfg, tmp_path / 'weights.pth')
+    batch = demo_mm_inputs(2, (3, 64, 64), num_items=[1, 1], num_classes=NUM_CLASSES)
+    found = [len(sample.pred_instances) for sample in model.test_step(batch)]
+    if most < 1000:
+        assert found == [most, most]
+    else:
+        assert all(100 < count <= most for count in found)
