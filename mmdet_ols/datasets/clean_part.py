@@ -41,6 +41,8 @@ class CleanPartDataset(DatasetWrapper):
 
     Attributes:
         indices: Which samples of `dataset` these are, in its order.
+        seed: The seed of the draw.
+        has_own_seed: Whether it was given here, and is not that of the process.
 
     Raises:
         ValueError: An argument is out of range, the classes are unknown, a sample does not have
@@ -64,6 +66,7 @@ class CleanPartDataset(DatasetWrapper):
                 'InMemoryDataset in it: put that around CleanPartDataset instead.'
             )
         self.part = part
+        self.has_own_seed = seed is not None
         self.seed = seed_of_run() if seed is None else seed
         self._truth = map_datasets(self.dataset, _with_true_labels)
         clean = self._draw(samples_per_class)
