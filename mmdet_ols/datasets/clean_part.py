@@ -92,10 +92,11 @@ class CleanPartDataset(DatasetWrapper):
         for number, name in enumerate(classes):
             members = order[labels[order] == number]
             if len(members) <= samples_per_class:
+                remedy = 'take fewer' if len(members) > 1 else 'add samples of this class'
                 raise ValueError(
                     f'`samples_per_class` of the clean part must leave every class samples to '
                     f'train on, but got {samples_per_class}, and class {name!r} has '
-                    f'{len(members)} samples: take fewer.'
+                    f'{len(members)} samples: {remedy}.'
                 )
             chosen.append(members[:samples_per_class])
         return torch.cat(chosen)
