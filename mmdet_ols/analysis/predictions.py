@@ -210,6 +210,8 @@ def _scores_of_boxes(sample: Any, boxes: Sequence[Any], num_classes: int) -> np.
     if 'pred_instances' not in sample:
         raise ValueError('The network gives neither boxes nor class scores for an image.')
     detections = sample.pred_instances.cpu()
+    # A head may have more outputs than the data have classes, which learn nothing.
+    detections = detections[detections.labels < num_classes]
     return match_predictions(
         np.asarray(boxes, dtype=np.float64),
         detections.bboxes.numpy(),

@@ -172,6 +172,12 @@ def test_without_names_in_the_checkpoint_the_classes_are_those_of_the_data(predi
     assert more.shape == (10, 12) and predict_annotations(**predicted).shape == (10, 9)
 
 
+def test_outputs_without_a_class_say_nothing(predicted):
+    """A head of 80 outputs trains on data of three classes, with a warning."""
+    actual = predict_annotations(**dict(predicted, num_classes=2))  # the detector sees class 3
+    assert_allclose(actual[0], [0.1, 0], rtol=1e-6)
+
+
 @MODELS.register_module()
 class Brightness(nn.Module):
     def __init__(self, data_preprocessor=None):
