@@ -92,7 +92,7 @@ def _predict(
 def _cache_key(cfg: Config, checkpoint: str | Path, annotations: Sequence[Annotation]) -> str:
     file = Path(checkpoint).stat()
     parts: list[Any] = [SCORE_THR, MIN_IOU, MIN_SCORE, file.st_size, file.st_mtime_ns]
-    parts += [str(cfg.model), str(inference_pipeline(cfg))]
+    parts += [str(cfg.model), str(cfg.get('data_preprocessor')), str(inference_pipeline(cfg))]
     parts += [[annotation.image, annotation.sample, annotation.box] for annotation in annotations]
     for annotation in {item.sample: item for item in annotations}.values():
         path, pixels = Path(annotation.image), annotation.pixels

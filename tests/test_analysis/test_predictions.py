@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from mmdet.testing import demo_mm_inputs
-from mmengine.config import ConfigDict
+from mmengine.config import Config, ConfigDict
 from mmengine.registry import MODELS
 from mmengine.structures import InstanceData
 from numpy.testing import assert_allclose, assert_array_equal
@@ -201,6 +201,14 @@ def test_images_without_files_are_known_by_their_pixels(tmp_path):
     assert_allclose(scores, [[1, 1], [2, 1], [0, 1]])
     actual[1] = actual[1]._replace(pixels=np.zeros((4, 4, 3), dtype=np.uint8))
     assert predictions._cache_key(cfg, path, actual[1:4]) != str(np.load(cache)['key'])
+
+
+def test_another_preprocessor_gives_other_scores(predicted):
+    """A classifier's config has it next to the model, not in it."""
+    args = [predicted[name] for name in ('cfg', 'checkpoint', 'annotations')]
+    key = predictions._cache_key(*args)
+    args[0] = Config(dict(args[0].to_dict(), data_preprocessor=dict(mean=[1.0, 2.0, 3.0])))
+    assert predictions._cache_key(*args) != key
 
 
 def test_limits_are_lifted_but_for_proposals():
