@@ -177,7 +177,7 @@ def build_runner(work_dir, model=None, hooks=(), head=True, **kwargs):
         default_scope='mmpretrain',
         visualizer=dict(type='Visualizer', vis_backends=[dict(type='LocalVisBackend')]),
         default_hooks=dict(checkpoint=kwargs.pop('checkpoint', None)),
-        randomness=dict(seed=0, **kwargs.pop('randomness', {})),
+        randomness={'seed': 0, **kwargs.pop('randomness', {})},
         **kwargs,
     )
     bare = getattr(runner.model, 'module', runner.model)

@@ -92,7 +92,7 @@ def _predict(
 def _cache_key(cfg: Config, checkpoint: str | Path, annotations: Sequence[Annotation]) -> str:
     file = Path(checkpoint).stat()
     parts: list[Any] = [SCORE_THR, MIN_IOU, MIN_SCORE, file.st_size, file.st_mtime_ns]
-    parts += [str(cfg.model), str(inference_pipeline(cfg))]
+    parts += [str(cfg.model), str(cfg.get('data_preprocessor')), str(inference_pipeline(cfg))]
     parts += [[annotation.image, annotation.sample, annotation.box] for annotation in annotations]
     for annotation in {item.sample: item for item in annotations}.values():
         path, pixels = Path(annotation.image), annotation.pixels
@@ -141,7 +141,7 @@ def load_model(cfg: Config, checkpoint: str | Path) -> nn.Module:
     model_cfg = deepcopy(cfg.model)
     model_cfg.setdefault('data_preprocessor', cfg.get('data_preprocessor'))
     if 'test_cfg' in model_cfg:
-        _lower_thresholds(model_cfg.test_cfg)
+        _lower_thresholds(model_cfg.test_cfg, raise_limits=not _has_queries(model_cfg))
     model = MODELS.build(model_cfg)
     weights = load_checkpoint(checkpoint)
     check_match(model, weights, checkpoint, 'test')
@@ -151,13 +151,21 @@ def load_model(cfg: Config, checkpoint: str | Path) -> nn.Module:
     return model.to(get_device()).eval()
 
 
-def _lower_thresholds(test_cfg: Any) -> None:
+def _has_queries(model_cfg: Any) -> bool:
+    """Whether a detector (DETR, Sparse R-CNN) chooses among the scores of a few queries.
+
+    It takes as many of them as its limit says, and fails where there are fewer.
+    """
+    return 'num_queries' in model_cfg or 'num_proposals' in (model_cfg.get('rpn_head') or {})
+
+
+def _lower_thresholds(test_cfg: Any, raise_limits: bool = True) -> None:
     """Lower the score thresholds and raise the limits of a detector's last stage."""
     for key, value in (test_cfg or {}).items():
         if isinstance(value, dict) and key not in ('rpn', 'nms'):
-            _lower_thresholds(value)
+            _lower_thresholds(value, raise_limits)
     at_most = {'score_thr': SCORE_THR, 'conf_thr': SCORE_THR}
-    at_least = {'max_per_img': 1000, 'nms_pre': 4000}
+    at_least = {'max_per_img': 1000, 'nms_pre': 4000} if raise_limits else {}
     for key in at_most.keys() & (test_cfg or {}).keys():
         test_cfg[key] = min(test_cfg[key], at_most[key])
     for key in at_least.keys() & (test_cfg or {}).keys():
@@ -202,6 +210,8 @@ def _scores_of_boxes(sample: Any, boxes: Sequence[Any], num_classes: int) -> np.
     if 'pred_instances' not in sample:
         raise ValueError('The network gives neither boxes nor class scores for an image.')
     detections = sample.pred_instances.cpu()
+    # A head may have more outputs than the data have classes, which learn nothing.
+    detections = detections[detections.labels < num_classes]
     return match_predictions(
         np.asarray(boxes, dtype=np.float64),
         detections.bboxes.numpy(),

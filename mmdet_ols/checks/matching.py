@@ -215,11 +215,14 @@ def check_match(
         trained = (
             f' It was trained on {len(classes)} classes: {listed(classes)}.' if classes else ''
         )
+        instead = (
+            ' To start a new training from these weights instead, leave --resume out and pass '
+            f'--cfg-options load_from={path}'
+        )
         raise ValueError(
             f'To {use} with {path} the model must be the one it was trained with.{trained}\n'
-            f'{match}\nUse the config of that run (in its work directory), with the same classes. '
-            'To start a new training from these weights instead, leave --resume out and pass '
-            f'--cfg-options load_from={path}'
+            f'{match}\nUse the config of that run (in its work directory), with the same classes.'
+            + (instead if use == 'resume' else '')
         )
     return match
 

@@ -40,6 +40,8 @@ class CleanPartDataset(DatasetWrapper):
 
     Attributes:
         indices: Which samples of `dataset` these are, in its order.
+        seed: The seed of the draw.
+        has_own_seed: Whether it was given here, and is not that of the process.
 
     Raises:
         ValueError: An argument is out of range, the classes are unknown, a sample does not have
@@ -63,6 +65,7 @@ class CleanPartDataset(DatasetWrapper):
                 'InMemoryDataset in it: put that around CleanPartDataset instead.'
             )
         self.part = part
+        self.has_own_seed = seed is not None
         self.seed = seed_of_run() if seed is None else seed
         self._truth = map_datasets(self.dataset, _with_true_labels)
         clean = self._draw(samples_per_class)
@@ -88,10 +91,11 @@ class CleanPartDataset(DatasetWrapper):
         for number, name in enumerate(classes):
             members = order[labels[order] == number]
             if len(members) <= samples_per_class:
+                remedy = 'take fewer' if len(members) > 1 else 'add samples of this class'
                 raise ValueError(
                     f'`samples_per_class` of the clean part must leave every class samples to '
                     f'train on, but got {samples_per_class}, and class {name!r} has '
-                    f'{len(members)} samples: take fewer.'
+                    f'{len(members)} samples: {remedy}.'
                 )
             chosen.append(members[:samples_per_class])
         return torch.cat(chosen)

@@ -35,7 +35,12 @@ class DatasetWrapper(Dataset):
 
     def __getattr__(self, name: str) -> Any:
         # Private names are requested before there is a data set, for example by copy().
-        if name.startswith('_') or name == 'dataset' or name in _NOT_PASSED_ON:
+        if name in _NOT_PASSED_ON:
+            raise AttributeError(
+                f'{type(self).__name__} has no {name!r}: put what selects samples, such as '
+                'KFoldDataset, into it, not around it.'
+            )
+        if name.startswith('_') or name == 'dataset':
             raise AttributeError(f'{type(self).__name__} has no attribute {name!r}.')
         return getattr(self.dataset, name)
 

@@ -8,11 +8,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from mmengine.config import ConfigDict
+from mmdet.testing import demo_mm_inputs
+from mmengine.config import Config, ConfigDict
 from mmengine.registry import MODELS
 from mmengine.structures import InstanceData
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
+from tiny_models import NUM_CLASSES, build, read_host, shrink
 from torch import nn
 from toy_arrays import arrays
 
@@ -148,8 +150,9 @@ def test_predictions_are_kept_as_long_as_they_hold(predicted):
 
 def test_a_checkpoint_of_another_network_is_refused(predicted):
     torch.save(dict(state_dict=dict(other=torch.tensor(0.1))), predicted['checkpoint'])
-    with pytest.raises(ValueError, match='the model must be the one it was trained with'):
+    with pytest.raises(ValueError, match='the model must be the one it was trained with') as error:
         predict_annotations(**predicted)
+    assert '--resume' not in str(error.value)  # which neither a test nor a report has
 
 
 def test_a_part_of_the_images_is_enough(predicted):
@@ -168,6 +171,12 @@ def test_without_names_in_the_checkpoint_the_classes_are_those_of_the_data(predi
     assert audit_annotations(record, 'train', 1).classes == list(CLASSES)
     more = predict_annotations(**dict(predicted, num_classes=12))
     assert more.shape == (10, 12) and predict_annotations(**predicted).shape == (10, 9)
+
+
+def test_outputs_without_a_class_say_nothing(predicted):
+    """A head of 80 outputs trains on data of three classes, with a warning."""
+    actual = predict_annotations(**dict(predicted, num_classes=2))  # the detector sees class 3
+    assert_allclose(actual[0], [0.1, 0], rtol=1e-6)
 
 
 @MODELS.register_module()
@@ -195,6 +204,14 @@ def test_images_without_files_are_known_by_their_pixels(tmp_path):
     assert predictions._cache_key(cfg, path, actual[1:4]) != str(np.load(cache)['key'])
 
 
+def test_another_preprocessor_gives_other_scores(predicted):
+    """A classifier's config has it next to the model, not in it."""
+    args = [predicted[name] for name in ('cfg', 'checkpoint', 'annotations')]
+    key = predictions._cache_key(*args)
+    args[0] = Config(dict(args[0].to_dict(), data_preprocessor=dict(mean=[1.0, 2.0, 3.0])))
+    assert predictions._cache_key(*args) != key
+
+
 def test_limits_are_lifted_but_for_proposals():
     test_cfg = ConfigDict(
         rpn=dict(nms_pre=1000, max_per_img=300),
@@ -206,3 +223,26 @@ def test_limits_are_lifted_but_for_proposals():
     assert test_cfg.rpn == before
     assert test_cfg.rcnn.score_thr == predictions.SCORE_THR and test_cfg.rcnn.max_per_img == 1000
     assert test_cfg.conf_thr == 0.001
+
+
+@pytest.mark.parametrize(
+    ('path', 'most'),
+    [
+        ('detr/detr_r50_8xb2-150e_coco.py', 12),  # of 12 queries
+        ('ddq/ddq-detr-4scale_r50_8xb2-12e_coco.py', 3),  # of the distinct ones of its queries
+        ('sparse_rcnn/sparse-rcnn_r50_fpn_1x_coco.py', 100),
+        ('retinanet/retinanet_r50_fpn_1x_coco.py', 1000),
+    ],
+)
+def test_a_detector_is_not_asked_for_more_detections_than_it_has(path, most, tmp_path):
+    cfg = shrink(read_host(path))
+    if most < 100:
+        cfg.model.test_cfg.max_per_img = most
+    torch.save(dict(state_dict=build(cfg).state_dict()), tmp_path / 'weights.pth')
+    model = predictions.load_model(cfg, tmp_path / 'weights.pth')
+    batch = demo_mm_inputs(2, (3, 64, 64), num_items=[1, 1], num_classes=NUM_CLASSES)
+    found = [len(sample.pred_instances) for sample in model.test_step(batch)]
+    if most < 1000:
+        assert found == [most, most]
+    else:
+        assert all(100 < count <= most for count in found)

@@ -125,6 +125,7 @@ def test_there_has_to_be_one_clean_part(dataset):
         (dict(samples_per_class=0), 'must be a positive integer, but got 0'),
         (dict(samples_per_class=True), 'must be a positive integer, but got True'),
         (dict(samples_per_class=20), r"got 20, and class 'ant' has 20 samples: take fewer"),
+        (dict(dataset=Numbers(4)), "class 'ant' has 1 samples: add samples of this class"),
         (dict(part='both'), r"`part` must be one of \('rest', 'clean'\), but got 'both'"),
         (dict(dataset=Numbers(classes=None)), 'must name its classes'),
     ],

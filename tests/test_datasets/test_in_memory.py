@@ -324,5 +324,5 @@ def test_bad_arguments(folder, tmp_path):
         Image.new('RGB', (size, 8)).save(tmp_path / 'one' / f'{index}.png')
     with pytest.raises(ValueError, match=r'sample 2 is torch.uint8 of shape \(3, 8, 9\).*Resize'):
         InMemoryDataset(by_image(tmp_path))
-    with pytest.raises(AttributeError):
+    with pytest.raises(AttributeError, match='such as KFoldDataset, into it'):
         _ = InMemoryDataset(by_image(folder)).get_subset_

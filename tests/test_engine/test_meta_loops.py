@@ -209,6 +209,27 @@ def test_a_resumed_run_equals_one_without_a_pause(tmp_path, loop):
     assert_close(saved, other, rtol=0, atol=0)
 
 
+def test_resuming_with_another_clean_part_is_an_error(tmp_path):
+    """As without a seed in the config: each start draws one, and MMEngine restores it too late."""
+
+    def run(name, seed, **kwargs):
+        runner = build(
+            tmp_path / name,
+            'l2rw',
+            loader=data(seed=None),
+            randomness=dict(seed=seed),
+            checkpoint=dict(type='CheckpointHook', interval=1),
+            **kwargs,
+        )
+        runner.train()
+
+    run('first', 3)
+    resume = dict(epochs=2, load_from=str(tmp_path / 'first/epoch_1.pth'), resume=True)
+    with pytest.raises(ValueError, match=r'drawn by the seed 3, but .* set randomness.seed=3'):
+        run('other', 4, **resume)
+    run('same', 3, **resume)
+
+
 def test_a_new_training_starts_with_a_new_weighting_network(tmp_path):
     runner = build(tmp_path / 'a', 'stable', checkpoint=dict(type='CheckpointHook', interval=1))
     runner.train()

@@ -85,6 +85,7 @@ def opinion_section(
         epoch=opinions.epoch,
         table=OPINION_TABLE,
         changes=opinions.label is not None,
+        weighs=opinions.weight is not None,
         weighed_down=WEIGHED_DOWN,
         facts=_facts(opinions),
         cards=[

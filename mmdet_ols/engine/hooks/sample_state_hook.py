@@ -9,7 +9,7 @@ from torch import nn
 
 from mmdet_ols.core import SampleState, state_name, state_paths
 from mmdet_ols.core.random_streams import seed_of_run, stream_seed
-from mmdet_ols.datasets import NumberedDataset
+from mmdet_ols.datasets import CleanPartDataset, NumberedDataset
 from mmdet_ols.datasets.tree import walk_datasets
 from mmdet_ols.engine.hooks.ema_copies import copy_changed_losses
 from mmdet_ols.engine.hooks.saved_states import CheckpointWriter
@@ -41,8 +41,9 @@ class SampleStateHook(Hook):
 
     Raises:
         ValueError: At the start of a training: the loop counts no epochs, the samples have no
-            numbers, the checkpoint to resume from knows other samples or labels, or a pass needs
-            images without augmentation and there is no validation set to take the pipeline from.
+            numbers, the checkpoint to resume from knows other samples, labels or clean samples, or
+            a pass needs images without augmentation and there is no validation set to take the
+            pipeline from.
     """
 
     # As OLSHook: after EMAHook (NORMAL), which swaps the states in a checkpoint, and before
@@ -81,6 +82,8 @@ class SampleStateHook(Hook):
         dataset = self._dataset or _numbered_dataset(runner)
         if dataset is None:
             return
+        if runner._resume:
+            _check_clean_part(dataset, checkpoint)
         for path, state in _sample_states(runner.model).items():
             for name in (*state.in_use, *state.collected):
                 for key in (f'{path}.{name}', f'module.{path}.{name}'):
@@ -195,6 +198,20 @@ class SampleStateHook(Hook):
             runner.logger.info(
                 f'After epoch {runner.epoch + 1} the method would give {changed.sum()} of '
                 f'{knows.sum()} training samples another label.'
+            )
+
+
+def _check_clean_part(dataset: Any, checkpoint: dict[str, Any]) -> None:
+    """Refuse to resume a training with another clean part, some of which it has learned from."""
+    seed = checkpoint.get('meta', {}).get('seed')
+    for node in walk_datasets(dataset):
+        if not isinstance(node, CleanPartDataset) or node.has_own_seed:
+            continue
+        if seed is not None and seed != node.seed:
+            raise ValueError(
+                'A training that is resumed must have the clean part that it had, which was drawn '
+                f'by the seed {seed}, but the seed of this run is {node.seed}: set '
+                f'randomness.seed={seed}, or start a new training.'
             )
 
 

@@ -87,6 +87,13 @@ def test_the_page_says_what_weighing_down_means(work_dir):
     assert said in text
 
 
+def test_without_weights_there_is_no_order_by_them(work_dir):
+    write(work_dir, label=LABEL)
+    html = write_report(work_dir).read_text()
+    text = ' '.join(' '.join(assert_self_contained(html).text).split())
+    assert 'lists all labels that it would change. Training samples' in text
+
+
 def test_images_are_shown_where_they_were_read():
     pixels = np.zeros((8, 8, 3), np.uint8)
     images = {n: Annotation(f'{n}.png', 0, None, 0, n, pixels) for n in (2, 5)}
