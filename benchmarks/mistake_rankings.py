@@ -17,7 +17,7 @@ from mmdet_ols.analysis.annotations import (
     read_annotations,
 )
 from mmdet_ols.analysis.predictions import match_predictions, predict_samples
-from mmdet_ols.analysis.ranking import mean_predictions, rank_annotations, shares
+from mmdet_ols.analysis.ranking import Ranking, mean_predictions, rank_boxes, rank_images, shares
 from mmdet_ols.analysis.soft_labels import profiles_in_checkpoint
 from mmdet_ols.analysis.split_data import class_names, split_datasets
 from mmdet_ols.checks.checkpoints import load_checkpoint
@@ -177,11 +177,22 @@ class Suspicion:
 
 
 def report(seen: Seen) -> Suspicion:
-    """The order of `tools/report.py`: suspects, objects that were not found, closest calls."""
+    """The order of `tools/report.py`."""
+    if seen.boxes is None:
+        return _in_order_of(rank_images(seen.scores, seen.labels), seen)
+    return disagreement(seen)
+
+
+def disagreement(seen: Seen) -> Suspicion:
+    """What the report ranks boxes by."""
     profiles = seen.profiles
     if profiles is None:
         profiles = mean_predictions(seen.scores, seen.labels)
-    ranking = rank_annotations(seen.scores, seen.labels, profiles, seen.neighbours)
+    return _in_order_of(rank_boxes(seen.scores, seen.labels, profiles, seen.neighbours), seen)
+
+
+def _in_order_of(ranking: Ranking, seen: Seen) -> Suspicion:
+    """Suspects, then objects that were not found, then closest calls."""
     suspects, nearest, missed = ranking
     order = [*(s.row for s in suspects), *missed, *(s.row for s in nearest)]
     values = np.zeros(len(seen.labels))
@@ -271,6 +282,7 @@ OF_IMAGES: dict[str, Callable[[Seen], Suspicion]] = {
     'normalized_margin': by_quality('normalized_margin'),
     'confidence_weighted_entropy': by_quality('confidence_weighted_entropy'),
     'find_label_issues': label_issues,
+    'disagreement': disagreement,
     'report': report,
 }
 #: For boxes.

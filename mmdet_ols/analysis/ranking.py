@@ -16,8 +16,7 @@ EXPLAINED = 0.5
 class Suspect(NamedTuple):
     """An annotation, and how much it disagrees with what the network sees.
 
-    The disagreement is larger for worse annotations; below 0, the annotated class explains the
-    scores better than any other.
+    The disagreement is larger for worse annotations: see `rank_images` and `rank_boxes`.
     """
 
     #: Its row in the scores.
@@ -58,13 +57,27 @@ def mean_predictions(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return profiles
 
 
-def rank_annotations(
+def rank_images(scores: np.ndarray, labels: np.ndarray) -> Ranking:
+    """Rank images by how improbable the network finds their class: -log p_y, in nats.
+
+    That is the order of cleanlab's `self_confidence`. On CIFAR-10N it has about 1 point more
+    average precision than the disagreement of `rank_boxes` (docs/evidence.md).
+
+    Args:
+        scores: (n, C) as `predict_annotations` gives them; rows are divided by their sums.
+        labels: (n,) annotated classes.
+    """
+    own = shares(scores)[np.arange(len(labels)), labels]
+    return _ranking(scores, labels, -np.log(np.maximum(own, np.finfo(own.dtype).tiny)))
+
+
+def rank_boxes(
     scores: np.ndarray,
     labels: np.ndarray,
     profiles: np.ndarray,
     explained: np.ndarray | None = None,
 ) -> Ranking:
-    """Rank annotations by how badly the soft label of their class explains the network's scores.
+    """Rank boxes by how badly the soft label of their class explains the network's scores.
 
     With p the scores at an object, S the soft labels, y the annotated class and k the class with
     the largest score among the others, the disagreement is sum_c p_c log(S_kc / S_yc): how much
@@ -96,16 +109,26 @@ def rank_annotations(
     usual = (1 - SMOOTHING) * shares(profiles) + SMOOTHING / len(profiles)
     explains = scores @ np.log(usual).T  # (n, C)
     rows = np.arange(len(labels))
+    suggestion = _others(scores, labels).argmax(1)
+    return _ranking(scores, labels, explains[rows, suggestion] - explains[rows, labels])
+
+
+def _others(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The scores (n, C) of all classes but the annotated ones, whose scores are 0."""
     others = scores.copy()
-    others[rows, labels] = 0
+    others[np.arange(len(labels)), labels] = 0
+    return others
+
+
+def _ranking(scores: np.ndarray, labels: np.ndarray, disagreement: np.ndarray) -> Ranking:
+    others = _others(scores, labels)
     suggestion, other = others.argmax(1), others.max(1)
-    disagreement = explains[rows, suggestion] - explains[rows, labels]
     ranked = [
         Suspect(int(i), int(suggestion[i]), float(disagreement[i]))
         for i in np.argsort(-disagreement, kind='stable')
         if other[i] > 0
     ]
-    taken = other > scores[rows, labels]
+    taken = other > scores[np.arange(len(labels)), labels]
     suspects = [item for item in ranked if taken[item.row]]
     nearest = [item for item in ranked if not taken[item.row]]
     return Ranking(suspects, nearest, np.flatnonzero(scores.sum(1) <= 0).tolist())

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from mmdet_ols.analysis.ranking import SMOOTHING, mean_predictions, rank_annotations
+from mmdet_ols.analysis.ranking import SMOOTHING, mean_predictions, rank_boxes, rank_images
 
 
 def test_disagreement_by_hand():
     profiles = np.array([[0.8, 0.2, 0.0], [0.3, 0.7, 0.0], [0.0, 0.0, 1.0]])
     scores = np.array([[0.1, 0.6, 0.0], [0.9, 0.1, 0.0], [0.0, 0.0, 0.0], [0.0, 0.5, 0.0]])
-    suspects, nearest, missed = rank_annotations(scores, np.array([0, 0, 1, 2]), profiles)
+    suspects, nearest, missed = rank_boxes(scores, np.array([0, 0, 1, 2]), profiles)
     assert missed == [2]
 
     def log(row, column):
@@ -31,9 +31,21 @@ def test_disagreement_by_hand():
 
 def test_only_what_was_seen_beside_the_written_class_is_near_to_another():
     scores = np.array([[0.9, 0.0, 0.2], [0.9, 0.0, 0.0], [0.9, 0.0, 0.4], [0.5, 0.5, 0.0]])
-    suspects, nearest, missed = rank_annotations(scores, np.zeros(4, dtype=int), np.eye(3))
+    suspects, nearest, missed = rank_boxes(scores, np.zeros(4, dtype=int), np.eye(3))
     assert suspects == [] and missed == []
     assert [item[:2] for item in nearest] == [(3, 1), (2, 2), (0, 2)]
+
+
+def test_images_rank_by_the_probability_of_their_class():
+    scores = np.array(
+        [[0.1, 0.6, 0.3], [0.4, 0.2, 0.4], [0.0, 1.0, 0.0], [0.2, 0.3, 0.5], [9, 1, 0]]
+    )
+    suspects, nearest, missed = rank_images(scores, np.array([0, 0, 0, 2, 0]))
+    assert [item[:2] for item in suspects] == [(2, 1), (0, 1)] and missed == []
+    assert [item[:2] for item in nearest] == [(1, 2), (3, 1), (4, 1)]
+    assert math.isfinite(suspects[0].disagreement)
+    rest = [*suspects[1:], *nearest]
+    assert_allclose([item.disagreement for item in rest], -np.log([0.1, 0.4, 0.5, 0.9]))
 
 
 def test_usual_confusions_and_weak_detections_rank_behind():
@@ -42,7 +54,7 @@ def test_usual_confusions_and_weak_detections_rank_behind():
         [[0.6, 0.4, 0, 0], [0.4, 0.6, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]], dtype=float
     )
     scores = np.array([[0.2, 0.8, 0, 0], [0, 0, 0.1, 0.4], [0, 0, 0.2, 0.8]], dtype=float)
-    suspects, *_ = rank_annotations(scores, np.array([0, 2, 2]), profiles)
+    suspects, *_ = rank_boxes(scores, np.array([0, 2, 2]), profiles)
     assert [item.row for item in suspects] == [2, 1, 0]
 
 
@@ -50,8 +62,8 @@ def test_rows_of_profiles_need_not_sum_to_one():
     rng = np.random.default_rng(0)
     scores, labels = rng.random((20, 3)), rng.integers(3, size=20)
     profiles = rng.random((3, 3)) + np.eye(3)
-    expected, *_ = rank_annotations(scores, labels, profiles / profiles.sum(1, keepdims=True))
-    actual, *_ = rank_annotations(scores, labels, profiles)
+    expected, *_ = rank_boxes(scores, labels, profiles / profiles.sum(1, keepdims=True))
+    actual, *_ = rank_boxes(scores, labels, profiles)
     assert [item[:2] for item in actual] == [item[:2] for item in expected]
     assert_allclose([item[2] for item in actual], [item[2] for item in expected])
 
@@ -68,8 +80,8 @@ def test_what_a_neighbour_explains_counts_half():
     scores = np.array([[0.3, 0.7, 0.0], [0.3, 0.7, 0.0], [0.7, 0.0, 0.3]], dtype=np.float32)
     labels = np.array([0, 0, 0])
     explained = np.array([[False, True, False], [False] * 3, [True, False, False]])
-    ours = rank_annotations(scores, labels, np.eye(3), explained)
+    ours = rank_boxes(scores, labels, np.eye(3), explained)
     halved = scores.copy()
     halved[0, 1] /= 2  # the annotated class of the third counts in full
-    assert ours == rank_annotations(halved, labels, np.eye(3))
+    assert ours == rank_boxes(halved, labels, np.eye(3))
     assert [suspect.row for suspect in ours.suspects] == [1, 0]

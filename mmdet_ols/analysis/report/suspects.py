@@ -14,7 +14,14 @@ from mmdet_ols.analysis.annotations import (
     read_annotations,
 )
 from mmdet_ols.analysis.predictions import predict_annotations
-from mmdet_ols.analysis.ranking import Ranking, Suspect, mean_predictions, rank_annotations, shares
+from mmdet_ols.analysis.ranking import (
+    Ranking,
+    Suspect,
+    mean_predictions,
+    rank_boxes,
+    rank_images,
+    shares,
+)
 from mmdet_ols.analysis.report.pictures import crop
 from mmdet_ols.analysis.report.record import TrainingRecord
 from mmdet_ols.analysis.soft_labels import confused_pairs, profiles_in_checkpoint
@@ -71,8 +78,11 @@ def audit_annotations(record: TrainingRecord, split: str, max_images: int) -> An
         record.cfg, record.checkpoint, annotations, size, split, record.folder / CACHE
     )
     profiles, source = _profiles(record, scores, labels, size)
-    neighbours = classes_of_neighbours(annotations, size)
-    ranking = rank_annotations(scores, labels, profiles, neighbours)
+    if annotations[0].box is None:
+        ranking = rank_images(scores, labels)
+    else:
+        neighbours = classes_of_neighbours(annotations, size)
+        ranking = rank_boxes(scores, labels, profiles, neighbours)
     return AnnotationAudit(annotations, classes, shares(scores), profiles, source, ranking)
 
 
