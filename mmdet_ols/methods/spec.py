@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from mmdet_ols.core.suggestions import did_you_mean
 
 #: Where the next method begins: '1e+3' and a path with a '+' in it are no methods.
 _NEXT_METHOD = re.compile(r'[a-z_][a-z0-9_]*(?=[:+]|$)')
+#: Names of folders and files may have 255 bytes, and others are made from a slug.
+LONGEST_SLUG = 120
 _OPENING, _CLOSING = '([', ')]'
 
 
@@ -41,7 +44,11 @@ class MethodSpec:
         for name, options in self.parts:
             given = ''.join(f'_{key}{_as_text(value)}' for key, value in options.items())
             texts.append(re.sub(r'[^\w.+-]+', '-', f'{name}{given}').rstrip('-'))
-        return '+'.join(texts)
+        slug = '+'.join(texts)
+        if len(slug) > LONGEST_SLUG:  # such as with the path of a teacher
+            digest = hashlib.sha256(slug.encode()).hexdigest()[:8]
+            slug = f'{slug[: LONGEST_SLUG - len(digest) - 1]}-{digest}'
+        return slug
 
 
 def split_methods(text: str) -> Iterator[tuple[str, dict[str, Any]]]:

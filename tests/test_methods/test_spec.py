@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mmdet_ols.methods import METHODS, parse_method
+from mmdet_ols.methods.spec import LONGEST_SLUG
 
 CANONICAL = {
     'ols': ('ols', 'ols'),
@@ -47,6 +48,13 @@ def test_texts_of_one_meaning_have_one_form(text):
     spec = parse_method(text)
     assert (spec.text, spec.slug) == CANONICAL[text]
     assert parse_method(spec.text) == spec
+
+
+def test_names_of_folders_are_not_too_long():
+    teachers = [f'/{"runs/" * 60}{name}.pth' for name in 'ab']
+    slugs = [parse_method(f'tfkd_self:teacher={teacher}').slug for teacher in teachers]
+    assert [len(slug) for slug in slugs] == [LONGEST_SLUG] * 2 and len(set(slugs)) == 2
+    assert all(slug.startswith('tfkd_self_teacher') for slug in slugs)
 
 
 def test_values_are_those_of_cfg_options():
