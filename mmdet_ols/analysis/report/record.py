@@ -12,6 +12,7 @@ import numpy as np
 from mmengine.config import Config
 
 from mmdet_ols.analysis.report.history import read_history
+from mmdet_ols.analysis.split_data import run_seed
 from mmdet_ols.checks.checkpoints import load_checkpoint
 from mmdet_ols.config_tree import ols_hooks
 from mmdet_ols.results.run_folder import (
@@ -169,3 +170,6 @@ def _load_checkpoint(record: TrainingRecord, checkpoint: str | Path | None) -> N
         record.notes.append(f'The report says nothing about images: {error}')
     else:
         record.checkpoint = path
+        seed = record.content.get('meta', {}).get('seed')
+        if run_seed(record.cfg) is None and seed is not None:  # which MMEngine drew
+            record.cfg.merge_from_dict({'randomness.seed': seed})

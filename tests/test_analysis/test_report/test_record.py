@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from toy_work_dir import CONFIG, Reader, epoch_end, make_test, start, step
 
 from mmdet_ols.analysis.report import write_report
 from mmdet_ols.analysis.report.record import read_curves, read_training
+from mmdet_ols.analysis.split_data import run_seed
 from mmdet_ols.results.run_folder import read_run, training_folders
 
 
@@ -104,3 +106,12 @@ def test_other_folders_are_refused(tmp_path, exists):
     folder = tmp_path if exists else tmp_path / 'absent'
     with pytest.raises(FileNotFoundError, match='must be the work directory of a training'):
         write_report(folder)
+
+
+@pytest.mark.parametrize(('own', 'expected'), [('', 5), ('randomness = dict(seed=7)', 7)])
+def test_a_seed_that_was_drawn_is_that_of_the_checkpoint(tmp_path, own, expected):
+    start(tmp_path, '20260101_000000', epoch_end(1, 0.1), f'{CONFIG}\n{own}\n')
+    torch.save(dict(state_dict={}, meta=dict(epoch=1, iter=2, seed=5)), tmp_path / 'epoch_1.pth')
+    (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'epoch_1.pth'))
+    record = read_training(tmp_path)
+    assert record.checkpoint is not None and run_seed(record.cfg) == expected
