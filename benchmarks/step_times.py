@@ -199,6 +199,7 @@ def make_step(cfg: Config, size: int, side: int, device: str, phase: str = '') -
         if phase == PASS:
             return step
         step()
+        loss_of(model).begin_epoch(cfg.model.head.loss.correct_from)
     optimizer = build_optim_wrapper(model, dict(cfg.optim_wrapper))
     loop = cfg.train_cfg.get('type', PLAIN_LOOP)
     if 'clean_batch_size' in cfg.train_cfg:
@@ -243,14 +244,10 @@ def _plain_step(cfg: Config, model: Any, optimizer: Any, size: int, side: int) -
 
 
 def _pass_step(cfg: Config, model: Any, size: int, side: int, stopwatch: Stopwatch) -> Step:
-    """Measure a batch, and draw the conclusions from as many samples as CIFAR has.
-
-    The model corrects labels afterwards.
-    """
-    (loss,) = (module for module in model.modules() if isinstance(module, SampleLoss))
+    """Measure a batch, and draw the conclusions from as many samples as CIFAR has."""
+    loss = loss_of(model)
     loss.state.allocate(SAMPLES)
     loss.state.put(given=torch.arange(SAMPLES) % loss.num_classes)
-    loss.begin_epoch(cfg.model.head.loss.correct_from)
     batch = make_batch(cfg, size, side)
     made_up: dict[str, torch.Tensor] = {}
 
@@ -297,6 +294,12 @@ def _step_of_loop(
             module.allocate(len(images))
     batch = next(iter(loader))
     return lambda: loop.run_iter(0, batch)
+
+
+def loss_of(model: Any) -> SampleLoss:
+    """The loss of a model that knows its samples."""
+    (loss,) = (module for module in model.modules() if isinstance(module, SampleLoss))
+    return loss
 
 
 class StepClock(Stopwatch):

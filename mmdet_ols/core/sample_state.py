@@ -110,6 +110,11 @@ class SampleState(RollingState):
         for name in self.whole:
             self.get_buffer(name).zero_()
 
+    @property
+    def is_known(self) -> bool:
+        """Whether the values may be used; to be overridden where a pass has to measure them."""
+        return True
+
     def opinion(self) -> dict[str, Tensor]:
         """What the method thinks of each label: for the report, and to be overridden.
 

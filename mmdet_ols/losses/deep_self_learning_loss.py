@@ -30,9 +30,14 @@ class CorrectedLabels(SampleState):
             num_samples, measured=dict(given=(), corrected=()), whole=dict(corrections=())
         )
 
+    @property
+    def is_known(self) -> bool:
+        """Whether labels were corrected."""
+        return bool(self.corrections)
+
     def opinion(self) -> dict[str, Tensor]:
         """The corrected labels; nothing before the first correction."""
-        if not self.corrections:
+        if not self.is_known:
             return {}
         return dict(label=torch.where(self.given >= 0, self.corrected, -1).long())
 
@@ -121,7 +126,7 @@ class DeepSelfLearningLoss(SampleLoss):
         self.augmented = augmented
 
     def sample_losses(self, logits: Tensor, rows: Tensor, sample_idx: Tensor) -> Tensor:
-        if self.epoch >= self.correct_from and self.state.corrections:
+        if self.epoch >= self.correct_from and self.state.is_known:
             device = self.state.corrected.device
             corrected = self.state.corrected[sample_idx.to(device)].long().to(rows.device)
             own = torch.zeros_like(rows).scatter(1, corrected[:, None], rows.sum(1, keepdim=True))

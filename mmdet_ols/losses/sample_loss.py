@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -45,8 +46,9 @@ class SampleLoss(ClassificationLoss):
 
     samples_are_independent = False
     state: SampleState
-    #: Whether there are passes over all samples (`wants_pass`).
+    #: Whether there are passes over all samples (`wants_pass`): the first before `correct_from`.
     has_pass = False
+    correct_from = 0
     #: Whether they see augmented images.
     augmented = False
 
@@ -87,6 +89,14 @@ class SampleLoss(ClassificationLoss):
         self.epoch = epoch
         if seed is not None:
             self.seed = seed
+        if self.has_pass and epoch >= self.correct_from and not self.state.is_known:
+            warnings.warn(
+                f'{type(self).__name__} corrects no label yet, although it should from epoch '
+                f'{self.correct_from} on, since the training samples were not measured: call '
+                '`take` with their values at the end of each epoch for which `wants_pass()` is '
+                'True, or add SampleStateHook.',
+                stacklevel=2,
+            )
 
     def sample_losses(self, logits: Tensor, rows: Tensor, sample_idx: Tensor) -> Tensor:
         """Return what each sample costs in a training step, (B,); not weighted yet.

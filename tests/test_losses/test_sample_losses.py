@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from types import SimpleNamespace
 
 import pytest
@@ -13,6 +14,8 @@ from torch.testing import assert_close
 from mmdet_ols import no_teaching
 from mmdet_ols.core import SampleState
 from mmdet_ols.losses import DeepSelfLearningLoss, MCorrectionLoss, PencilLoss
+
+pytestmark = pytest.mark.filterwarnings('ignore:.* corrects no label yet')  # few tests measure
 
 N, B, C = 12, 5, 4
 MAKE = dict(
@@ -244,8 +247,20 @@ def test_m_correction_starts_with_given_labels():
         loss = criterion(scores, label, sample_idx=index)
         assert_close(loss, F.cross_entropy(scores, label))
     untold = MCorrectionLoss(C, N, correct_from=1)
-    untold.begin_epoch(1)
     assert not untold.corrects and untold.state.opinion() == {}
+
+
+@pytest.mark.parametrize('loss', [MCorrectionLoss, DeepSelfLearningLoss])
+def test_a_pass_that_was_left_out_is_said(loss):
+    criterion = loss(C, N, correct_from=2)
+    criterion.begin_epoch(1)
+    with pytest.warns(UserWarning, match='should from epoch 2 on, since .* call `take`'):
+        criterion.begin_epoch(2)
+    criterion.state.put(given=torch.arange(N) % C)
+    criterion.take(dict(loss=torch.rand(N), prediction=torch.zeros(N), feature=torch.rand(N, 4)))
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        criterion.begin_epoch(3)
 
 
 def test_m_correction_measures_images_without_a_label():
