@@ -178,17 +178,22 @@ class Suspicion:
 
 def report(seen: Seen) -> Suspicion:
     """The order of `tools/report.py`."""
-    if seen.boxes is None:
-        return _in_order_of(rank_images(seen.scores, seen.labels), seen)
-    return disagreement(seen)
+    if seen.boxes is not None:
+        return disagreement(seen)
+    return _in_order_of(rank_images(seen.scores, seen.labels, _usual(seen)), seen)
 
 
 def disagreement(seen: Seen) -> Suspicion:
     """What the report ranks boxes by."""
-    profiles = seen.profiles
-    if profiles is None:
-        profiles = mean_predictions(seen.scores, seen.labels)
-    return _in_order_of(rank_boxes(seen.scores, seen.labels, profiles, seen.neighbours), seen)
+    ranking = rank_boxes(seen.scores, seen.labels, _usual(seen), seen.neighbours)
+    return _in_order_of(ranking, seen)
+
+
+def _usual(seen: Seen) -> np.ndarray:
+    """What each class usually looks like (C, C), as the report takes it."""
+    if seen.profiles is None:
+        return mean_predictions(seen.scores, seen.labels)
+    return seen.profiles
 
 
 def _in_order_of(ranking: Ranking, seen: Seen) -> Suspicion:

@@ -36,16 +36,29 @@ def test_only_what_was_seen_beside_the_written_class_is_near_to_another():
     assert [item[:2] for item in nearest] == [(3, 1), (2, 2), (0, 2)]
 
 
-def test_images_rank_by_the_probability_of_their_class():
-    scores = np.array(
-        [[0.1, 0.6, 0.3], [0.4, 0.2, 0.4], [0.0, 1.0, 0.0], [0.2, 0.3, 0.5], [9, 1, 0]]
-    )
-    suspects, nearest, missed = rank_images(scores, np.array([0, 0, 0, 2, 0]))
-    assert [item[:2] for item in suspects] == [(2, 1), (0, 1)] and missed == []
-    assert [item[:2] for item in nearest] == [(1, 2), (3, 1), (4, 1)]
-    assert math.isfinite(suspects[0].disagreement)
-    rest = [*suspects[1:], *nearest]
-    assert_allclose([item.disagreement for item in rest], -np.log([0.1, 0.4, 0.5, 0.9]))
+def test_images_rank_by_the_mean_of_two_places():
+    rng = np.random.default_rng(0)
+    scores, labels = rng.dirichlet([0.5] * 4, 30), rng.integers(4, size=30)
+    profiles = rng.random((4, 4)) + np.eye(4)
+    boxes = rank_boxes(scores, labels, profiles)
+    disagreement = {item.row: item.disagreement for item in (*boxes.suspects, *boxes.nearest)}
+
+    def place(value, values):
+        return sum(other < value for other in values) / 29
+
+    own = [-scores[row][label] for row, label in enumerate(labels)]
+    expected = {
+        row: (place(own[row], own) + place(disagreement[row], disagreement.values())) / 2
+        for row in range(30)
+    }
+    ours = rank_images(7 * scores, labels, profiles)  # rows need not sum to 1
+    for mine, theirs in ((ours.suspects, boxes.suspects), (ours.nearest, boxes.nearest)):
+        assert {item[:2] for item in mine} == {item[:2] for item in theirs}
+        order = [item.disagreement for item in mine]
+        assert order == sorted(order, reverse=True) and len(order) > 5
+        assert_allclose(order, [expected[item.row] for item in mine])
+    assert [item.row for item in ours.suspects] != [item.row for item in boxes.suspects]
+    assert rank_images(scores[:1], labels[:1], profiles).missed == []
 
 
 def test_usual_confusions_and_weak_detections_rank_behind():

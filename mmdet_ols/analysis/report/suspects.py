@@ -79,7 +79,7 @@ def audit_annotations(record: TrainingRecord, split: str, max_images: int) -> An
     )
     profiles, source = _profiles(record, scores, labels, size)
     if annotations[0].box is None:
-        ranking = rank_images(scores, labels)
+        ranking = rank_images(scores, labels, profiles)
     else:
         neighbours = classes_of_neighbours(annotations, size)
         ranking = rank_boxes(scores, labels, profiles, neighbours)
