@@ -33,7 +33,8 @@ class TfKDRegLoss(ClassificationLoss):
     The OLS authors ran it with `alpha=0.95, multiplier=1` and T = 40 (MobileNetV2) or 6 (ResNet-50)
     for their fine-grained table. These are the defaults, so that the table can be matched; but the
     loss is then about 18 times smaller than a cross entropy over 200 classes, at the same learning
-    rate. `form='fair'` sums over the classes.
+    rate. `form='fair'` sums over the classes: with an almost uniform v it is label smoothing by a,
+    which is then to be small (0.1 rather than 0.95).
 
     A background column is a class like the others. Mixed rows have mixed teachers, a row that does
     not sum to 1 counts by its sum, and one without a class costs nothing. `class_weight` weighs

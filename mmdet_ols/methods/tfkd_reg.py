@@ -21,7 +21,8 @@ def tfkd_reg(
 
     The defaults are those of the authors of OLS for MobileNetV2 on fine-grained data; for ResNet-50
     they take `temperature=6`. In its released form the loss is then about 18 times smaller than a
-    cross entropy over 200 classes; `form=fair` is on the scale of a cross entropy.
+    cross entropy over 200 classes; `form=fair` is on the scale of a cross entropy, and nearly label
+    smoothing by `alpha`: give it a small one, such as 0.1.
 
     Args:
         loss: The loss that is replaced.

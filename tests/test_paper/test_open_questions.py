@@ -56,7 +56,7 @@ def test_several_choices_meet_in_one_cell():
     assert apply_choices(cell, chosen) == Cell(
         'VI',
         'fine_grained/san15_flowers_1020.py',
-        'tfkd_reg:temperature=6.0,form=fair',
+        'tfkd_reg:temperature=6.0,form=fair,alpha=0.1',
         ('model.backbone.form=patchwise', 'model.backbone.init_cfg.checkpoint='
          'data/san15_patchwise.pth'),
     )  # fmt: skip
