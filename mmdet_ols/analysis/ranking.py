@@ -73,8 +73,10 @@ def rank_images(scores: np.ndarray, labels: np.ndarray, profiles: np.ndarray) ->
     """
     distributions = shares(scores)
     own = distributions[np.arange(len(labels)), labels]
-    disagreement = _disagreement(distributions, labels, profiles)
-    return _ranking(scores, labels, (_places(-own) + _places(disagreement)) / 2)
+    others = _others(distributions, labels)
+    disagreement = _disagreement(distributions, labels, profiles, others.argmax(1))
+    places = (_places(-own) + _places(disagreement)) / 2
+    return _ranking(distributions, labels, others, places)
 
 
 def _places(values: np.ndarray) -> np.ndarray:
@@ -120,14 +122,17 @@ def rank_boxes(
     if explained is not None:
         own = np.eye(scores.shape[1], dtype=bool)[labels]
         scores = np.where(explained & ~own, EXPLAINED * scores, scores)
-    return _ranking(scores, labels, _disagreement(scores, labels, profiles))
+    others = _others(scores, labels)
+    disagreement = _disagreement(scores, labels, profiles, others.argmax(1))
+    return _ranking(scores, labels, others, disagreement)
 
 
-def _disagreement(scores: np.ndarray, labels: np.ndarray, profiles: np.ndarray) -> np.ndarray:
+def _disagreement(
+    scores: np.ndarray, labels: np.ndarray, profiles: np.ndarray, suggestion: np.ndarray
+) -> np.ndarray:
     usual = (1 - SMOOTHING) * shares(profiles) + SMOOTHING / len(profiles)
     explains = scores @ np.log(usual).T  # (n, C)
     rows = np.arange(len(labels))
-    suggestion = _others(scores, labels).argmax(1)
     return explains[rows, suggestion] - explains[rows, labels]
 
 
@@ -138,8 +143,9 @@ def _others(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return others
 
 
-def _ranking(scores: np.ndarray, labels: np.ndarray, disagreement: np.ndarray) -> Ranking:
-    others = _others(scores, labels)
+def _ranking(
+    scores: np.ndarray, labels: np.ndarray, others: np.ndarray, disagreement: np.ndarray
+) -> Ranking:
     suggestion, other = others.argmax(1), others.max(1)
     ranked = [
         Suspect(int(i), int(suggestion[i]), float(disagreement[i]))
