@@ -271,6 +271,7 @@ def small(cfg):
         ('cifar10/resnet29_cifar10_folder.py', 40, 10),
         ('cifar10/resnet18_worst_cifar10n.py', 40, 10),
         ('cifar10/resnet18_worst_cifar10n_tuning.py', 32, 8),
+        ('cifar10/resnet18_symmetric40_cifar10_folder.py', 40, 10),
         ('cifar100/resnet29_cifar100.py', 40, 40),
         ('cifar100/resnet34_cifar100_per_image.py', 40, 40),
         ('imagenet/resnet50_imagenet.py', 3, 2),
