@@ -289,3 +289,23 @@ def check_labels(loss: Loss, label: Tensor, valid: Tensor) -> None:
             raise ValueError(f'{message} Got the {what} {values[wrong][0].item():g}.')
     elif label.is_cuda:
         torch._assert_async(~wrong.any(), message)  # seen at the next synchronisation
+
+
+def check_measured(loss: nn.Module, name: str, values: Tensor) -> None:
+    """Refuse what a pass over the training samples measured with a network that has diverged.
+
+    Args:
+        loss: The loss that takes the values, named in the message.
+        name: What they are.
+        values: With a row for each sample.
+
+    Raises:
+        ValueError: The values of a sample are not finite.
+    """
+    broken = int((~values.isfinite()).reshape(len(values), -1).any(1).sum())
+    if broken:
+        raise ValueError(
+            f'`{name}` that {type(loss).__name__} takes must be finite, but is not for {broken} of '
+            f'{len(values)} training samples: the network has diverged. Go on from an earlier '
+            'checkpoint, or start again, with a lower learning rate.'
+        )

@@ -12,6 +12,7 @@ from mmdet_ols.core import SampleState
 from mmdet_ols.core.arguments import check_choice, check_integer, check_number
 from mmdet_ols.core.prototypes import SELECTIONS, choose_prototypes, nearest_class
 from mmdet_ols.core.random_streams import generator
+from mmdet_ols.losses.checks import check_measured
 from mmdet_ols.losses.sample_loss import SampleLoss
 from mmdet_ols.registry import register_model
 
@@ -146,8 +147,12 @@ class DeepSelfLearningLoss(SampleLoss):
 
         Args:
             measured: `feature` (N, D).
+
+        Raises:
+            ValueError: A feature is not finite.
         """
         features = measured['feature']
+        check_measured(self, 'feature', features)
         given = self.state.given.long().to(features.device)
         prototypes = []
         for label in range(self.num_classes):

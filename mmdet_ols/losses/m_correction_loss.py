@@ -15,6 +15,7 @@ from mmdet_ols.core import SampleState, label_rows
 from mmdet_ols.core.arguments import check_choice, check_integer, check_number
 from mmdet_ols.core.beta_mixture import BINS, LossScale, fit_losses, look_up
 from mmdet_ols.core.rolling_state import world_size
+from mmdet_ols.losses.checks import check_measured
 from mmdet_ols.losses.sample_loss import SampleLoss
 from mmdet_ols.registry import register_model
 
@@ -227,7 +228,11 @@ class MCorrectionLoss(SampleLoss):
 
         Args:
             measured: `loss` (N,) and `prediction` (N,).
+
+        Raises:
+            ValueError: A loss is not finite.
         """
+        check_measured(self, 'loss', measured['loss'])
         known = (self.state.given >= 0).cpu()
         losses = measured['loss'].cpu()
         told = fit_losses(losses[known], self.em_iterations)

@@ -263,6 +263,20 @@ def test_a_pass_that_was_left_out_is_said(loss):
         criterion.begin_epoch(3)
 
 
+@pytest.mark.parametrize(
+    ('loss', 'name'), [(MCorrectionLoss, 'loss'), (DeepSelfLearningLoss, 'feature')]
+)
+def test_nothing_is_learned_from_a_network_that_has_diverged(loss, name):
+    criterion = loss(num_classes=C, num_samples=N)
+    before = {key: value.clone() for key, value in criterion.state_dict().items()}
+    measured = dict(loss=torch.rand(N), prediction=torch.zeros(N), feature=torch.rand(N, 4))
+    measured[name][1] = torch.nan
+    measured[name].flatten()[-1] = torch.inf
+    with pytest.raises(ValueError, match=f'`{name}`.* 2 of {N} training samples.*lower learning'):
+        criterion.take(measured)
+    assert_close(criterion.state_dict(), before, rtol=0, atol=0)
+
+
 def test_m_correction_measures_images_without_a_label():
     scores, label, _ = next(batches(1))
     label[0] = 255
