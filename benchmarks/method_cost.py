@@ -1,12 +1,15 @@
 #!/usr/bin/env python
 """Compare what a training step costs with different methods: time and memory.
 
-Each step is a whole one of MMEngine: preprocessing, forward pass, backward pass, optimizer. All
-methods take turns in one process, on the same made-up images; data loading is not timed. Ratios
-are those to the first method.
+Each step is a whole one: preprocessing, forward pass, backward pass, optimizer, or what the loop of
+a method does instead of that. A method with passes over all images has several kinds of steps, and
+its row is their mean over the epochs of the config, passes included. All methods take turns in one
+process, on the same made-up images; data loading is not timed. On one thread of a CPU it is
+processor time. Ratios are those to the first method.
 
     python benchmarks/method_cost.py configs/cifar100/resnet34_cifar100.py
     python benchmarks/method_cost.py configs/imagenet/resnet50_imagenet.py --side 224 --batch-size 8
+    python benchmarks/method_cost.py configs/cifar100/resnet56_cifar100.py --methods hard l2rw
 """
 
 from __future__ import annotations
@@ -15,19 +18,19 @@ import argparse
 import csv
 import tempfile
 from collections.abc import Sequence
+from copy import deepcopy
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from made_steps import SAMPLES, build, make_step
 from mmengine.config import Config
-from mmengine.optim import build_optim_wrapper
-from mmengine.registry import MODELS, DefaultScope
-from mmpretrain.structures import DataSample
+from mmengine.registry import DefaultScope
 from mmpretrain.utils import register_all_modules
 from timing import (
     Step,
-    Stopwatch,
+    StepClock,
     circumstances,
     interleave,
     keep_freed_memory,
@@ -36,8 +39,11 @@ from timing import (
 )
 
 from mmdet_ols import apply_method
-from mmdet_ols.config_tree import type_name
-from mmdet_ols.datasets.tree import TWO_VIEWS, walk_datasets
+from mmdet_ols.experiments.settings import flat_settings
+from mmdet_ols.reproduction.step_times import PASS, phase_epochs
+
+#: The steps of a method's phases, each with the number of its epochs.
+Phases = dict[str, tuple[Step, int]]
 
 METHODS = ('hard', 'ols', 'byot', 'byot+ols', 'ddgsd', 'tfkd_self')
 MIB = 2**20
@@ -78,8 +84,8 @@ def main(words: Sequence[str] | None = None) -> None:
             writer.writerows(rows)
 
 
-def make_steps(base: Config, args: argparse.Namespace, teacher: Path) -> dict[str, Step]:
-    """A step of each method; teachers, whose weights do not matter here, are saved first."""
+def make_steps(base: Config, args: argparse.Namespace, teacher: Path) -> dict[str, Phases]:
+    """The steps of each method; teachers, whose weights do not matter here, are saved first."""
     torch.manual_seed(0)
     plain = build(apply_method(base, 'hard'), args.device)
     torch.save(plain.state_dict(), teacher)
@@ -88,56 +94,32 @@ def make_steps(base: Config, args: argparse.Namespace, teacher: Path) -> dict[st
         cfg = apply_method(base, method)
         if 'teacher' in cfg.model:
             cfg.model.teacher = str(teacher)
-        steps[method] = make_step(cfg, args)
+        epochs = phase_epochs(flat_settings(cfg), cfg.train_cfg.max_epochs)
+        steps[method] = {
+            name: (make_step(deepcopy(cfg), args.batch_size, args.side, args.device, name), number)
+            for name, number in epochs.items()
+        }
     return steps
 
 
-def build(cfg: Config, device: str) -> Any:
-    model = dict(cfg.model)
-    model.setdefault('data_preprocessor', cfg.get('data_preprocessor'))
-    return MODELS.build(model).to(device)
-
-
-def make_step(cfg: Config, args: argparse.Namespace) -> Step:
-    """What runs a whole step of a config's model, and says when it began and ended."""
-    model = build(cfg, args.device)
-    if cfg.model.get('teacher'):
-        model.load_teacher()
-    model.train()
-    optimizer = build_optim_wrapper(model, dict(cfg.optim_wrapper))
-    batch = make_batch(cfg, args.batch_size, args.side)
-    stopwatch = Stopwatch(args.device)
-
-    def step() -> tuple[Any, ...]:
-        start = stopwatch.now()
-        model.train_step(batch, optimizer)
-        return start, stopwatch.now()
-
-    return step
-
-
-def make_batch(cfg: Config, count: int, side: int) -> dict[str, Any]:
-    """Made-up images, in two views if the config has those, packed as by MMPretrain's pipelines."""
-    nodes = walk_datasets(cfg.train_dataloader.dataset)
-    views = 2 if any(type_name(node) == TWO_VIEWS for node in nodes) else 1
-    generator = torch.Generator().manual_seed(0)
-    shape = (views * count, 3, side, side)
-    images = torch.randint(256, shape, dtype=torch.uint8, generator=generator)
-    labels = torch.randint(cfg.model.head.num_classes, (count,), generator=generator).tolist()
-    samples = [
-        DataSample(metainfo=dict(sample_idx=index % count)).set_gt_label(labels[index % count])
-        for index in range(len(images))
-    ]
-    return dict(inputs=images, data_samples=samples)
-
-
-def measure(steps: dict[str, Step], args: argparse.Namespace) -> list[dict[str, Any]]:
+def measure(steps: dict[str, Phases], args: argparse.Namespace) -> list[dict[str, Any]]:
     """Time all steps in turns, and count the memory of each."""
-    stopwatch = Stopwatch(args.device)
-    for step in steps.values():
-        stopwatch.seconds(step, 2)  # which makes the optimizer's momentum
+    stopwatch = StepClock(args.device)
+
+    def seconds(phases: Phases) -> tuple[float]:
+        """What a batch of the training takes, in the mean over its epochs."""
+        total = 0.0
+        for name, (step, epochs) in phases.items():
+            before, once, after = stopwatch.seconds(step, 1)
+            if name == PASS:  # what follows from it follows from all images
+                once *= args.batch_size / SAMPLES
+            total += epochs * (before + once + after)
+        return (total / sum(epochs for name, (_, epochs) in phases.items() if name != PASS),)
+
+    for phases in steps.values():
+        seconds(phases), seconds(phases)  # which makes the optimizer's momentum
     taken = interleave(
-        {name: partial(stopwatch.seconds, step, 1) for name, step in steps.items()},
+        {name: partial(seconds, phases) for name, phases in steps.items()},
         args.seconds,
         args.rounds,
         least=min(5, args.rounds),
@@ -147,7 +129,10 @@ def measure(steps: dict[str, Step], args: argparse.Namespace) -> list[dict[str, 
         for name, samples in taken.items()
     }
     first = next(iter(steps))
-    peaks = {name: peak_memory(step, args.device) / MIB for name, step in steps.items()}
+    peaks = {
+        name: max(peak_memory(step, args.device) for step, _ in phases.values()) / MIB
+        for name, phases in steps.items()
+    }
     facts = circumstances(args.device)
     return [
         dict(

@@ -59,6 +59,15 @@ class Stopwatch:
         return math.ceil(least / sum(self.seconds(step, 1)))
 
 
+class StepClock(Stopwatch):
+    """The clock of a device; for one thread of a CPU it is that of the process."""
+
+    def now(self) -> Any:
+        if self.on_gpu or torch.get_num_threads() > 1:
+            return super().now()
+        return time.process_time()
+
+
 def keep_freed_memory() -> None:
     """Stop glibc's malloc from giving memory back to the kernel whenever a tensor is freed.
 

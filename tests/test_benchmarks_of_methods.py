@@ -21,18 +21,38 @@ from mmdet_ols.reproduction.step_times import phases, read_step_rows
 def test_each_method_has_a_row(tmp_path, capsys):
     out = tmp_path / 'cost.csv'
     config = Path(__file__).parents[1] / 'configs/cifar100/resnet29_cifar100.py'
-    words = ['--methods', 'hard', 'byot+ols', 'ddgsd', 'tfkd_self', '--batch-size', '2']
+    methods = ['hard', 'byot+ols', 'ddgsd', 'tfkd_self', 'l2rw', 'pencil', 'm_correction']
+    words = ['--methods', *methods, '--batch-size', '2']
     method_cost.main([str(config), *words, '--rounds', '1', '--out', str(out)])
     with out.open() as file:
         rows = {row['method']: row for row in csv.DictReader(file)}
-    assert list(rows) == ['hard', 'byot+ols', 'ddgsd', 'tfkd_self']
+    assert list(rows) == methods
     assert float(rows['hard']['ratio']) == float(rows['hard']['peak_ratio']) == 1
     # Two views hold twice the maps; the exits, and a teacher without a graph, hold less.
     peaks = {name: float(row['peak_ratio']) for name, row in rows.items()}
     assert peaks['ddgsd'] == pytest.approx(2, abs=0.3)
     assert 1 < peaks['byot+ols'] < peaks['ddgsd'] and 1 <= peaks['tfkd_self'] < peaks['ddgsd']
     table = capsys.readouterr().out
-    assert table.count('| `') == 4 and '| `tfkd_self` |' in table
+    assert table.count('| `') == 7 and '| `tfkd_self` |' in table
+
+
+def test_a_method_with_passes_costs_the_mean_over_its_epochs(monkeypatch):
+    monkeypatch.setattr(method_cost.StepClock, 'seconds', lambda self, step, calls: step())
+    monkeypatch.setattr(method_cost, 'peak_memory', lambda step, device: step()[0])
+    steps = dict(
+        hard={'': (lambda: (1.0, 1.0, 1.0), 4)},
+        # Of 50,000 images, a batch of 100 has its share of what follows from the pass.
+        passing=dict(
+            before=(lambda: (2.0, 2.0, 2.0), 1),
+            after=(lambda: (4.0, 2.0, 3.0), 3),
+            **{'pass': (lambda: (1.0, 500.0, 0.0), 4)},
+        ),
+    )
+    args = method_cost.parse_args(['a.py', '--batch-size', '100', '--rounds', '2'])
+    hard, passing = method_cost.measure(steps, args)
+    assert hard['median_us'] == pytest.approx(3e6)
+    assert passing['ratio'] == pytest.approx((1 * 6 + 3 * 9 + 4 * (1 + 1)) / 4 / 3)
+    assert passing['peak_ratio'] == 4
 
 
 def test_each_kind_of_step_is_measured_once(tmp_path, monkeypatch, capsys):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -98,26 +98,43 @@ def phases(variant: Variant) -> list[Phase]:
         key: value for key, value in settings.items() if PARTS.match(key) and not FREE.search(key)
     }
     kept['side'] = side
-    passing = [key for key, value in variant.forms.trained.items() if _has_pass(key, value)]
-    if not passing:
-        return [Phase(settings_key(kept), variant.length)]
-    loss = passing[0].removesuffix('.type')
-    first = variant.forms.trained.get(f'{loss}.correct_from')
-    if not isinstance(first, int):
-        return []
-    first = min(first, variant.length)
-    # There is a pass before the first epoch that corrects, and after each of them.
-    epochs = {BEFORE: first, AFTER: variant.length - first, PASS: variant.length - first + 1}
-    kept['loss'] = settings[passing[0]]
+    passing = _loss_with_passes(variant.forms.trained)
+    if passing:
+        kept['loss'] = settings[passing]
     return [
-        Phase(settings_key(dict(kept, phase=name)), number, name) for name, number in epochs.items()
+        Phase(settings_key(dict(kept, phase=name) if name else kept), number, name)
+        for name, number in phase_epochs(variant.forms.trained, variant.length).items()
     ]
 
 
-def _has_pass(key: str, value: object) -> bool:
-    """Whether an entry of a config is the type of a loss with passes over all images."""
-    kind = getattr(losses, str(value), None) if key.endswith('.type') else None
-    return bool(getattr(kind, 'has_pass', False))
+def phase_epochs(settings: Mapping[str, Any], length: int) -> dict[str, int]:
+    """In how many epochs of a training each of its phases is.
+
+    Args:
+        settings: As `flat_settings` gives them.
+        length: Of the training, in epochs.
+
+    Returns:
+        By the name of each `Phase`; empty where a loss does not say when it begins to correct.
+    """
+    passing = _loss_with_passes(settings)
+    if passing is None:
+        return {'': length}
+    first = settings.get(passing.removesuffix('type') + 'correct_from')
+    if not isinstance(first, int):
+        return {}
+    first = min(first, length)
+    # There is a pass before the first epoch that corrects, and after each of them.
+    return {BEFORE: first, AFTER: length - first, PASS: length - first + 1}
+
+
+def _loss_with_passes(settings: Mapping[str, Any]) -> str | None:
+    """The key of the type of a loss with passes over all images; None where there is none."""
+    for key, value in settings.items():
+        kind = getattr(losses, str(value), None) if key.endswith('.type') else None
+        if getattr(kind, 'has_pass', False):
+            return key
+    return None
 
 
 def training_images(variant: Variant, data: str) -> int | None:
