@@ -1,1 +1,1 @@
-"""What is asked before a run: losses, data, checkpoints, pretrained weights."""
+"""What is checked before a run: losses, data, checkpoints, pretrained weights."""

@@ -42,7 +42,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2], help='(0 1 2)')
     add_executor_options(parser)
     parser.add_argument(
-        '--work-dir', help="where all goes (compare_..., next to the first config's own work_dir)"
+        '--work-dir',
+        help="where everything goes (compare_..., next to the first config's work_dir)",
     )
     parser.add_argument(
         '--allow',
@@ -95,7 +96,7 @@ def _add_rows(parser: argparse.ArgumentParser) -> None:
         action='append',
         default=[],
         metavar=('NAME CONFIG', 'KEY=VALUE'),
-        help='a config with entries of its own, under a name of its own; after the CONFIGs; as in '
+        help='a config with some entries changed, under another name; after the CONFIGs; as in '
         '--variant mean configs/a.py model.bbox_head.loss_cls.sigmoid_reading=mean',
     )
     parser.add_argument(

@@ -83,8 +83,8 @@ def add_strict_option(parser: argparse.ArgumentParser) -> None:
         '--strict',
         '--strict-classes',  # its name when it knew only objects of unnamed classes
         action='store_true',
-        help='what the checks before a run warn of is an error: objects that are left out, classes '
-        'without objects or with similar names, images of train in val, and so on',
+        help='turn the warnings of the checks before a run into errors: objects that are left out, '
+        'classes without objects or with similar names, images of train in val, and so on',
     )
 
 

@@ -156,7 +156,7 @@ def status(args: argparse.Namespace) -> None:
 
 
 def page(args: argparse.Namespace) -> None:
-    """Write the page from what is there."""
+    """Write the page from what is finished."""
     with user_errors():
         request, work_dir = read_request(args)
         if request.scale == SMOKE:

@@ -19,10 +19,10 @@ def parse_args(description: str | None) -> argparse.Namespace:
     """
     parser = argparse.ArgumentParser(description=description)
     commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
-    plan = commands.add_parser('plan', help='show what would run, how long, and what is there')
+    plan = commands.add_parser('plan', help='show what would run, how long, and what is finished')
     run = commands.add_parser('run', help='run what is not finished, and write the page')
     status = commands.add_parser('status', help='show how far the runs are')
-    page = commands.add_parser('page', help='write the page from what is there')
+    page = commands.add_parser('page', help='write the page from what is finished')
     for command in (plan, run, status, page):
         _add_request(command)
         _add_changes(command)

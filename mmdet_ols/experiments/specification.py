@@ -120,7 +120,7 @@ class Variant:
 
     @property
     def needs(self) -> NeededRun | None:
-        """The run that has to be finished before, unless the method was told its checkpoint."""
+        """The run that has to be finished before, unless the method names its checkpoint."""
         return needed_run(self.request.method)
 
     @property
@@ -214,7 +214,7 @@ def method_slug(method: str) -> str:
 
 
 def needed_run(method: str | None) -> NeededRun | None:
-    """The run that a method needs, unless it was told that run's checkpoint.
+    """The run that a method needs, unless it names that run's checkpoint.
 
     Raises:
         ValueError: There is no such method, or it has no such option.
@@ -227,7 +227,7 @@ def needed_run(method: str | None) -> NeededRun | None:
 
 
 def with_checkpoint(method: str, needs: NeededRun, checkpoint: str) -> str:
-    """A method that is told the checkpoint of the run that it needs."""
+    """A method with the checkpoint of the run that it needs as an option."""
     parts = [
         (name, {**given, needs.option: checkpoint} if METHODS[name].needs == needs else given)
         for name, given in parse_method(method).parts

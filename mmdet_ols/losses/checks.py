@@ -57,7 +57,7 @@ def with_remedies(init: Callable[..., None]) -> Callable[..., None]:
 def check_implementation(
     implementation: str, implementations: tuple[str, ...], kind: type[Any]
 ) -> None:
-    """Raise a ValueError for an implementation that there is not, or not for this kind of loss."""
+    """Raise a ValueError for an unknown implementation, or one that this kind of loss lacks."""
     check_choice('implementation', implementation, implementations)
     if implementation == 'fused' and not kind.has_fused_form:
         raise ValueError(
@@ -200,7 +200,7 @@ def check_devices(loss: nn.Module, logits: Tensor, label: Tensor) -> None:
 
 
 def refuse_heat_maps(loss: Loss) -> None:
-    """Raise a ValueError that tells about heads whose targets are no classes."""
+    """Raise a ValueError that names heads whose targets are heat maps, not classes."""
     raise ValueError(
         '`pos_inds` and `pos_labels` come from a head that trains on heat maps '
         f'(CenterNetUpdateHead), for which {type(loss).__name__} has no meaning. Keep its '

@@ -63,7 +63,7 @@ def take_ols_arguments(cfg: Config) -> dict[str, Any]:
 
 
 def remove_hooks(cfg: Config, unwanted: list[dict]) -> None:
-    """Remove these hooks, and what is empty then."""
+    """Remove these hooks, and the entries that are empty afterwards."""
 
     def stays(hook: Any) -> bool:
         return not any(hook is other for other in unwanted)

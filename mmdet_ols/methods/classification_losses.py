@@ -46,7 +46,7 @@ class HeadLoss:
         host: The library whose loss belongs there, 'mmdet' or 'mmpretrain'.
         node: The head's config.
         key: The entry of it that holds the loss.
-        settings: What the loss was told.
+        settings: The settings of the loss.
         loss_cls: The loss's class.
         smoothers: Entries of the head by which it smooths labels, with their values.
         is_detr: Whether the head turns `class_weight` and `bg_cls_weight` into a weight for each
@@ -74,7 +74,7 @@ class HeadLoss:
 
     @property
     def own_settings(self) -> dict[str, Any]:
-        """What a loss of ours is told about its method."""
+        """The settings of one of our losses that belong to its method."""
         return {key: value for key, value in self.config.items() if key not in HOST_SETTINGS}
 
     def scaled_weight(self, factor: float) -> float:
@@ -83,10 +83,10 @@ class HeadLoss:
         return self.settings.loss_weight * factor
 
     def counterpart(self, changes: Mapping[str, Any]) -> dict[str, Any]:
-        """The config of a loss of ours that is told all that this one was told.
+        """The config of one of our losses with the settings of this one.
 
         Args:
-            changes: Its `type`, and what it is told besides.
+            changes: Its `type`, and its other settings.
 
         Raises:
             ValueError: The loss's constructor refuses its arguments.
@@ -97,7 +97,7 @@ class HeadLoss:
         return loss
 
     def replace(self, changes: Mapping[str, Any]) -> None:
-        """Put a loss of ours in this one's place; see `counterpart`."""
+        """Replace this loss by one of ours; see `counterpart`."""
         self.node[self.key] = self.counterpart(changes)
 
     def _check(self, loss: dict[str, Any]) -> None:
@@ -168,7 +168,7 @@ def inspect_heads(cfg: Config) -> tuple[list[HeadLoss], list[RefusedHead]]:
 
 
 def settings_of_ours(cfg: Config) -> dict[str, tuple[str, Mapping[str, Any]]]:
-    """What the losses of ours in a config are told about their methods, by the heads' paths."""
+    """The settings of our losses in a config that belong to a method, by the heads' paths."""
     return {
         loss.path: (loss.loss_cls.__name__, loss.own_settings)
         for loss in inspect_heads(cfg)[0]

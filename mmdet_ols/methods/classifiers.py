@@ -114,7 +114,7 @@ def replace_classifier(
         kind: Class name of the classifier.
         options: The options of its method, which it checks.
         module: Where it is registered.
-        **others: What else it is told besides what the model was told.
+        **others: Further arguments, besides those that the model has.
 
     Raises:
         ValueError: An option is outside its range.
@@ -129,7 +129,7 @@ def replace_classifier(
 
 
 def restore_classifier(cfg: Config) -> dict[str, Any]:
-    """Undo `replace_classifier`, and return what the classifier was told."""
+    """Undo `replace_classifier`, and return the arguments that it had added."""
     before = cfg.pop(BEFORE, None)
     if before is None:
         return {}

@@ -1,4 +1,4 @@
-"""What a classification loss was told, read from the hosts' losses and from ours, and written back.
+"""The settings of a classification loss, read from the hosts' losses and ours, and written back.
 
 The settings of a loss are the same in all of them; only their names differ. Whatever cannot be
 expressed is refused and never dropped.
@@ -15,7 +15,7 @@ from mmdet_ols.config_tree import package_of
 from mmdet_ols.losses.classification_loss import ClassificationLoss
 from mmdet_ols.methods.heads import Refusal
 
-#: The arguments of our losses that stand for what the host's loss was told.
+#: The arguments of our losses that stand for the settings of the host's loss.
 HOST_SETTINGS = (
     'type',
     '_scope_',
@@ -70,7 +70,7 @@ class CannotReadError(Exception):
 
 @dataclass(frozen=True)
 class LossSettings:
-    """What a classification loss was told, whichever library it comes from.
+    """The settings of a classification loss, whichever library it comes from.
 
     `gamma` and `balance` are those of our losses: None stands for no focal form. `class_weight` is
     a list, or in DETR a number with `bg_cls_weight`. `smooths` says how the loss smooths the
@@ -164,7 +164,7 @@ class LossSettings:
 def read_loss(
     cls: Any, cfg: Mapping[str, Any], num_classes: int, background: bool | None
 ) -> LossSettings:
-    """What a loss was told by its config and by its constructor's defaults.
+    """The settings of a loss, from its config and its constructor's defaults.
 
     Args:
         cls: The loss's class, of a host or of ours.

@@ -22,7 +22,7 @@ def l2rw(cfg: Config, *, clean_per_class: int = 10, clean_batch_size: int = 100)
     Args:
         cfg: The config; it is changed.
         clean_per_class: Clean samples of each class. 10 are the paper's 1,000 on CIFAR-100; the
-            authors' code takes 100 in all where it is told nothing.
+            authors' code takes 100 in all by default.
         clean_batch_size: Clean samples that each process looks at in a step.
 
     Raises:

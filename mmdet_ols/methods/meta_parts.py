@@ -28,7 +28,7 @@ def add_meta_parts(
         method: Name of the method, for errors.
         loop: Class name of the training loop.
         samples_per_class: Size of the clean part.
-        **options: What else the loop is told.
+        **options: Further arguments of the loop.
 
     Raises:
         ValueError: The config's training counts no epochs, has a loop of its own or a clean part

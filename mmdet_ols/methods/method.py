@@ -25,7 +25,7 @@ class Apply(Protocol):
         Args:
             cfg: The config.
             given: The options that were given.
-            kept: What losses of ours were told before they were taken out.
+            kept: The settings of our losses that were taken out of the config.
         """
 
 
@@ -135,8 +135,8 @@ def loss_method(
     """Make a method that replaces every classification loss by one of ours.
 
     Args:
-        function: Gets a `HeadLoss` and the options, and returns what the new loss is told besides
-            what the old one was told. Its name is the method's.
+        function: Gets a `HeadLoss` and the options, and returns the settings of the new loss that
+            the old one does not have. Its name is the method's.
         loss: Class name of the new loss.
         source: Where the method was published.
         fixed: What makes the method out of a loss that serves several of them.

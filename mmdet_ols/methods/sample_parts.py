@@ -34,7 +34,7 @@ def add_sample_parts(
     Args:
         cfg: The config; it is changed.
         method: Name of the method, for errors.
-        loss: `type` of the loss, and what it is told besides what the old one was told.
+        loss: `type` of the loss, and the settings that the old one does not have.
         classifier: Class name of the classifier, one of `CLASSIFIERS`.
 
     Raises:

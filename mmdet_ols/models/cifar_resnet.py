@@ -113,7 +113,7 @@ class CIFARResNet(_CIFARBackbone):
     For MMPretrain's `ImageClassifier` with `GlobalAveragePooling` and a head of 256 input channels
     (`4 * 4 * base_channels`), or of 64 with basic blocks. The paper names ResNet-29, 56, 74 and
     110 but not their block. Bottlenecks are the default because only they can be 29 layers deep,
-    and because the authors' program uses them unless told otherwise; whether it was told otherwise
+    and because the authors' program uses them by default; whether it was run with basic blocks
     for 56, 74 and 110 is not known. Shortcuts between different shapes are 1x1 convolutions, as in
     that program; the original networks (https://arxiv.org/abs/1512.03385, section 4.2) had none.
 
