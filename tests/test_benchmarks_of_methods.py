@@ -57,7 +57,7 @@ def test_a_method_with_passes_costs_the_mean_over_its_epochs(monkeypatch):
 
 def test_each_kind_of_step_is_measured_once(tmp_path, monkeypatch, capsys):
     config, out = tmp_path / 'tiny.py', tmp_path / 'steps.csv'
-    config.write_text(CONFIG)
+    config.write_text(f'{CONFIG}\ntrain_cfg = dict(by_epoch=True, max_epochs=4)  # three stages')
     methods = ['hard', 'ols', 'ddgsd', 'l2rw', 'pencil', 'm_correction', 'deep_self_learning']
 
     cells = [cell(config, method) for method in methods]

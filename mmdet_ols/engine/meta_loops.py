@@ -44,7 +44,8 @@ class MetaTrainLoop(EpochBasedTrainLoop):
         val_begin: The first epoch after which is validated.
         val_interval: Number of epochs between two validations.
         dynamic_intervals: See MMEngine's `EpochBasedTrainLoop`.
-        clean_batch_size: Number of clean samples that each process looks at in a step.
+        clean_batch_size: Number of clean samples that each process looks at in a step; all of its
+            part where there are fewer.
 
     Raises:
         ValueError: `clean_batch_size` is no positive integer, the training data have no clean part,
@@ -323,10 +324,13 @@ def _clean_loader(training: Any, batch_size: int, seed: int) -> Any:
     from torch.utils.data import DataLoader
 
     clean = NumberedDataset(clean_part_of(training.dataset))  # the classifier asks for numbers
+    sampler = DefaultSampler(clean, shuffle=True, seed=seed)
     return DataLoader(
         clean,
         batch_size=batch_size,
-        sampler=DefaultSampler(clean, shuffle=True, seed=seed),
+        sampler=sampler,
+        # A rest of a few samples would decide alone about a whole batch.
+        drop_last=len(sampler) >= batch_size,
         num_workers=training.num_workers,
         collate_fn=training.collate_fn,
         pin_memory=training.pin_memory,

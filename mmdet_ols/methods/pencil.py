@@ -31,8 +31,8 @@ def pencil(
 
     Args:
         cfg: The config; it is changed.
-        correct_from: When labels begin to be corrected: a share of the config's epochs below 1, or
-            a number of epochs.
+        correct_from: When labels begin to be corrected: a share of the config's epochs below 1,
+            which is at least one epoch, or a number of epochs; 0 corrects from the beginning.
         correct_until: When the corrected labels are left as they are.
         compatibility_weight: How strongly distributions are held at the given labels.
         entropy_weight: How strongly predictions are made sure.
@@ -44,7 +44,9 @@ def pencil(
         ValueError: An option is out of range, a stage never starts, or the config is not that of a
             classifier which can learn so.
     """
-    start = stage_epoch(cfg, 'pencil', 'correct_from', correct_from)
+    # A network that has learned nothing yet would spoil the labels: only 0 leaves the stage out.
+    first = 1 if correct_from else 0
+    start = stage_epoch(cfg, 'pencil', 'correct_from', correct_from, first)
     end = stage_epoch(cfg, 'pencil', 'correct_until', correct_until)
     if start >= end:
         raise ValueError(

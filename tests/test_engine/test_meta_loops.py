@@ -163,6 +163,24 @@ def test_only_the_step_itself_moves_the_statistics(tmp_path, loop):
     assert_close(norm.running_mean, mean, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize(('asked', 'looked_at'), [(3, 3), (5, 5), (7, 7), (8, 7)])
+def test_every_step_looks_at_as_many_clean_samples(tmp_path, asked, looked_at):
+    """The clean part has 7; a rest of one or two would not say what helps."""
+    runner = build(tmp_path, 'l2rw', epochs=3, clean=asked)
+    sizes, seen = [], set()
+    step = runner.train_loop._step
+
+    def watched(data_batch, clean_batch):
+        sizes.append(len(clean_batch['inputs']))
+        seen.update(sample.sample_idx for sample in clean_batch['data_samples'])
+        return step(data_batch, clean_batch)
+
+    runner.train_loop._step = watched
+    runner.train()
+    assert sizes == [looked_at] * 9
+    assert seen == set(range(7))  # those that one pass leaves out come in another one
+
+
 @EVERY_LOOP
 def test_the_log_says_what_was_weighed(tmp_path, loop):
     runner = build(tmp_path, loop, epochs=2)

@@ -52,6 +52,20 @@ def test_epochs_of_the_sources_are_options(base):
     assert apply_method(base, 'm_correction:start=0').model.head.loss.correct_from == 1
 
 
+def test_no_stage_is_left_out_of_a_short_training(base):
+    """70/320 of 4 epochs are less than one, without which random weights would correct labels."""
+    short = Config(base.to_dict())
+    starts = {}
+    for epochs in (4, 3):
+        short.train_cfg.max_epochs = epochs
+        for method in ('m_correction', 'deep_self_learning', 'pencil:correct_until=2'):
+            starts[epochs, method] = apply_method(short, method).model.head.loss.correct_from
+    assert set(starts.values()) == {1}
+    with pytest.raises(ValueError, match='they are 1 and 1: set them further apart, or train lon'):
+        apply_method(short, 'pencil')
+    assert apply_method(short, 'pencil:correct_from=0').model.head.loss.correct_from == 0
+
+
 @pytest.mark.parametrize(
     'method, message',
     [

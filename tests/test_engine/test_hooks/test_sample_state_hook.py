@@ -15,7 +15,7 @@ from mmdet_ols.core.random_streams import stream_seed
 from mmdet_ols.engine.hooks.sample_state_hook import OPINIONS
 
 METHODS = [
-    'pencil:label_lr=2000',
+    'pencil:label_lr=2000,correct_from=0',
     'deep_self_learning:start=1,augmented=True,prototypes=2',
     'm_correction:start=1',
     'm_correction:start=1,bootstrapping=soft,wrong_by=epoch,augmented=False',
@@ -143,7 +143,7 @@ def test_a_step_of_m_correction_mixes_corrected_images(tmp_path, wrong_by):
 
 @pytest.mark.parametrize('update_buffers', [False, True])
 def test_checkpoints_hold_the_live_state_with_ema(tmp_path, update_buffers):
-    cfg = method_config('pencil:label_lr=2000', epochs=3)
+    cfg = method_config('pencil:label_lr=2000,correct_from=0', epochs=3)
     ema = dict(type='EMAHook', momentum=0.3, update_buffers=update_buffers)
     runner, epochs = train(tmp_path / 'a', cfg, hooks=[ema])
     saved = torch.load(tmp_path / 'a' / 'epoch_2.pth', weights_only=False)['state_dict']
@@ -158,7 +158,7 @@ def test_checkpoints_hold_the_live_state_with_ema(tmp_path, update_buffers):
 
 
 def test_a_new_training_starts_without_what_another_one_knew(tmp_path):
-    cfg = method_config('pencil:label_lr=2000', epochs=2)
+    cfg = method_config('pencil:label_lr=2000,correct_from=0', epochs=2)
     train(tmp_path / 'a', cfg)
     path = str(tmp_path / 'a' / 'epoch_2.pth')
     other = method_config('pencil:label_lr=200,correct_from=1,correct_until=3', epochs=4)
