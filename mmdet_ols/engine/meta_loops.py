@@ -27,6 +27,8 @@ from mmdet_ols.registry import EpochBasedTrainLoop, Hook, register_loop
 #: Where a checkpoint holds the weighting network and its optimizer.
 CHECKPOINT_KEY = 'weighting_network'
 _STREAM = 1902  # tells these draws from others of the same seed
+#: Below this mean of w (1 - w), which its gradient is proportional to, a sigmoid is saturated.
+SATURATED = 0.01
 
 
 class MetaTrainLoop(EpochBasedTrainLoop):
@@ -171,7 +173,7 @@ class MetaWeightNetTrainLoop(MetaTrainLoop):
     a plain gradient step of the model; then the model takes its step with the new weights. Network
     and optimizer are part of the checkpoints of the run, and not of the model. Logs, besides the
     weighted loss, `clean_loss`, the mean loss of the clean batch after the trial step, and
-    `mean_weight`.
+    `mean_weight`. Warns after an epoch in which all weights were nearly 0 or nearly 1.
 
     Args:
         runner: The runner.
@@ -223,6 +225,20 @@ class MetaWeightNetTrainLoop(MetaTrainLoop):
         settings = dict(optimizer or dict(type='Adam', lr=1e-3, weight_decay=1e-4))
         self.optimizer = OPTIMIZERS.build(dict(settings, params=self.network.parameters()))
         runner.register_hook(_WeightingNetworkHook(self))
+        self._slopes: list[Tensor] = []  # of the sigmoid, in the steps of this epoch
+
+    def run_epoch(self) -> None:
+        """Train for an epoch, and say if the weighting network was saturated in it."""
+        self._slopes.clear()
+        super().run_epoch()
+        slope = float(torch.stack(self._slopes).mean())
+        if slope < SATURATED:
+            self.runner.logger.warning(
+                f'The weighting network was saturated in epoch {self.epoch}: the mean of w (1 - w) '
+                f'over the weights w of its samples is {slope:.1g}, so that all count alike, as '
+                'with hard labels, and the network hardly learns. Give it a smaller learning rate '
+                '(`weight_lr` of meta_weight_net), a tenth or a hundredth, and train anew.'
+            )
 
     def _before_step(
         self, noisy: SampleLosses, clean: SampleLosses, parameters: Parameters
@@ -237,6 +253,7 @@ class MetaWeightNetTrainLoop(MetaTrainLoop):
         with torch.no_grad():
             weights = self.network(losses)
             shares = self.network.shares(weights)
+            self._slopes.append((weights * (1 - weights)).mean())
         cost = world_size() * (shares * losses).sum()
         return cost, shares * total_count(losses), dict(mean_weight=weights.mean())
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
+import math
+import re
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -190,6 +192,25 @@ def test_the_log_says_what_was_weighed(tmp_path, loop):
     assert {'loss', 'clean_loss', 'lr'} <= line.keys()
     (share,) = {'helpful', 'mean_weight'} & line.keys()
     assert 0 < line[share] < 1
+
+
+@pytest.mark.parametrize(('bias', 'is_saturated'), [(0, False), (4, False), (8, True), (-8, True)])
+def test_a_saturated_weighting_network_is_said(tmp_path, monkeypatch, bias, is_saturated):
+    runner = build(tmp_path, 'stable', epochs=2)
+    loop = runner.build_train_loop(runner._train_loop)
+    runner._train_loop = loop
+    with torch.no_grad():
+        loop.network.layers[-2].weight.zero_()
+        loop.network.layers[-2].bias.fill_(bias)
+    said = []
+    monkeypatch.setattr(runner.logger, 'warning', said.append)
+    runner.train()
+    about = [text for text in said if 'weighting network' in text]
+    assert len(about) == 2 * is_saturated
+    for epoch, text in enumerate(about, 1):
+        assert f'in epoch {epoch}:' in text and '`weight_lr`' in text
+        slope = float(re.search(r'samples is (\S+),', text)[1])  # it moves, if slowly
+        assert slope == pytest.approx(math.exp(-8), rel=0.5)
 
 
 # --- checkpoints ---------------------------------------------------------------------------------
