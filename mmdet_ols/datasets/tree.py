@@ -21,6 +21,7 @@ INNER_KEYS = ('datasets', 'dataset')
 #: Its images have passed their pipeline already; what it does to batches is its own business.
 IN_MEMORY = 'InMemoryDataset'
 NOISY = 'NoisyLabelDataset'
+LABEL_FILE = 'LabelFileDataset'
 CLEAN_PART = 'CleanPartDataset'
 #: Mixes several images into one, by transforms of its own.
 MIXING = 'MultiImageMixDataset'
@@ -34,7 +35,7 @@ GIVING_ALL = (
     *(MIXING, TWO_VIEWS, IN_MEMORY, NUMBERED),
 )
 #: Wrappers that give the samples other labels.
-RELABELLING = (NOISY, 'LabelFileDataset')
+RELABELLING = (NOISY, LABEL_FILE)
 
 
 def walk_datasets(dataset: Any, whole: tuple[str, ...] = ()) -> Iterator[Any]:

@@ -31,7 +31,7 @@ from mmdet_ols.checks.survey.loaded import (
 from mmdet_ols.checks.survey.masks import check_masks
 from mmdet_ols.checks.survey.records import DatasetSurvey, SplitSurvey
 from mmdet_ols.config_tree import is_a, registered_class, type_name
-from mmdet_ols.datasets.tree import NOISY, RELABELLING, leaf_datasets, walk_datasets
+from mmdet_ols.datasets.tree import LABEL_FILE, NOISY, leaf_datasets, walk_datasets
 
 
 def survey_data(cfg: Config, splits: Sequence[str]) -> list[SplitSurvey]:
@@ -219,8 +219,9 @@ def _notes(config: Any, survey: SplitSurvey) -> list[str]:
             notes.append(
                 f'{kind} makes {node["rate"]:.0%} of these labels{mapped} wrong on purpose'
             )
-        elif kind in RELABELLING and kind != NOISY:
-            notes.append(f'{kind} gives other labels than these')
+        elif kind == LABEL_FILE:
+            column, file = node.get('column'), Path(str(node.get('file'))).name
+            notes.append(f'the labels are those in column {column!r} of {file} instead of these')
         elif kind == 'RepeatDataset':
             notes.append(f'{kind} repeats its images {node.get("times")} times an epoch')
     total = sum(dataset.loaded.images for dataset in survey.datasets if dataset.loaded)

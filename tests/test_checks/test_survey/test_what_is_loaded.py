@@ -81,6 +81,23 @@ def test_wrappers_that_choose(classes, wrap, expected):
     assert counts(wrap(classes), 'mmpretrain') == expected
 
 
+@pytest.mark.parametrize(
+    ('wrapper', 'note'),
+    [
+        (dict(type='NoisyLabelDataset', rate=0.4),
+         'NoisyLabelDataset makes 40% of these labels wrong on purpose'),
+        (dict(type='LabelFileDataset', file='meta/people.txt.gz', column='worst'),
+         "the labels are those in column 'worst' of people.txt.gz instead of these"),
+        (dict(type='RepeatDataset', times=2),
+         'RepeatDataset repeats its images 2 times an epoch'),
+    ],
+)  # fmt: skip
+def test_what_the_table_cannot_show_of_a_wrapper_is_said(classes, wrapper, note):
+    config = run_config(scope='mmpretrain', train=dict(wrapper, dataset=classes))
+    surveys, _ = survey_datasets(config)
+    assert surveys[0].notes == [note]
+
+
 def test_a_part_is_not_taken_for_a_loss(root, said):
     check_datasets(run_config(train=voc_set(root, CLASSES, indices=2)))
     assert said == []
