@@ -228,3 +228,43 @@ def test_an_operation_without_forward_mode_is_named_once():
 def test_bad_width(hidden):
     with pytest.raises(ValueError, match='`hidden`.* must be a positive integer'):
         WeightingNetwork(hidden=hidden)
+
+
+@pytest.mark.parametrize(('method', 'epochs', 'at_least'), [('l2rw', 5, 1.5), ('mwn', 12, 4)])
+def test_planted_wrong_labels_come_to_weigh_less(method, epochs, at_least):
+    """Clusters, with 40 % of their labels wrong, but for the 40 clean samples at the end."""
+    draws = torch.Generator().manual_seed(0)
+    true = torch.arange(1240) % 4
+    x = 0.8 * torch.randn(4, 16, generator=draws)[true] + torch.randn(1240, 16, generator=draws)
+    wrong = (torch.rand(1240, generator=draws) < 0.4) & (torch.arange(1240) < 1200)
+    given = (true + wrong * torch.randint(1, 4, (1240,), generator=draws)) % 4
+
+    def losses_at(part):
+        def losses(parameters):
+            scores = functional_call(model, parameters, (x[part],))
+            return F.cross_entropy(scores, given[part], reduction='none')
+
+        return losses
+
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(16, 64), nn.ReLU(), nn.Linear(64, 4))
+    parameters = dict(model.named_parameters())
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+    weighting, derivatives = WeightingNetwork(), SampleDerivatives()
+    teacher = torch.optim.Adam(weighting.parameters(), lr=1e-3)
+    clean, rates = losses_at(slice(1200, None)), dict.fromkeys(parameters, 0.05)
+    weights = torch.zeros(1200)
+    for _ in range(epochs):
+        for part in torch.randperm(1200).split(100):
+            noisy = losses_at(part)
+            if method == 'l2rw':
+                weights[part] = learned_weights(noisy, clean, parameters, derivatives)[0]
+            else:
+                weighting.meta_gradient(noisy, clean, parameters, rates, derivatives)
+                teacher.step()
+                with torch.no_grad():
+                    weights[part] = weighting.shares(weighting(noisy(parameters)))
+            optimizer.zero_grad()
+            (weights[part] * noisy(parameters)).sum().backward()
+            optimizer.step()
+    assert weights[~wrong[:1200]].mean() > at_least * weights[wrong[:1200]].mean()
