@@ -324,7 +324,8 @@ def measures(suspicion: Suspicion, seen: Seen) -> dict[str, float]:
         mistaken[seen.images[wrong]] = True
         value = average_precision_score(mistaken, suspicion.images)
         result['mistakes/images/average_precision'] = value
-    if suspicion.listed is not None and suspicion.listed.any():
-        result['mistakes/list_precision'] = wrong[suspicion.listed].mean()
+    if suspicion.listed is not None:
+        if suspicion.listed.any():  # an empty list has no precision
+            result['mistakes/list_precision'] = wrong[suspicion.listed].mean()
         result['mistakes/list_recall'] = suspicion.listed[wrong].mean()
     return {key: float(value) for key, value in result.items()}

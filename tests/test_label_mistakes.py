@@ -61,6 +61,13 @@ def test_measures_by_hand():
     )
 
 
+def test_an_empty_list_finds_nothing_and_has_no_precision():
+    suspicion = Suspicion(np.array([4.0, 3, 2, 1]), np.zeros(4, dtype=bool))
+    actual = measures(suspicion, seen(SCORES, [0, 0, 0, 0], [True, False, True, False]))
+    assert actual['mistakes/list_recall'] == 0
+    assert 'mistakes/list_precision' not in actual
+
+
 def test_the_report_puts_suspects_before_missed_objects_and_those_before_closest_calls():
     profiles = np.array([[0.9, 0.1], [0.1, 0.9]])
     given = seen(SCORES, [0, 0, 0, 0], [1, 0, 0, 0], profiles=profiles)

@@ -36,7 +36,7 @@ def tables_across(rows: Sequence[EvidenceRow], option: str, metrics: Sequence[st
     """
     cells: dict[tuple[str, str], list[EvidenceRow]] = {}
     for row in rows:
-        cells.setdefault((row.name, _value(row, option)), []).append(row)
+        cells.setdefault((_name(row, rows, option), _value(row, option)), []).append(row)
     names = list(dict.fromkeys(name for name, _ in cells))
     values = sorted({value for _, value in cells}, key=_by_number)
     logged = [key for row in rows for key in row.metrics]
@@ -69,6 +69,13 @@ def _cells(metric: Metric, by_value: Iterable[Sequence[EvidenceRow]]) -> list[st
         for column, mean in means.items():
             texts[column] = f'**{texts[column]}**' if mean == best else texts[column]
     return texts
+
+
+def _name(row: EvidenceRow, rows: Sequence[EvidenceRow], option: str) -> str:
+    """The name of a row; with its settings where a config has changed between runs of one cell."""
+    cell = row.name, _value(row, option)
+    settings = {other.settings for other in rows if (other.name, _value(other, option)) == cell}
+    return row.name if len(settings) == 1 else f'{row.name} ({row.settings[:6]})'
 
 
 def _value(row: EvidenceRow, option: str) -> str:

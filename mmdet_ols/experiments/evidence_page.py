@@ -132,12 +132,15 @@ def _side_by_side(rows: Sequence[EvidenceRow], selection: Selection) -> list[str
     labels = _labels(rows)
     names = list(dict.fromkeys(labels[row.settings] for row in rows))
     if selection.reference is not None:
-        if selection.reference not in names:
+        reference = selection.reference
+        called = {labels[row.settings] for row in rows if row.name == reference}
+        if reference not in names and len(called) == 1:
+            (reference,) = called
+        if reference not in names:
             raise ValueError(
-                f'--reference must name one of the rows {", ".join(names)}, but got '
-                f'{selection.reference!r}.'
+                f'--reference must name one of the rows {", ".join(names)}, but got {reference!r}.'
             )
-        names.insert(0, names.pop(names.index(selection.reference)))
+        names.insert(0, names.pop(names.index(reference)))
     ordered = sorted(rows, key=lambda row: (names.index(labels[row.settings]), row.seed))
     named = {(labels[row.settings], row.seed): row for row in ordered}
     comparison = Comparison(
@@ -156,19 +159,24 @@ def _side_by_side(rows: Sequence[EvidenceRow], selection: Selection) -> list[str
 
 
 def _labels(rows: Sequence[EvidenceRow]) -> dict[str, str]:
-    """A name for each settings key: the row's own, with its options where others share it."""
+    """A name for each settings key: the row's own, with what differs where that is not enough.
+
+    That is where rows share a name, or differ in more than their methods.
+    """
     first: dict[str, EvidenceRow] = {}
     for row in rows:
         first.setdefault(row.settings, row)
+    differ = len({row.base for row in first.values()}) > 1
     labels: dict[str, str] = {}
     for key, row in first.items():
-        others = [other for other in first.values() if other.name == row.name]
-        label = row.name
-        if len(others) > 1:
-            shared = set.intersection(*(set(shlex.split(other.options)) for other in others))
-            own = [word for word in shlex.split(row.options) if word not in shared]
-            own += [Path(row.config).stem] if len({o.config for o in others}) > 1 else []
-            label = f'{row.name} ({", ".join(own or [key[:6]])})'
+        namesakes = [other for other in first.values() if other.name == row.name]
+        others = list(first.values()) if differ else namesakes
+        shared = set.intersection(*(set(shlex.split(other.options)) for other in others))
+        own = [word for word in shlex.split(row.options) if word not in shared]
+        own += [Path(row.config).stem] if len({o.config for o in others}) > 1 else []
+        if len(namesakes) > 1 and not own:
+            own = [key[:6]]
+        label = f'{row.name} ({", ".join(own)})' if own else row.name
         labels[key] = label if label not in labels.values() else f'{label} {key[:6]}'
     return labels
 

@@ -109,6 +109,8 @@ def _portable(key: str, value: Any, roots: Sequence[str]) -> Any:
 
 def _without_folders(key: str, value: str) -> str:
     """A path of this machine reduced to its last part; anything else as it is."""
+    if re.match(r'(?!https?:|file:)[\w-]+://', value):
+        return value  # of a model zoo: `torchvision://resnet50` is not `open-mmlab://resnet50`
     absolute = os.path.isabs(value) and value.count('/') > 1
     if absolute or value.startswith('~') or _last(key) in WEIGHTS:
         return _name(value)

@@ -196,7 +196,8 @@ def read_variants(
         if not (train_cfg.get('max_epochs') or train_cfg.get('max_iters')):
             raise ValueError(f'{request.config} needs train_cfg with max_epochs or max_iters.')
         if base not in undone:
-            undone[base] = _without_method(finish_config(deepcopy(bases[base]), request.config))
+            plain = finish_config(deepcopy(bases[base]), request.config)
+            undone[base] = _without_method(plain, amp)
         if amp:
             use_amp(cfg)
         forms = Forms(flat_settings(cfg), *undone[base])
@@ -249,13 +250,17 @@ def _check_request(request: Request) -> None:
             raise ValueError(f'Name the seeds with --seeds, not with {option!r} ({request.name}).')
 
 
-def _without_method(cfg: Config) -> tuple[dict[str, Any], dict[str, Any] | None]:
+def _without_method(cfg: Config, amp: bool) -> tuple[dict[str, Any], dict[str, Any] | None]:
     """The settings of a config as it is, and with every method undone.
 
     The latter is None where a head is not known, so that nothing tells what belongs to a method.
+    Mixed precision is no part of a method, so that both have it.
     """
     try:
-        hard = flat_settings(hard_form(cfg))  # in silence: it trains nothing
+        hard = hard_form(cfg)  # in silence: it trains nothing
     except ValueError:
         hard = None
-    return flat_settings(cfg), hard
+    for form in (cfg, hard):
+        if amp and form is not None:
+            use_amp(form)
+    return flat_settings(cfg), None if hard is None else flat_settings(hard)

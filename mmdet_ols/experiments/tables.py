@@ -193,7 +193,8 @@ def _number(value: float, digits: int, sign: str = '') -> str:
 
 
 def _interval(difference: Summary, n: int, digits: int) -> str:
+    noun = 'pair' if difference.n == 1 else 'pairs'
+    pairs = '' if difference.n in (0, n) else f' ({difference.n} {noun})'
     if np.isnan(difference.low):
-        return '–'
-    pairs = '' if difference.n == n else f' ({difference.n} pairs)'
+        return f'–{pairs}'
     return f'{difference.low:+.{digits}f} to {difference.high:+.{digits}f}{pairs}'

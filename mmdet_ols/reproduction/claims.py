@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import NamedTuple
@@ -11,7 +12,7 @@ from mmdet_ols.reproduction.results import CellResult
 from mmdet_ols.results.metrics import Metric, metric_of
 from mmdet_ols.results.statistics import Summary, paired_difference, summarise
 
-#: Two of the paper's figures that differ by less than this are equal; it prints four decimals.
+#: Numbers that differ by less than this are equal; the paper prints four decimals.
 EQUAL = 1e-9
 
 
@@ -79,23 +80,27 @@ class Number(NamedTuple):
 def judge(expected: float, ours: Summary) -> Verdict:
     """Say whether a difference of the paper is borne out by ours.
 
+    Pairs that all differ by the same, such as by one image of a thousand, have no spread to judge
+    by: their interval is a point, which always excludes 0.
+
     Args:
         expected: The paper's difference, which is not 0.
         ours: Ours, with its interval.
     """
     if ours.n == 0:
         return Verdict.MISSING
-    if ours.low > 0 or ours.high < 0:
-        return Verdict.HOLDS if (ours.mean > 0) == (expected > 0) else Verdict.FAILS
-    return Verdict.UNDECIDED  # also where there is no interval: its ends are NaN
+    if math.isnan(smallest_told(ours)) or ours.low <= 0 <= ours.high:
+        return Verdict.UNDECIDED
+    return Verdict.HOLDS if (ours.mean > 0) == (expected > 0) else Verdict.FAILS
 
 
 def smallest_told(ours: Summary) -> float:
     """The smallest difference that so many pairs with this spread could have told from 0.
 
-    NaN where there are fewer than two pairs, which tell nothing however large it is.
+    NaN where there is no spread, as of a single pair: that tells nothing however large it is.
     """
-    return (ours.high - ours.low) / 2
+    told = (ours.high - ours.low) / 2
+    return told if told > EQUAL else math.nan
 
 
 class Numbers:

@@ -52,6 +52,17 @@ def test_seeds_share_a_cell():
     assert 'n = 1 to 2 (mean ± sample standard deviation)' in text
 
 
+def test_runs_of_a_config_that_has_changed_since_share_no_cell():
+    rows = [row('hard', '0.1', 60), row('hard', '0.1', 62, seed=1), row('hard', '1', 10)]
+    rows[1] = replace(rows[1], settings='abcdef0123456789')
+    lines = tables(rows, metrics=['accuracy/top1']).splitlines()
+    assert lines[2:5] == [
+        '| hard (hard 0) | 40.00 |  |',
+        '| hard (abcdef) | 38.00 |  |',
+        '| hard |  | 90.00 |',
+    ]
+
+
 def test_no_direction_no_best_value():
     rows = [row('hard', '0.1', 60), row('hard', '1', 60)]
     assert '| hard | 1.000 | 1.000 |' in tables(rows, metrics=['other'])

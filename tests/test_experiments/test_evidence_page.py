@@ -61,6 +61,23 @@ def test_rows_that_differ_in_more_than_their_method_get_tables_of_their_own():
     assert 'abc (' in together  # which runs another commit made
 
 
+def test_rows_that_differ_in_more_than_their_method_are_named_by_it_in_one_table():
+    """Each method at its own learning rate: the reader must see it."""
+    own = {'hard': '0.003', 'ols': '0.01'}
+    rows = [
+        replace(r, base=f'base {r.name}', options=f'a=1 optim_wrapper.optimizer.lr={own[r.name]}')
+        for r in ROWS
+    ]
+    text = evidence_tables(rows, Selection(reference='hard', together=True))
+    assert '| ols (optim_wrapper.optimizer.lr=0.01) | 27.00 |' in text
+    assert '| difference to hard (optim_wrapper.optimizer.lr=0.003) |' in text
+    # The one without options of its own keeps its name; configs differ as options do.
+    rows = [replace(r, options='') if r.name == 'hard' else r for r in rows]
+    assert '| difference to hard |' in evidence_tables(rows, Selection(together=True))
+    rows = [replace(r, options='', config=f'{r.name}_net.py') for r in rows]
+    assert '| ols (ols_net) |' in evidence_tables(rows, Selection(together=True))
+
+
 def test_metrics_can_be_chosen():
     text = evidence_tables(ROWS, Selection(metrics=['calibration/ece', 'accuracy/top1']))
     assert 'top-5' not in text and 'top-1 error' in text

@@ -62,6 +62,8 @@ def test_all_else_counts():
         portable_key(SETTINGS),
         changed(model__head__alpha=0.3),
         changed(model__backbone__init_cfg__checkpoint='/data/weights/other.pth'),
+        changed(model__backbone__init_cfg__checkpoint='open-mmlab://detectron/resnet50_caffe'),
+        changed(model__backbone__init_cfg__checkpoint='open-mmlab://detectron2/resnet50_caffe'),
         changed(train_dataloader__dataset__data_root='/data/cifar10_small'),
         changed(train_dataloader__dataset__ann_file='meta/test.txt'),
         changed(custom_hooks__0__human='/data/cifar10/meta/other.npy'),

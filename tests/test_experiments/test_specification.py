@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from mmdet_ols.engine import run_config
 from mmdet_ols.experiments import specification
 from mmdet_ols.experiments.comparability import check_comparable
 from mmdet_ols.experiments.specification import Request, read_variants
@@ -82,6 +83,21 @@ def test_the_key_of_a_run_is_that_of_what_it_does(config):
     assert one.run(0).key != one.run(1).key
     spec = one.run(1)
     assert (spec.config, spec.method, spec.seed, spec.amp) == (path, 'ols', 1, False)
+
+
+def test_a_run_in_mixed_precision_is_comparable_with_others_of_its_kind_only(config, monkeypatch):
+    monkeypatch.setattr(run_config, 'get_device', lambda: 'cuda')
+    config.write_text(f'{config.read_text()}optim_wrapper = dict(optimizer=dict(type="SGD"))\n')
+    for method in ('ols', None):
+        request = Request('row', str(config), method)
+        (plain,), (amp,) = read_variants([request]), read_variants([request], amp=True)
+        (hard,) = read_variants([Request('hard', str(config), 'hard')], amp=True)
+        assert len({plain.portable_key, amp.portable_key}) == 2
+        assert plain.portable_base != amp.portable_base == hard.portable_base
+    config.write_text(config.read_text().replace('LinearClsHead', 'UnknownHead'))
+    request = Request('row', str(config))
+    (plain,), (amp,) = read_variants([request]), read_variants([request], amp=True)
+    assert plain.portable_base != amp.portable_base
 
 
 @pytest.mark.parametrize(

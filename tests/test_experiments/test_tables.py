@@ -48,7 +48,7 @@ def test_the_difference_is_over_the_seeds_that_both_have():
     both = comparison()
     both.runs['hard', 1] = Run('unused', 2)
     row = main_table(both)[1][1]
-    assert row[4:7] == ['2', '+3.00', '–']  # only seed 0
+    assert row[4:7] == ['2', '+3.00', '– (1 pair)']  # only seed 0
     both.runs['ols', 2] = run_with({MAP: 0.85})
     assert main_table(both)[1][1][6].endswith(' (2 pairs)')
 

@@ -16,6 +16,7 @@ from mmdet_ols.reproduction.claims import (
     judge,
     smallest_told,
 )
+from mmdet_ols.reproduction.texts import verdict_text
 from mmdet_ols.results.statistics import paired_difference
 
 
@@ -77,6 +78,16 @@ def test_one_run_never_tells_and_none_is_missing():
     assert np.isnan(smallest_told(claim.ours))
     for results in ([], of_table_2(ols=[10.0, 11.0])):
         assert number(results, 'II', 'ols').claim(Kind.HARD).verdict is Verdict.MISSING
+
+
+@pytest.mark.parametrize('gain', [0.0, 0.1])
+def test_pairs_that_all_differ_by_the_same_do_not_tell(gain):
+    """By one image of a thousand, or by none, as under an attack that nothing survives."""
+    hard = np.array([85.3, 86.1, 84.7])
+    claim = number(of_table_2(hard=hard, ols=hard - gain), 'II', 'ols').claim(Kind.HARD)
+    assert claim.ours.n == 3 and claim.ours.sd == pytest.approx(0)
+    assert claim.verdict is Verdict.UNDECIDED
+    assert verdict_text(claim.verdict, claim.ours, 2) == 'cannot be told'
 
 
 def test_pairs_are_those_of_the_same_seed_and_finished_runs_only():

@@ -28,10 +28,12 @@ def accuracy(curves: Curves, unit: str) -> dict[str, Any] | None:
         chart('Over time', unit, {short_name(main): metrics[main]}),
         chart('AP of each class', unit, per_class),
     ]
+    # The last value may be NaN, which no chart shows.
+    last = {key: value for line in curves.epochs for key, value in line.items()}
     ranked = sorted(per_class.items(), key=lambda item: item[1][-1][1])
     return dict(
         charts=[drawn for drawn in charts if drawn],
-        metrics=[(name, points[-1][1], _best(name, points)) for name, points in metrics.items()],
+        metrics=[(name, last[name], _best(name, points)) for name, points in metrics.items()],
         classes=[(name, points[-1][1], max(y for _, y in points)) for name, points in ranked],
     )
 

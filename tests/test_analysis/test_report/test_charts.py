@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from math import isnan
+
+from mmdet_ols.analysis.report.accuracy import accuracy
 from mmdet_ols.analysis.report.charts import training_charts
 from mmdet_ols.analysis.report.record import Curves
 
@@ -11,6 +14,14 @@ def legend(lines):
     charts = training_charts(Curves(training=lines, epochs=[]), 'epoch')
     (rates,) = [chart for chart in charts if chart['title'] == 'Learning rate']
     return [(name, float(value)) for name, value, _ in rates['legend']]
+
+
+def test_the_last_value_of_a_metric_is_the_last_one_though_no_chart_shows_it():
+    values = (6.0, 5.0, float('nan'))
+    lines = [{'calibration/ece': value, 'step': epoch} for epoch, value in enumerate(values, 1)]
+    shown = accuracy(Curves(training=[], epochs=lines), 'epoch')
+    ((name, last, best),) = shown['metrics']
+    assert name == 'calibration/ece' and isnan(last) and best == 5.0
 
 
 def test_the_learning_rate_is_the_one_that_the_config_names():
