@@ -23,7 +23,7 @@ def tfkd_self(
     """Learn from the label and from a network of the same architecture that was trained before.
 
     The defaults are the original's for ResNet-18 on CIFAR-100. It takes `temperature=20` with
-    `multiplier=1` for MobileNetV2, and 50 or 100 for larger networks.
+    `multiplier=1` for MobileNetV2, and 50 or 100 for larger networks, always with 100 classes.
 
     Args:
         cfg: The config; it is changed.
@@ -32,7 +32,8 @@ def tfkd_self(
             named.
         alpha: Share of the teacher, in [0, 1].
         temperature: Temperature of both predictions.
-        multiplier: Factor of the teacher's part; None means 50 in the form 'released', else 1.
+        multiplier: Factor of the teacher's part; None means half the number of classes in the form
+            'released' (50 for CIFAR-100), else 1.
         form: 'released' (mean over samples and classes) or 'fair' (over samples).
 
     Raises:

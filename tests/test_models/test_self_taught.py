@@ -8,7 +8,7 @@ import pytest
 import torch
 from mmengine.model import ExponentialMovingAverage
 from torch.testing import assert_close
-from toy_self_distillation import CLASSES, batch, build, gradients
+from toy_self_distillation import CLASSES, MODEL, batch, build, gradients
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_the_loss_and_all_gradients_are_those_of_the_definition(teacher, options
     model = taught(path, **options)
     inputs, samples, labels = batch()
     o = {'alpha': 0.95, 'temperature': 6.0, 'form': 'released', **options}
-    m = o.get('multiplier', 50.0 if o['form'] == 'released' else 1.0)
+    m = o.get('multiplier', CLASSES / 2 if o['form'] == 'released' else 1.0)
 
     twin = deepcopy(model)
     scores = twin.head.fc(twin.backbone(inputs)[-1].mean((2, 3)))
@@ -67,6 +67,18 @@ def test_the_loss_and_all_gradients_are_those_of_the_definition(teacher, options
     actual = gradients(model, losses)
     for name, gradient in gradients(twin, dict(loss=expected)).items():
         assert_close(actual[name], gradient, rtol=1e-3, atol=1e-5, msg=name)
+
+
+def test_with_100_classes_the_default_is_the_originals_50(monkeypatch):
+    inputs, samples, _ = batch()
+    network = deepcopy(MODEL)
+    network['head']['num_classes'] = 100
+    losses = []
+    for method in ('tfkd_self', 'tfkd_self:multiplier=50'):
+        model = build(method, model=network)
+        monkeypatch.setattr(model, '_teach', lambda inputs: torch.eye(100)[: len(inputs)])
+        losses.append(model.loss(inputs, samples)['loss_distillation'])
+    assert_close(losses[0], losses[1])
 
 
 def test_the_teacher_is_no_part_of_the_student(teacher):

@@ -16,8 +16,9 @@ from mmdet_ols.core.distillation import softened_divergence
 from mmdet_ols.models.self_distillation.common import loss_weight
 from mmdet_ols.registry import register_model
 
-#: form -> the multiplier where none is given
-MULTIPLIERS = dict(released=50.0, fair=1.0)
+#: form -> what the sum over the classes is multiplied by where no multiplier is given. In the
+#: released form a multiplier is divided by the number of classes, and the original's 50 by 100.
+DEFAULT_FACTORS = dict(released=50 / 100, fair=1.0)
 #: What a head keeps that its predictions do not need.
 LOSS = 'head.loss_module.'
 
@@ -47,7 +48,9 @@ class SelfTaughtClassifier(ImageClassifier):
         teacher: The teacher's checkpoint.
         alpha: a, the share of the teacher, in [0, 1].
         temperature: T, above 0.
-        multiplier: m, not negative. None means 50 in the form 'released' and 1 in the form 'fair'.
+        multiplier: m, not negative. None means 1 in the form 'fair', and half the number of classes
+            in the form 'released': the original's 50 for 100 classes, which would make the teacher
+            count ten times as much with 10 classes.
         form: 'released' (mean over samples and classes) or 'fair' (over samples).
         pretrained: See `ImageClassifier`, as for the arguments after it.
         train_cfg: See `ImageClassifier`.
@@ -87,7 +90,7 @@ class SelfTaughtClassifier(ImageClassifier):
         self.teacher = teacher
         self.alpha = alpha
         self.temperature = temperature
-        self.multiplier = MULTIPLIERS[form] if multiplier is None else multiplier
+        self.multiplier = multiplier
         self.form = form
         self._beside = _Beside()
 
@@ -99,7 +102,7 @@ class SelfTaughtClassifier(ImageClassifier):
         check_number('alpha', alpha, 'in [0, 1]')
         check_number('temperature', temperature, 'above 0')
         check_number('multiplier', multiplier, 'at least 0', optional=True)
-        check_choice('form', form, MULTIPLIERS)
+        check_choice('form', form, DEFAULT_FACTORS)
 
     def init_weights(self) -> None:
         """Initialise the network as configured, and load the teacher if one is named.
@@ -148,11 +151,15 @@ class SelfTaughtClassifier(ImageClassifier):
         losses = self.head._get_loss(scores, data_samples)
         losses['loss'] = (1 - self.alpha) * losses['loss']
         divergence = softened_divergence(scores, self._teach(inputs), self.temperature).mean()
-        if self.form == 'released':
-            divergence = divergence / scores.shape[1]
-        factor = self.alpha * self.multiplier * self.temperature**2 * loss_weight(self.head)
-        losses['loss_distillation'] = factor * divergence
+        factor = self.alpha * self._factor(scores.shape[1]) * self.temperature**2
+        losses['loss_distillation'] = factor * loss_weight(self.head) * divergence
         return losses
+
+    def _factor(self, classes: int) -> float:
+        """What the divergence, a sum over the classes, is multiplied by."""
+        if self.multiplier is None:
+            return DEFAULT_FACTORS[self.form]
+        return self.multiplier / (classes if self.form == 'released' else 1)
 
     @torch.no_grad()
     def _teach(self, inputs: Tensor) -> Tensor:
