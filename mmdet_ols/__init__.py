@@ -26,6 +26,7 @@ from mmdet_ols.datasets import (
 from mmdet_ols.datasets.voc_files import voc_classes
 from mmdet_ols.engine.hooks import (
     AdversarialErrorHook,
+    DivergenceHook,
     EnsembleHook,
     OLSHook,
     SampleStateHook,
@@ -67,6 +68,7 @@ __all__ = [
     'CleanPartDataset',
     'CutOutSquare',
     'DisturbLabelLoss',
+    'DivergenceHook',
     'EnsembleHook',
     'FGVCAircraft90',
     'InMemoryDataset',

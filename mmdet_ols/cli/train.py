@@ -34,6 +34,7 @@ from mmdet_ols.cli.options import (
     escape_unprintable,
     user_errors,
 )
+from mmdet_ols.engine.hooks import DivergenceError, DivergenceHook
 from mmdet_ols.engine.launch import (
     build_runner,
     drawing_names_as_written,
@@ -77,12 +78,15 @@ def train(args: argparse.Namespace) -> None:
             runner = build_runner(checked_config(args))
             build_for_training(runner)
             check_start(runner, strict=args.strict)
+            runner.register_hook(DivergenceHook())
         with drawing_names_as_written(runner.cfg), errors_before_first_step(runner.cfg):
             try:
                 runner.train()
             except KeyboardInterrupt:
                 print(_interrupted(runner), file=sys.stderr)
                 sys.exit(130)  # as shells have it
+            except DivergenceError as error:
+                sys.exit(f'error: {error}')
             except OSError as error:
                 if error.errno not in (ENOSPC, EDQUOT):
                     raise

@@ -52,6 +52,13 @@ def test_what_is_kept_is_said(config, tmp_path, command, at, message):
         assert 'resumed epoch: 1' in output and (tmp_path / 'epoch_2.pth').exists()
 
 
+def test_a_training_that_diverges_ends_with_what_to_do(config, tmp_path, command):
+    rate = 'optim_wrapper.optimizer.lr=1e30'
+    output = command(tool.main, config, '--work-dir', tmp_path, '--cfg-options', rate, ok=False)
+    assert 'error: The training has diverged: after' in output
+    assert 'lower learning rate' in output and not list(tmp_path.glob('epoch_*.pth'))
+
+
 @pytest.mark.parametrize(
     ('kept', 'message'),
     [
