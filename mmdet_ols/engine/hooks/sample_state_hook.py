@@ -9,6 +9,7 @@ from torch import nn
 
 from mmdet_ols.core import SampleState, state_name, state_paths
 from mmdet_ols.core.random_streams import seed_of_run, stream_seed
+from mmdet_ols.core.whole_files import whole_file
 from mmdet_ols.datasets import CleanPartDataset, NumberedDataset
 from mmdet_ols.datasets.tree import walk_datasets
 from mmdet_ols.engine.hooks.ema_copies import copy_changed_losses
@@ -191,7 +192,8 @@ class SampleStateHook(Hook):
         arrays: dict[str, Any] = dict(values, given=given.numpy(), epoch=runner.epoch + 1)
         if true is not None:
             arrays['true'] = true.numpy()
-        np.savez_compressed(Path(runner.work_dir, OPINIONS), **arrays)
+        with whole_file(Path(runner.work_dir, OPINIONS), 'wb') as file:
+            np.savez_compressed(file, **arrays)
         if 'label' in values:
             knows = values['label'] >= 0
             changed = (values['label'] != given.numpy()) & knows
