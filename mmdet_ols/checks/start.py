@@ -43,7 +43,8 @@ def check_checkpoint_exists(cfg: Config) -> None:
 def checkpoint_to_resume(work_dir: str) -> str | None:
     """Find the checkpoint from which a run goes on, if MMEngine does not find it by itself.
 
-    The file `last_checkpoint` holds a whole path, which is wrong once the folder has moved.
+    The file `last_checkpoint` holds a whole path, which is wrong once the folder has moved, and
+    names the checkpoint of another folder once it was copied.
 
     Returns:
         The path; None where MMEngine finds the right one, or where there is none yet.
@@ -55,11 +56,14 @@ def checkpoint_to_resume(work_dir: str) -> str | None:
     if not pointer.is_file():
         return None
     named = pointer.read_text('utf-8').strip()
-    if '://' in named or (named and Path(named).exists()):
+    if '://' in named:
         return None
-    moved = newest_checkpoint(folder)
-    if moved is not None and moved.exists():
-        return str(moved)
+    here = newest_checkpoint(folder)
+    is_here = here is not None and here.exists()
+    if named and Path(named).exists() and not (is_here and _is_in_other_run(Path(named), folder)):
+        return None
+    if is_here:
+        return str(here)
     problem = 'is empty'  # as a full disk leaves it
     if named:
         problem = f'names {named} as the checkpoint to go on from, which is not there'
@@ -67,6 +71,15 @@ def checkpoint_to_resume(work_dir: str) -> str | None:
         f'{pointer} {problem}.{_others(folder)} Name one with --resume CHECKPOINT, or remove the '
         'folder to start again.'
     )
+
+
+def _is_in_other_run(checkpoint: Path, folder: Path) -> bool:
+    """Whether a checkpoint lies in the work directory of another training.
+
+    One that CheckpointHook saves in its `out_dir` does not: the pointer is in the work directory.
+    """
+    parent = checkpoint.parent
+    return (parent / 'last_checkpoint').is_file() and not parent.samefile(folder)
 
 
 def _others(folder: Path) -> str:

@@ -121,6 +121,28 @@ def test_a_run_whose_folder_has_moved_goes_on(tmp_path):
     assert checkpoint_to_resume(str(tmp_path)) is None  # which MMEngine finds
 
 
+def test_a_copied_folder_goes_on_from_its_own_checkpoint(tmp_path):
+    old, new = tmp_path / 'old', tmp_path / 'new'
+    for folder in (old, new):
+        folder.mkdir()
+        (folder / 'epoch_3.pth').touch()
+        (folder / 'last_checkpoint').write_text(str(old / 'epoch_3.pth'))
+    (tmp_path / 'link').symlink_to(old)
+    assert checkpoint_to_resume(str(new)) == str(new / 'epoch_3.pth')
+    assert checkpoint_to_resume(str(tmp_path / 'link')) is None
+    (new / 'epoch_3.pth').unlink()
+    assert checkpoint_to_resume(str(new)) is None  # as MMEngine does
+
+
+def test_the_folder_in_which_a_hook_saves_goes_before_what_an_earlier_run_left(tmp_path):
+    saved = tmp_path / 'out_dir' / 'epoch_3.pth'
+    saved.parent.mkdir()
+    for path in (saved, tmp_path / 'epoch_3.pth'):
+        path.touch()
+    (tmp_path / 'last_checkpoint').write_text(str(saved))
+    assert checkpoint_to_resume(str(tmp_path)) is None
+
+
 def test_a_work_directory_must_be_a_folder(tmp_path, monkeypatch):
     (tmp_path / 'file').touch()
     for name in ('file', 'file/deeper'):
