@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 from pathlib import Path
 from typing import Any
@@ -161,7 +162,7 @@ def check_same_method(cfg: Config) -> None:
     if not cfg.get('resume') or not is_first_process():
         return  # the first process checks for all, before it overwrites the dumped config
     folder = Path(cfg.load_from).parent if cfg.get('load_from') else Path(cfg.work_dir)
-    dumped = dumped_configs(folder) or sorted(folder.glob('*.py'))
+    dumped = dumped_configs(folder) or [p for p in sorted(folder.glob('*.py')) if _is_dump(p)]
     if not dumped:
         return
     before = Config.fromfile(dumped[-1], import_custom_modules=False).get('applied_method')
@@ -172,6 +173,18 @@ def check_same_method(cfg: Config) -> None:
             f'The run in {folder} was made {_method(before)} and cannot be resumed '
             f'{_method(asked)}: {remedy}, or start a new run in another --work-dir.'
         )
+
+
+def _is_dump(path: Path) -> bool:
+    """Whether a file may be a config that MMEngine dumped: it holds assignments and nothing else.
+
+    Reading a config executes it, and next to a checkpoint that was copied there may be scripts.
+    """
+    try:
+        statements = ast.parse(path.read_bytes()).body
+    except (SyntaxError, ValueError):
+        return False
+    return bool(statements) and all(isinstance(node, ast.Assign) for node in statements)
 
 
 def _is_same(before: str, asked: str) -> bool:

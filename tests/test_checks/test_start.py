@@ -95,6 +95,17 @@ def test_a_run_without_a_config_of_each_start(tmp_path):
         check_same_method(config('ls', work_dir=str(folder)))
 
 
+def test_scripts_next_to_a_checkpoint_are_not_executed(tmp_path):
+    (tmp_path / 'epoch_1.pth').touch()
+    (tmp_path / 'setup.py').write_text('import sys\nsys.exit("setup.py was executed")\n')
+    (tmp_path / 'unfinished.py').write_text('model = (')
+    (tmp_path / '__init__.py').touch()
+    check_same_method(config('ols', load_from=str(tmp_path / 'epoch_1.pth')))
+    config('ls').dump(tmp_path / 'a.py')
+    with pytest.raises(ValueError, match='was made with --method ls'):
+        check_same_method(config('ols', load_from=str(tmp_path / 'epoch_1.pth')))
+
+
 def test_a_checkpoint_that_is_not_there_is_said_before_the_data_are_looked_at(tmp_path):
     with pytest.raises(FileNotFoundError, match=r'no checkpoint file .*absent\.pth'):
         check_checkpoint_exists(Config(dict(load_from=str(tmp_path / 'absent.pth'))))
