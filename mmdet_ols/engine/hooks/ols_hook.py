@@ -11,7 +11,12 @@ from mmdet_ols.core import RollingState, SoftLabelState, find_states, state_name
 from mmdet_ols.core.arguments import check_integer
 from mmdet_ols.engine.hooks.ema_copies import copy_changed_losses
 from mmdet_ols.engine.hooks.roll_over_period import Period, choose_period
-from mmdet_ols.engine.hooks.saved_states import CheckpointWriter, LoadedCheckpoint, saves_now
+from mmdet_ols.engine.hooks.saved_states import (
+    CheckpointWriter,
+    LoadedCheckpoint,
+    check_order,
+    saves_now,
+)
 from mmdet_ols.engine.hooks.soft_label_history import SoftLabelHistory
 from mmdet_ols.evaluation.passes import unwrapped
 from mmdet_ols.registry import Hook, register_hook
@@ -47,8 +52,9 @@ class OLSHook(Hook):
 
     Raises:
         ValueError: An interval is out of range. At the start of a training: `by_epoch=True` in an
-            iteration-based loop, no `interval` where the length of the data is not known, or a
-            second hook of this kind.
+            iteration-based loop, no `interval` where the length of the data is not known, a second
+            hook of this kind, or an EMAHook or CheckpointHook whose `priority` puts it on the wrong
+            side of this one.
     """
 
     # After EMAHook (NORMAL), which swaps the soft labels in a checkpoint and so has to come first,
@@ -86,6 +92,7 @@ class OLSHook(Hook):
 
     def before_train(self, runner: Any) -> None:
         _check_alone(runner.hooks)
+        check_order(self, runner.hooks)
         self._period = choose_period(runner, self.by_epoch, self.interval)
         self._follow_changes(runner)
         if not self._losses:

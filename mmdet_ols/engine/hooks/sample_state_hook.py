@@ -13,7 +13,7 @@ from mmdet_ols.core.whole_files import whole_file
 from mmdet_ols.datasets import CleanPartDataset, NumberedDataset
 from mmdet_ols.datasets.tree import walk_datasets
 from mmdet_ols.engine.hooks.ema_copies import copy_changed_losses
-from mmdet_ols.engine.hooks.saved_states import CheckpointWriter
+from mmdet_ols.engine.hooks.saved_states import CheckpointWriter, check_order
 from mmdet_ols.engine.hooks.train_error_hook import plain_training_data
 from mmdet_ols.evaluation.passes import unwrapped
 from mmdet_ols.evaluation.sample_passes import measure_samples
@@ -42,9 +42,10 @@ class SampleStateHook(Hook):
 
     Raises:
         ValueError: At the start of a training: the loop counts no epochs, the samples have no
-            numbers, the checkpoint to resume from knows other samples, labels or clean samples, or
-            a pass needs images without augmentation and there is no validation set to take the
-            pipeline from.
+            numbers, the checkpoint to resume from knows other samples, labels or clean samples, a
+            pass needs images without augmentation and there is no validation set to take the
+            pipeline from, or a `priority` puts an EMAHook after this hook, or a CheckpointHook
+            before it.
     """
 
     # As OLSHook: after EMAHook (NORMAL), which swaps the states in a checkpoint, and before
@@ -117,6 +118,7 @@ class SampleStateHook(Hook):
         """
         from mmengine.runner import IterBasedTrainLoop
 
+        check_order(self, runner.hooks)
         if isinstance(runner.train_loop, IterBasedTrainLoop):
             raise ValueError(
                 'SampleStateHook needs an epoch-based loop, in which every sample has its turn: '

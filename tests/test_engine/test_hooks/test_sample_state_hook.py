@@ -210,3 +210,6 @@ def test_what_is_missing_is_named(tmp_path):
     cfg.train_cfg = dict(by_epoch=False, max_iters=1)
     with pytest.raises(ValueError, match='needs an epoch-based loop'):
         train(tmp_path / 'c', cfg)
+    ema = dict(type='EMAHook', priority='LOW')
+    with pytest.raises(ValueError, match='EMAHook must come before SampleStateHook'):
+        train(tmp_path / 'd', plain_config('pencil'), hooks=[ema])
