@@ -38,6 +38,8 @@ LEAST = {
     **{f'{split}_dataloader.batch_size': 1 for split in ('train', 'val', 'test')},
     **{f'{split}_dataloader.num_workers': 0 for split in ('train', 'val', 'test')},
 }
+#: The names in `default_hooks` that MMEngine fills in itself.
+OWN_HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
 #: Other entries at the top of a config that MMEngine, the hosts' tools or ours read.
 OTHERS = (
     *('resume', 'launcher', 'log_processor', 'log_level', 'experiment_name', 'compile'),
@@ -68,6 +70,12 @@ def check_entries(cfg: Config) -> None:
         _check(name, cfg.get(name), kinds)
     for name, hook in (cfg.get('default_hooks') or {}).items():
         _check(f'default_hooks.{name}', hook, _DICT)
+        if hook is None and name not in OWN_HOOKS and _has_hosts_runner(cfg):
+            raise ValueError(
+                f'`default_hooks.{name}` of the config must be a dict, but got None, by which '
+                f'MMEngine lets only its own hooks be switched off ({", ".join(OWN_HOOKS)}): take '
+                'it out of the config, or out of the one in `_base_` that names it.'
+            )
     for index, hook in enumerate(cfg.get('custom_hooks') or ()):
         _check(f'custom_hooks.{index}', hook, _DICT)
     for split in ('train', 'val', 'test'):
@@ -114,6 +122,10 @@ def _check(name: str, value: Any, kinds: tuple[type, ...]) -> None:
         )
 
 
+def _has_hosts_runner(cfg: Config) -> bool:
+    return str(cfg.get('runner_type', 'Runner')) in ('Runner', 'FlexibleRunner')
+
+
 def _check_number(name: str, value: Any, least: int) -> None:
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if value is not None and not (is_number and value == value // 1 and value >= least):
@@ -149,7 +161,7 @@ def warn_of_variables(cfg: Config, options: Collection[str], before: Collection[
         options: Their keys.
         before: The entries at the top of the config before.
     """
-    if str(cfg.get('runner_type', 'Runner')) not in ('Runner', 'FlexibleRunner'):
+    if not _has_hosts_runner(cfg):
         return  # a runner of the user's own may read anything
     known = (*KINDS, *OTHERS)
     for key in options:

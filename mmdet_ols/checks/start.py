@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,8 @@ def check_checkpoint_exists(cfg: Config) -> None:
 def checkpoint_to_resume(work_dir: str) -> str | None:
     """Find the checkpoint from which a run goes on, if MMEngine does not find it by itself.
 
-    The file `last_checkpoint` holds a whole path, which is wrong once the folder has moved.
+    The file `last_checkpoint` holds a whole path, which is wrong once the folder has moved, and
+    names the checkpoint of another folder once it was copied.
 
     Returns:
         The path; None where MMEngine finds the right one, or where there is none yet.
@@ -55,11 +57,14 @@ def checkpoint_to_resume(work_dir: str) -> str | None:
     if not pointer.is_file():
         return None
     named = pointer.read_text('utf-8').strip()
-    if '://' in named or (named and Path(named).exists()):
+    if '://' in named:
         return None
-    moved = newest_checkpoint(folder)
-    if moved is not None and moved.exists():
-        return str(moved)
+    here = newest_checkpoint(folder)
+    is_here = here is not None and here.exists()
+    if named and Path(named).exists() and not (is_here and _is_in_other_run(Path(named), folder)):
+        return None
+    if is_here:
+        return str(here)
     problem = 'is empty'  # as a full disk leaves it
     if named:
         problem = f'names {named} as the checkpoint to go on from, which is not there'
@@ -67,6 +72,15 @@ def checkpoint_to_resume(work_dir: str) -> str | None:
         f'{pointer} {problem}.{_others(folder)} Name one with --resume CHECKPOINT, or remove the '
         'folder to start again.'
     )
+
+
+def _is_in_other_run(checkpoint: Path, folder: Path) -> bool:
+    """Whether a checkpoint lies in the work directory of another training.
+
+    One that CheckpointHook saves in its `out_dir` does not: the pointer is in the work directory.
+    """
+    parent = checkpoint.parent
+    return (parent / 'last_checkpoint').is_file() and not parent.samefile(folder)
 
 
 def _others(folder: Path) -> str:
@@ -148,7 +162,7 @@ def check_same_method(cfg: Config) -> None:
     if not cfg.get('resume') or not is_first_process():
         return  # the first process checks for all, before it overwrites the dumped config
     folder = Path(cfg.load_from).parent if cfg.get('load_from') else Path(cfg.work_dir)
-    dumped = dumped_configs(folder) or sorted(folder.glob('*.py'))
+    dumped = dumped_configs(folder) or [p for p in sorted(folder.glob('*.py')) if _is_dump(p)]
     if not dumped:
         return
     before = Config.fromfile(dumped[-1], import_custom_modules=False).get('applied_method')
@@ -159,6 +173,18 @@ def check_same_method(cfg: Config) -> None:
             f'The run in {folder} was made {_method(before)} and cannot be resumed '
             f'{_method(asked)}: {remedy}, or start a new run in another --work-dir.'
         )
+
+
+def _is_dump(path: Path) -> bool:
+    """Whether a file may be a config that MMEngine dumped: it holds assignments and nothing else.
+
+    Reading a config executes it, and next to a checkpoint that was copied there may be scripts.
+    """
+    try:
+        statements = ast.parse(path.read_bytes()).body
+    except (SyntaxError, ValueError):
+        return False
+    return bool(statements) and all(isinstance(node, ast.Assign) for node in statements)
 
 
 def _is_same(before: str, asked: str) -> bool:

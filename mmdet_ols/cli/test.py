@@ -49,7 +49,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def test(args: argparse.Namespace) -> None:
-    set_local_rank(args.local_rank)
+    set_local_rank(args.local_rank, args.launcher)
     with loading_rules(args.trust_checkpoint):
         with user_errors():
             runner = build_runner(checked_config(args))

@@ -28,14 +28,22 @@ STARTED_BY = {
     'slurm': ('SLURM_PROCID', 'srun'),
     'mpi': ('OMPI_COMM_WORLD_LOCAL_RANK', 'mpirun'),
 }
+#: Where other launchers than PyTorch's say which process of a machine one is.
+LOCAL_RANK_OF = {'slurm': 'SLURM_LOCALID', 'mpi': 'OMPI_COMM_WORLD_LOCAL_RANK'}
 
 
-def set_local_rank(rank: int) -> None:
+def set_local_rank(rank: int, launcher: str) -> None:
     """Tell MMEngine which process of this machine this one is, unless a launcher has.
 
-    Newer launchers set the environment variable, older ones pass `--local_rank`.
+    Newer launchers of PyTorch set the environment variable, older ones pass `--local_rank`; others
+    have variables of their own.
+
+    Args:
+        rank: What was passed.
+        launcher: As in a config.
     """
-    os.environ.setdefault('LOCAL_RANK', str(rank))
+    variable = LOCAL_RANK_OF.get(launcher, 'LOCAL_RANK')
+    os.environ.setdefault('LOCAL_RANK', os.environ.get(variable, str(rank)))
 
 
 def build_runner(cfg: Config) -> Runner | FlexibleRunner:

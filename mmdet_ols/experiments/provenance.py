@@ -117,15 +117,27 @@ def versions() -> str:
     import mmdet_ols
 
     hosts = [sys.modules[name] for name in ('mmdet', 'mmpretrain') if name in sys.modules]
-    root = str(Path(mmdet_ols.__file__).parents[1])
-    git = ['git', '-C', root, 'describe', '--always', '--dirty', '--exclude=*']
-    try:
-        done = subprocess.run(git, capture_output=True, text=True)
-        commit = f' (git {done.stdout.strip()})' if done.returncode == 0 else ''
-    except OSError:
-        commit = ''
+    commit = _commit(Path(mmdet_ols.__file__))
     named = [
         f'{module.__name__} {module.__version__}' for module in (torch, mmengine, mmcv, *hosts)
     ]
-    ours = f'mmdet_ols {mmdet_ols.__version__}{commit}'
+    ours = f'mmdet_ols {mmdet_ols.__version__}{f" (git {commit})" if commit else ""}'
     return ', '.join([f'Python {platform.python_version()}', *named, ours])
+
+
+def _commit(file: Path) -> str:
+    """The commit of the checkout that a file belongs to; empty where there is none.
+
+    An installed package may lie within the repository of a user's own project, which ignores it.
+    """
+    git = ['git', '-C', str(file.parent)]
+    try:
+        tracked = subprocess.run(
+            [*git, 'ls-files', '--error-unmatch', file.name], capture_output=True
+        )
+        if tracked.returncode:
+            return ''
+        describe = [*git, 'describe', '--always', '--dirty', '--exclude=*']
+        return subprocess.run(describe, capture_output=True, text=True).stdout.strip()
+    except OSError:
+        return ''

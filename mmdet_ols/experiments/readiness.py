@@ -88,9 +88,14 @@ def hooks_of_tests(cfg: Config) -> list[str]:
 
 
 def _check_scalars(cfg: Config) -> None:
-    """Results are read from the files of LocalVisBackend, MMEngine's default."""
-    backends = (cfg.get('visualizer') or {}).get('vis_backends')
-    if backends and not any('LocalVisBackend' in str(backend.get('type')) for backend in backends):
+    """Results are read from the files of LocalVisBackend, which MMEngine's own visualizer has."""
+    visualizer = cfg.get('visualizer')
+    if visualizer is None:
+        return
+    backends = visualizer.get('vis_backends') or []
+    if isinstance(backends, dict):
+        backends = [backends]
+    if not any('LocalVisBackend' in str(backend.get('type')) for backend in backends):
         raise ValueError(
             "visualizer.vis_backends must hold dict(type='LocalVisBackend'), whose files hold the "
             f'results, but got {backends}.'

@@ -47,6 +47,8 @@ class Run:
     recorded: bool = False
     #: By which metric that best epoch was chosen.
     best_by: str | None = None
+    #: Whether `length` counts epochs or iterations.
+    by_epoch: bool = True
 
     @property
     def trained(self) -> bool:
@@ -57,7 +59,9 @@ class Run:
     def saved_at_end(self) -> bool:
         """Whether the newest checkpoint is that of the last epoch, according to its name."""
         name = self.last_checkpoint.stem if self.last_checkpoint else ''
-        return name.rpartition('_')[2] == str(self.length)
+        counted, _, number = name.rpartition('_')
+        # CheckpointHook may count iterations where the loop counts epochs.
+        return number == str(self.length) and counted != ('iter' if self.by_epoch else 'epoch')
 
     @property
     def final(self) -> dict[str, float] | None:
@@ -110,7 +114,7 @@ def read_run(
         needs_test: Whether only the test counts as the result.
         val_interval: Iterations between two validations; see `read_lines`.
     """
-    run = Run(Path(folder), length, needs_test=needs_test)
+    run = Run(Path(folder), length, needs_test=needs_test, by_epoch=by_epoch)
     unit = 'epoch' if by_epoch else 'step'
     starts = training_folders(folder)
     last = 0
@@ -133,9 +137,9 @@ def read_run(
     run.last_checkpoint = newest_checkpoint(folder)
     if test_folder is not None and starts:
         for test in _timestamps(test_folder):
-            result = _result_of_test(test)
-            if result.is_file() and test.name >= starts[-1].name:
-                run.tested = _metrics(json.loads(result.read_text()))
+            result = _read_result(_result_of_test(test))
+            if result is not None and test.name >= starts[-1].name:
+                run.tested = _metrics(result)
     return run
 
 
@@ -221,6 +225,15 @@ def dumped_configs(folder: str | Path) -> list[Path]:
 
 def _result_of_test(start: Path) -> Path:
     return start / f'{start.name}.json'
+
+
+def _read_result(path: Path) -> dict[str, Any] | None:
+    """What a test wrote; None where it is not there, or not whole."""
+    try:
+        result: dict[str, Any] = json.loads(path.read_text())
+    except (FileNotFoundError, json.JSONDecodeError):  # being written, or cut short by a full disk
+        return None
+    return result
 
 
 def _timestamps(folder: str | Path) -> list[Path]:

@@ -95,6 +95,7 @@ def test_what_is_no_config(config, tmp_path):
             r"`custom_hooks\.0` .* a dict, but got str 'EMAHook'",
         ),
         ('default_hooks = dict(ols=[1])', r'`default_hooks\.ols` of the config must be a dict'),
+        ('default_hooks = dict(ols=None)', r'`default_hooks\.ols` .* got None, .* only its own'),
         ("train_dataloader = dict(dataset='VOC')", r'`train_dataloader\.dataset` .* or a list of'),
         ("val_evaluator = 'VOCMetric'", '`val_evaluator` .* must be a dict or a list of dicts'),
         ('load_from = 5', '`load_from` of the config must be a string, but got int 5'),

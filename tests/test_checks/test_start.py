@@ -95,6 +95,17 @@ def test_a_run_without_a_config_of_each_start(tmp_path):
         check_same_method(config('ls', work_dir=str(folder)))
 
 
+def test_scripts_next_to_a_checkpoint_are_not_executed(tmp_path):
+    (tmp_path / 'epoch_1.pth').touch()
+    (tmp_path / 'setup.py').write_text('import sys\nsys.exit("setup.py was executed")\n')
+    (tmp_path / 'unfinished.py').write_text('model = (')
+    (tmp_path / '__init__.py').touch()
+    check_same_method(config('ols', load_from=str(tmp_path / 'epoch_1.pth')))
+    config('ls').dump(tmp_path / 'a.py')
+    with pytest.raises(ValueError, match='was made with --method ls'):
+        check_same_method(config('ols', load_from=str(tmp_path / 'epoch_1.pth')))
+
+
 def test_a_checkpoint_that_is_not_there_is_said_before_the_data_are_looked_at(tmp_path):
     with pytest.raises(FileNotFoundError, match=r'no checkpoint file .*absent\.pth'):
         check_checkpoint_exists(Config(dict(load_from=str(tmp_path / 'absent.pth'))))
@@ -119,6 +130,28 @@ def test_a_run_whose_folder_has_moved_goes_on(tmp_path):
     assert checkpoint_to_resume(str(tmp_path)) == str(tmp_path / 'epoch_3.pth')
     (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'epoch_2.pth'))
     assert checkpoint_to_resume(str(tmp_path)) is None  # which MMEngine finds
+
+
+def test_a_copied_folder_goes_on_from_its_own_checkpoint(tmp_path):
+    old, new = tmp_path / 'old', tmp_path / 'new'
+    for folder in (old, new):
+        folder.mkdir()
+        (folder / 'epoch_3.pth').touch()
+        (folder / 'last_checkpoint').write_text(str(old / 'epoch_3.pth'))
+    (tmp_path / 'link').symlink_to(old)
+    assert checkpoint_to_resume(str(new)) == str(new / 'epoch_3.pth')
+    assert checkpoint_to_resume(str(tmp_path / 'link')) is None
+    (new / 'epoch_3.pth').unlink()
+    assert checkpoint_to_resume(str(new)) is None  # as MMEngine does
+
+
+def test_the_folder_in_which_a_hook_saves_goes_before_what_an_earlier_run_left(tmp_path):
+    saved = tmp_path / 'out_dir' / 'epoch_3.pth'
+    saved.parent.mkdir()
+    for path in (saved, tmp_path / 'epoch_3.pth'):
+        path.touch()
+    (tmp_path / 'last_checkpoint').write_text(str(saved))
+    assert checkpoint_to_resume(str(tmp_path)) is None
 
 
 def test_a_work_directory_must_be_a_folder(tmp_path, monkeypatch):

@@ -188,6 +188,7 @@ def test_each_start_of_a_run_is_recorded(classifiers, tmp_path):
         ([('ols', 'ols.py', ['default_hooks.ols.type=MissingHook'])], "as 'MissingHook'"),
         ([('ce', 'ce.py', ['visualizer.vis_backends.0.type=TensorboardVisBackend'])],
          'ce: .*LocalVisBackend'),
+        ([('ce', 'ce.py', ['visualizer.vis_backends=None'])], 'ce: .*LocalVisBackend'),
         ([('ce', 'ce.py', ['default_hooks.checkpoint.out_dir=/shared'])],
          "ce: default_hooks.checkpoint.out_dir .* but got '/shared'"),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import subprocess
 import sys
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from toy_runs import checkpoint, make_start
 from mmdet_ols.cli import compare as tool
 from mmdet_ols.experiments.evidence import EvidenceFile, read_rows
 from mmdet_ols.experiments.experiment import Experiment
-from mmdet_ols.experiments.provenance import machine
+from mmdet_ols.experiments.provenance import machine, versions
 from mmdet_ols.experiments.specification import Request, read_variants
 from mmdet_ols.experiments.writing import to_markdown, write_comparison
 
@@ -184,3 +185,23 @@ def test_the_machine_says_how_many_cores_a_run_uses(monkeypatch):
     assert machine() == '2 x GPU, aarch64, 1 of 8 cores'
     monkeypatch.setattr(os, 'sched_getaffinity', lambda process: {1})
     assert machine().endswith(', 1 core')
+
+
+def test_the_commit_is_that_of_the_package_and_not_of_a_repository_around_it(tmp_path, monkeypatch):
+    """As with an environment in the folder of a user's own project."""
+    package = tmp_path / '.venv' / 'mmdet_ols' / '__init__.py'
+    package.parent.mkdir(parents=True)
+    package.touch()
+    monkeypatch.setattr('mmdet_ols.__file__', str(package))
+    assert 'git' not in versions()
+    identity = ['-c', 'user.name=a', '-c', 'user.email=a@b.c']
+    git = ['git', '-C', str(tmp_path), *identity]
+    subprocess.run([*git, 'init', '-q'], check=True)
+    subprocess.run([*git, 'commit', '-q', '--allow-empty', '-m', 'theirs'], check=True)
+    assert 'git' not in versions()
+    subprocess.run([*git, 'add', str(package)], check=True)
+    subprocess.run([*git, 'commit', '-q', '-m', 'ours'], check=True)
+    head = subprocess.run([*git, 'rev-parse', '--short', 'HEAD'], capture_output=True, text=True)
+    assert f'(git {head.stdout.strip()})' in versions()
+    package.write_text('changed')
+    assert f'(git {head.stdout.strip()}-dirty)' in versions()

@@ -7,6 +7,7 @@ import pickle
 import signal
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from toy_cluster import ShellTask
@@ -15,6 +16,7 @@ from mmdet_ols.experiments.executors import slurm_job
 from mmdet_ols.experiments.executors.slurm import SlurmExecutor
 from mmdet_ols.experiments.executors.slurm_job import MAX_FRUITLESS, RunFailed, RunInJob
 from mmdet_ols.experiments.executors.slurm_options import SlurmOptions
+from mmdet_ols.experiments.executors.slurm_watch import key_of
 from mmdet_ols.experiments.states import LOG, failure_of, is_locked, locked_log, note_failure
 
 TESTS = os.getpid()
@@ -125,3 +127,18 @@ def test_a_submission_that_was_cut_short_is_passed_over(tmp_path):
     DelayedSubmission(RunInJob(task)).dump(whole)
     cut.write_bytes(whole.read_bytes()[:-5])
     assert SlurmExecutor(tmp_path, SlurmOptions(60))._submitted() == {task.folder: '1_0'}
+
+
+def test_a_submission_is_known_wherever_the_next_command_is_started(tmp_path, monkeypatch):
+    """Also by a command that names the folder from another place."""
+    pytest.importorskip('submitit')
+    from submitit.helpers import DelayedSubmission
+
+    (tmp_path / 'elsewhere').mkdir()
+    monkeypatch.chdir(tmp_path)
+    job = RunInJob(ShellTask(Path('run'), 'true'))
+    DelayedSubmission(job).dump(tmp_path / '1_0_submitted.pkl')
+    monkeypatch.chdir(tmp_path / 'elsewhere')
+    submitted = SlurmExecutor('..', SlurmOptions(60))._submitted()
+    assert submitted == {tmp_path / 'run': '1_0'}
+    assert key_of(ShellTask(Path('../run'), 'true')) in submitted

@@ -73,6 +73,31 @@ def test_interrupted_in_the_last_validation_it_only_needs_a_test(tmp_path):
     assert not read_run(tmp_path, 2).trained
 
 
+def test_a_checkpoint_of_as_many_iterations_is_not_that_of_the_last_epoch(tmp_path):
+    """As of `CheckpointHook(by_epoch=False)` in a loop of epochs."""
+    make_start(tmp_path, '20260101_000000', [trained(1)])
+    checkpoint(tmp_path, 'iter_90.pth')
+    assert not read_run(tmp_path, 90).trained
+    assert read_run(tmp_path, 90, by_epoch=False).trained
+    checkpoint(tmp_path, 'epoch_90.pth')
+    assert read_run(tmp_path, 90).trained
+    assert not read_run(tmp_path, 90, by_epoch=False).trained
+
+
+@pytest.mark.parametrize('text', ['', '{"pascal_voc/mAP": 0.7, "ti'])
+def test_a_result_that_is_cut_short_is_none(tmp_path, text):
+    """As it is while the test writes it, and where a disk was full."""
+    make_start(tmp_path, '20260101_000000', [trained(1)])
+    for stamp, result in (('20260101_120000', json.dumps({MAP: 0.7})), ('20260102_120000', text)):
+        (tmp_path / 'test' / stamp).mkdir(parents=True)
+        (tmp_path / 'test' / stamp / f'{stamp}.json').write_text(result)
+    run = read_run(tmp_path, 1, test_folder=tmp_path / 'test', needs_test=True)
+    assert run.final == {MAP: 0.7}
+    (tmp_path / 'test' / '20260101_120000' / '20260101_120000.json').unlink()
+    run = read_run(tmp_path, 1, test_folder=tmp_path / 'test', needs_test=True)
+    assert run.final is None
+
+
 @pytest.mark.parametrize(
     ('stamp', 'counts'), [('20260103_000000', True), ('20260101_120000', False)]
 )

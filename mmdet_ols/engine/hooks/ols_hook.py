@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Iterable
 from typing import Any
 
 from mmdet_ols.core import RollingState, SoftLabelState, find_states, state_name, state_paths
 from mmdet_ols.core.arguments import check_integer
 from mmdet_ols.engine.hooks.ema_copies import copy_changed_losses
 from mmdet_ols.engine.hooks.roll_over_period import Period, choose_period
-from mmdet_ols.engine.hooks.saved_states import CheckpointWriter, LoadedCheckpoint, saves_now
+from mmdet_ols.engine.hooks.saved_states import (
+    CheckpointWriter,
+    LoadedCheckpoint,
+    check_order,
+    saves_now,
+)
 from mmdet_ols.engine.hooks.soft_label_history import SoftLabelHistory
 from mmdet_ols.evaluation.passes import unwrapped
 from mmdet_ols.registry import Hook, register_hook
@@ -46,7 +52,9 @@ class OLSHook(Hook):
 
     Raises:
         ValueError: An interval is out of range. At the start of a training: `by_epoch=True` in an
-            iteration-based loop, or no `interval` where the length of the data is not known.
+            iteration-based loop, no `interval` where the length of the data is not known, a second
+            hook of this kind, or an EMAHook or CheckpointHook whose `priority` puts it on the wrong
+            side of this one.
     """
 
     # After EMAHook (NORMAL), which swaps the soft labels in a checkpoint and so has to come first,
@@ -83,6 +91,8 @@ class OLSHook(Hook):
         self._loaded.keep(runner, checkpoint, unwrapped(runner.model), self._paths)
 
     def before_train(self, runner: Any) -> None:
+        _check_alone(runner.hooks)
+        check_order(self, runner.hooks)
         self._period = choose_period(runner, self.by_epoch, self.interval)
         self._follow_changes(runner)
         if not self._losses:
@@ -206,9 +216,10 @@ class OLSHook(Hook):
                 {f'ols/{name}/{key}': value for key, value in report.items()}, step=step
             )
             if math.isnan(report['correct_share']):
+                kept = 'stay as they are' if loss.empty_class == 'keep' else 'are uniform now'
                 runner.logger.warning(
                     f'{name} saw no sample of a class since the last roll-over, so its soft labels '
-                    'stay as they are. Some heads take a `loss_cls` and never call it (FreeAnchor, '
+                    f'{kept}. Some heads take a `loss_cls` and never call it (FreeAnchor, '
                     'AutoAssign); else look at the data and the assignment.'
                 )
             runner.logger.info(
@@ -219,3 +230,17 @@ class OLSHook(Hook):
             )
             self._history.add(runner, name, loss, self._period, step)
         self._writer.start_period()
+
+
+def _check_alone(hooks: Iterable[Any]) -> None:
+    """Refuse a second OLSHook, which would roll over what the first one has just reset.
+
+    Raises:
+        ValueError: There are several.
+    """
+    count = sum(isinstance(hook, OLSHook) for hook in hooks)
+    if count > 1:
+        raise ValueError(
+            f'A training must have one OLSHook, which serves all losses, but got {count} OLSHooks: '
+            'leave out those in `custom_hooks`, and keep default_hooks.ols.'
+        )

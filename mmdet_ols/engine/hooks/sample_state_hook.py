@@ -9,10 +9,11 @@ from torch import nn
 
 from mmdet_ols.core import SampleState, state_name, state_paths
 from mmdet_ols.core.random_streams import seed_of_run, stream_seed
+from mmdet_ols.core.whole_files import whole_file
 from mmdet_ols.datasets import CleanPartDataset, NumberedDataset
 from mmdet_ols.datasets.tree import walk_datasets
 from mmdet_ols.engine.hooks.ema_copies import copy_changed_losses
-from mmdet_ols.engine.hooks.saved_states import CheckpointWriter
+from mmdet_ols.engine.hooks.saved_states import CheckpointWriter, check_order
 from mmdet_ols.engine.hooks.train_error_hook import plain_training_data
 from mmdet_ols.evaluation.passes import unwrapped
 from mmdet_ols.evaluation.sample_passes import measure_samples
@@ -41,9 +42,10 @@ class SampleStateHook(Hook):
 
     Raises:
         ValueError: At the start of a training: the loop counts no epochs, the samples have no
-            numbers, the checkpoint to resume from knows other samples, labels or clean samples, or
-            a pass needs images without augmentation and there is no validation set to take the
-            pipeline from.
+            numbers, the checkpoint to resume from knows other samples, labels or clean samples, a
+            pass needs images without augmentation and there is no validation set to take the
+            pipeline from, or a `priority` puts an EMAHook after this hook, or a CheckpointHook
+            before it.
     """
 
     # As OLSHook: after EMAHook (NORMAL), which swaps the states in a checkpoint, and before
@@ -116,6 +118,7 @@ class SampleStateHook(Hook):
         """
         from mmengine.runner import IterBasedTrainLoop
 
+        check_order(self, runner.hooks)
         if isinstance(runner.train_loop, IterBasedTrainLoop):
             raise ValueError(
                 'SampleStateHook needs an epoch-based loop, in which every sample has its turn: '
@@ -191,7 +194,8 @@ class SampleStateHook(Hook):
         arrays: dict[str, Any] = dict(values, given=given.numpy(), epoch=runner.epoch + 1)
         if true is not None:
             arrays['true'] = true.numpy()
-        np.savez_compressed(Path(runner.work_dir, OPINIONS), **arrays)
+        with whole_file(Path(runner.work_dir, OPINIONS), 'wb') as file:
+            np.savez_compressed(file, **arrays)
         if 'label' in values:
             knows = values['label'] >= 0
             changed = (values['label'] != given.numpy()) & knows

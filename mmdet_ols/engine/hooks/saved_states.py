@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -161,6 +161,32 @@ class LoadedCheckpoint:
     def forget_all(self) -> None:
         """Drop all that was kept."""
         self._entries = {}
+
+
+def check_order(own: Any, hooks: Sequence[Any]) -> None:
+    """Make sure that checkpoints can hold the live states.
+
+    EMAHook exchanges the states in a checkpoint for its own, so it has to come before them; what
+    is put into use at the end of an epoch has to come before CheckpointHook saves it.
+
+    Args:
+        own: The hook that serves the states.
+        hooks: Those of the runner, in their order.
+
+    Raises:
+        ValueError: A `priority` puts them into another order.
+    """
+    from mmengine.hooks import CheckpointHook, EMAHook
+
+    place = hooks.index(own)
+    wrong = [(hook, 'after') for hook in hooks[:place] if isinstance(hook, CheckpointHook)]
+    wrong += [(hook, 'before') for hook in hooks[place:] if isinstance(hook, EMAHook)]
+    for hook, where in wrong:
+        raise ValueError(
+            f'{type(hook).__name__} must come {where} {type(own).__name__}, or checkpoints would '
+            f'not hold what is in use, but `priority` of the two is {hook.priority!r} and '
+            f'{own.priority!r}: leave `priority` out.'
+        )
 
 
 def saves_now(runner: Any) -> bool:

@@ -118,7 +118,8 @@ class SlurmExecutor:
                 run: Any = DelayedSubmission.load(path).function
             except (OSError, EOFError, UnpicklingError):  # cut short by a full disk
                 continue
-            newest[key_of(run.task)] = path.name[: -len(SUBMITTED)]
+            # Jobs that an earlier release submitted have no `key`.
+            newest[getattr(run, 'key', key_of(run.task))] = path.name[: -len(SUBMITTED)]
         return newest
 
     def _submit(self, tasks: Sequence[Task]) -> dict[Path, str]:

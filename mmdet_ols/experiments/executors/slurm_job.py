@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from subprocess import Popen
 from typing import IO, Any
 
@@ -18,6 +19,7 @@ from mmdet_ols.experiments.executors.local import (
     share_of_machine,
     start_in_group,
 )
+from mmdet_ols.experiments.executors.slurm_watch import key_of
 from mmdet_ols.experiments.states import end_of_log, forget_failure, locked_log, note_failure
 
 #: How often in a row a run may be queued again without a new checkpoint.
@@ -53,9 +55,14 @@ class RunInJob:
     note_start: Callable[[Any], None] | None = None
     cpu_only: bool = False
     fruitless: int = 0
+    #: By what the run is known: a relative folder means another place for a later command.
+    key: Path = field(init=False, repr=False)
     _popen: Popen | None = field(default=None, init=False, repr=False)
     _before: object = field(default=None, init=False, repr=False)
     _told_to_stop: bool = field(default=False, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.key = key_of(self.task)
 
     def __call__(self) -> None:
         """Execute the commands of the run, one after the other, until it is finished.

@@ -42,6 +42,19 @@ def later(states, than):
     return {step: state for step, state in states.items() if step > than}
 
 
+@pytest.mark.parametrize(
+    ('hook', 'ols', 'message'),
+    [
+        (dict(type='EMAHook', priority='LOW'), {}, 'EMAHook must come before OLSHook.* of .*LOW'),
+        (dict(type='EMAHook'), dict(priority=40), 'EMAHook must come before OLSHook.* and 40'),
+        (dict(type='CheckpointHook', priority='NORMAL'), {}, 'CheckpointHook must come after OLSH'),
+    ],
+)
+def test_an_order_in_which_checkpoints_miss_the_live_state_is_refused(tmp_path, hook, ols, message):
+    with pytest.raises(ValueError, match=message):
+        train(tmp_path, make_batches(), epochs=2, hooks=[hook], ols=ols)
+
+
 # --- resuming ------------------------------------------------------------------------------------
 
 

@@ -103,6 +103,14 @@ def test_epochs_are_refused_in_a_loop_that_has_none(tmp_path):
     assert not recorder.iterations
 
 
+def test_a_second_hook_is_refused(tmp_path):
+    """It would roll over once more, when nothing is left to learn from."""
+    recorder = Recorder()
+    with pytest.raises(ValueError, match='but got 2 OLSHooks: leave out those in `custom_hooks`'):
+        train(tmp_path, make_batches(), epochs=1, hooks=[dict(type='OLSHook'), recorder])
+    assert not recorder.iterations
+
+
 @pytest.mark.parametrize(
     ('kwargs', 'message'),
     [
@@ -132,6 +140,10 @@ def test_a_loss_that_saw_no_class_warns(tmp_path):
     run = train(tmp_path / 'background', batches, epochs=2)
     # MMEngine says a thing once.
     assert len(re.findall(r'WARNING - losses.head saw no sample of a class', run['log'])) == 1
+    assert 'so its soft labels stay as they are' in run['log']
+    loss = dict(OLS, empty_class='uniform')
+    run = train(tmp_path / 'uniform', batches, epochs=1, loss=loss)
+    assert 'so its soft labels are uniform now' in run['log']
     assert 'saw no sample' not in train(tmp_path / 'all', make_batches(), epochs=1)['log']
 
 

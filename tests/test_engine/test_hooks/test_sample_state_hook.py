@@ -12,7 +12,7 @@ from toy_images import CLASSES, image_tensor, make_images, normalised, score_by_
 from toy_sample_methods import COUNT, method_config, noisy, train
 
 from mmdet_ols.core.random_streams import stream_seed
-from mmdet_ols.engine.hooks.sample_state_hook import OPINIONS
+from mmdet_ols.engine.hooks.sample_state_hook import OPINIONS, SampleStateHook
 
 METHODS = [
     'pencil:label_lr=2000,correct_from=0',
@@ -69,6 +69,21 @@ def test_losses_of_the_pass_are_those_of_single_images(tmp_path):
             loss = cross_entropy(softmax(scores), one_hot_of(int(given[i])))
             assert_close(state.loss[i].double(), loss, rtol=1e-4, atol=1e-5)
             assert state.prediction[i] == scores.argmax()
+
+
+def test_opinions_are_replaced_whole(tmp_path, monkeypatch):
+    runner, _ = train(tmp_path, plain_config('m_correction:start=1', epochs=2))
+    hook = next(hook for hook in runner.hooks if isinstance(hook, SampleStateHook))
+    before = (tmp_path / OPINIONS).read_bytes()
+
+    def cut_short(file, **arrays):
+        file.write(b'PK') if hasattr(file, 'write') else file.write_bytes(b'PK')
+        raise OSError('no space left')
+
+    monkeypatch.setattr(np, 'savez_compressed', cut_short)
+    with pytest.raises(OSError, match='no space'):
+        hook._write_opinions(runner)
+    assert (tmp_path / OPINIONS).read_bytes() == before
 
 
 @pytest.mark.parametrize('method', METHODS[:3])
@@ -195,3 +210,6 @@ def test_what_is_missing_is_named(tmp_path):
     cfg.train_cfg = dict(by_epoch=False, max_iters=1)
     with pytest.raises(ValueError, match='needs an epoch-based loop'):
         train(tmp_path / 'c', cfg)
+    ema = dict(type='EMAHook', priority='LOW')
+    with pytest.raises(ValueError, match='EMAHook must come before SampleStateHook'):
+        train(tmp_path / 'd', plain_config('pencil'), hooks=[ema])
