@@ -15,7 +15,11 @@ import mmdet_ols.models.sample_classifier  # noqa: F401  (registers it)
 COUNT, BATCH, LR = 40, 11, 0.2
 LOOPS = dict(
     l2rw=dict(type='L2RWTrainLoop'),
-    stable=dict(type='MetaWeightNetTrainLoop', hidden=5),
+    stable=dict(
+        type='MetaWeightNetTrainLoop',
+        hidden=5,
+        optimizer=dict(type='Adam', lr=1e-3, weight_decay=1e-4),
+    ),
     early=dict(
         type='MetaWeightNetTrainLoop',
         hidden=5,

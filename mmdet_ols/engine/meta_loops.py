@@ -185,8 +185,8 @@ class MetaWeightNetTrainLoop(MetaTrainLoop):
         clean_batch_size: Number of clean samples that each process looks at in a step.
         hidden: Width of the weighting network's hidden layer.
         normalize: Whether the weights of a batch are divided by their sum; else by its size.
-        optimizer: Config of the weighting network's optimizer; None is Adam as in the authors'
-            later script.
+        optimizer: Config of the weighting network's optimizer; None is that of `meta_weight_net`,
+            the authors' Adam at a hundredth of their learning rate.
 
     Raises:
         ValueError: See `MetaTrainLoop` and `WeightingNetwork`.
@@ -222,7 +222,7 @@ class MetaWeightNetTrainLoop(MetaTrainLoop):
             torch.default_generator.manual_seed(stream_seed(self._seed, _STREAM))
             network = WeightingNetwork(hidden, normalize)
         self.network = network.to(next(runner.model.parameters()).device)
-        settings = dict(optimizer or dict(type='Adam', lr=1e-3, weight_decay=1e-4))
+        settings = dict(optimizer or dict(type='Adam', lr=1e-5, weight_decay=1e-4))
         self.optimizer = OPTIMIZERS.build(dict(settings, params=self.network.parameters()))
         runner.register_hook(_WeightingNetworkHook(self))
         self._slopes: list[Tensor] = []  # of the sigmoid, in the steps of this epoch

@@ -48,14 +48,14 @@ def test_the_forms_of_meta_weight_net(base):
     stable = apply_method(base, 'meta_weight_net').train_cfg
     assert stable.type == 'MetaWeightNetTrainLoop'
     assert (stable.hidden, stable.normalize) == (100, False)
-    assert stable.optimizer == dict(type='Adam', lr=1e-3, weight_decay=1e-4)
+    assert stable.optimizer == dict(type='Adam', lr=1e-5, weight_decay=1e-4)
     early = apply_method(base, 'meta_weight_net:form=early,hidden=20').train_cfg
     assert (early.hidden, early.normalize) == (20, True)
     assert early.optimizer == dict(type='SGD', lr=1e-3, weight_decay=0.0)
-    given = apply_method(base, 'meta_weight_net:weight_lr=1e-5,weight_decay=0.1').train_cfg
-    assert given.optimizer == dict(type='Adam', lr=1e-5, weight_decay=0.1)
+    given = apply_method(base, 'meta_weight_net:weight_lr=1e-4,weight_decay=0.1').train_cfg
+    assert given.optimizer == dict(type='Adam', lr=1e-4, weight_decay=0.1)
     none = apply_method(base, 'meta_weight_net:weight_decay=0').train_cfg
-    assert none.optimizer == dict(type='Adam', lr=1e-3, weight_decay=0)
+    assert none.optimizer == dict(type='Adam', lr=1e-5, weight_decay=0)
 
 
 @EVERY_METHOD
@@ -101,7 +101,7 @@ def test_a_plain_config_of_the_host_gets_its_clean_part_too(method):
             r"`form` .* must be one of \('stable', 'early'\), but got 'old'",
         ),
         ('meta_weight_net:hidden=0', '`hidden`.* must be a positive integer, but got 0'),
-        ('meta_weight_net:weight_lr=0', '`weight_lr` of meta_weight_net must be above 0'),
+        ('meta_weight_net:weight_lr=0', '`weight_lr` of meta_weight_net must be None or above 0'),
         ('meta_weight_net:weight_decay=-1', '`weight_decay` .* must be None or at least 0'),
         ('l2rw:steps=3', "An option of 'l2rw' must be known"),
         ('l2rw+ols', 'Methods that are combined must change different things'),
