@@ -78,7 +78,7 @@ def train(args: argparse.Namespace) -> None:
             runner = build_runner(checked_config(args))
             build_for_training(runner)
             check_start(runner, strict=args.strict)
-            runner.register_hook(DivergenceHook())
+            runner.register_hook(DivergenceHook(strict=args.strict))
         with drawing_names_as_written(runner.cfg), errors_before_first_step(runner.cfg):
             try:
                 runner.train()

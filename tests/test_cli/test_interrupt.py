@@ -52,11 +52,14 @@ def test_what_is_kept_is_said(config, tmp_path, command, at, message):
         assert 'resumed epoch: 1' in output and (tmp_path / 'epoch_2.pth').exists()
 
 
-def test_a_training_that_diverges_ends_with_what_to_do(config, tmp_path, command):
-    rate = 'optim_wrapper.optimizer.lr=1e30'
-    output = command(tool.main, config, '--work-dir', tmp_path, '--cfg-options', rate, ok=False)
-    assert 'error: The training has diverged: after' in output
-    assert 'lower learning rate' in output and not list(tmp_path.glob('epoch_*.pth'))
+@pytest.mark.parametrize('strict', [False, True])
+def test_a_training_that_diverges_says_so_and_what_to_do(config, tmp_path, command, strict):
+    rate = '--cfg-options', 'optim_wrapper.optimizer.lr=1e30'
+    words = [config, '--work-dir', tmp_path, *rate, *(['--strict'] if strict else [])]
+    output = command(tool.main, *words, ok=not strict)
+    assert output.count('The training has diverged: after') == 1
+    assert 'lower learning rate' in output
+    assert (tmp_path / 'epoch_2.pth').exists() != strict
 
 
 @pytest.mark.parametrize(

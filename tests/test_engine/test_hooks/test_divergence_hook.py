@@ -23,9 +23,9 @@ class Spoils(Hook):
                 runner.model.backbone.conv.weight[3, 1] = torch.inf
 
 
-def build(tmp_path, interval):
+def build(tmp_path, interval, **options):
     """A training of two epochs of two iterations, each with a checkpoint."""
-    hook = dict(type='DivergenceHook', interval=interval)
+    hook = dict(type='DivergenceHook', interval=interval, **options)
     return build_runner(
         tmp_path,
         classifier(),
@@ -49,6 +49,17 @@ def test_weights_that_are_not_finite_end_a_training(tmp_path, after, interval, n
     with pytest.raises(DivergenceError, match=message):
         runner.train()
     assert len(list(tmp_path.glob('epoch_*.pth'))) == epoch - 1
+
+
+def test_it_may_warn_once_instead(tmp_path, monkeypatch):
+    runner = build(tmp_path, 1, strict=False)
+    runner.register_hook(Spoils(2))
+    said = []
+    monkeypatch.setattr(runner.logger, 'warning', said.append)
+    runner.train()
+    assert sum('diverged: after 3 iterations' in text for text in said) == 1
+    assert sum('diverged' in text for text in said) == 1
+    assert (tmp_path / 'epoch_2.pth').is_file()
 
 
 def test_a_weight_that_is_not_trained_does_not_count(tmp_path):
