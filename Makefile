@@ -34,7 +34,7 @@ demo: setup  ## Train a small detector with OLS on drawn images, and report what
 	$(PY) tools/plot_soft_labels.py "$$(cat $(DEMO_DIR)/last_checkpoint)" --groups apple,peach,plum car,van,bus cat,dog,fox
 	$(PY) tools/report.py $(DEMO_DIR)
 
-test: setup  ## Run all tests (6 minutes on 2 cores)
+test: setup  ## Run all tests (8 minutes on 2 cores)
 	$(PY) -m pytest $(ARGS)
 
 test-fast: setup  ## Run the tests that are not marked as slow (up to 2 minutes)
