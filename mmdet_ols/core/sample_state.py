@@ -164,7 +164,7 @@ class SampleState(RollingState):
         rows = {name: value.detach().to(sums[COUNT]) for name, value in values.items()}
         finite = torch.ones_like(index, dtype=torch.bool)
         for value in rows.values():
-            finite &= _finite_rows(value)
+            finite &= finite_rows(value)
         sums[COUNT].index_add_(0, index, finite.float())
         for name, value in rows.items():
             sums[f'{name}_sum'].index_add_(0, index, torch.where(_by_row(finite, value), value, 0))
@@ -184,7 +184,7 @@ class SampleState(RollingState):
         for name, change in changes.items():
             total = sums[f'{name}_change']
             change = change.detach().to(total)
-            finite = _by_row(_finite_rows(change), change)
+            finite = _by_row(finite_rows(change), change)
             total.index_add_(0, index.to(total.device), torch.where(finite, change, 0))
 
     @torch.no_grad()
@@ -262,7 +262,7 @@ class SampleState(RollingState):
             self.allocate(len(saved))
 
 
-def _finite_rows(values: Tensor) -> Tensor:
+def finite_rows(values: Tensor) -> Tensor:
     """Whether all that values of shape (B, ...) have for a sample is finite, (B,)."""
     return values.unsqueeze(1).flatten(1).isfinite().all(1)
 

@@ -18,7 +18,7 @@ from mmdet_ols.core.sample_gradients import (
     SampleLosses,
     total_count,
 )
-from mmdet_ols.core.sample_weights import WeightingNetwork, learned_weights
+from mmdet_ols.core.sample_weights import OPTIMIZER, WeightingNetwork, learned_weights
 from mmdet_ols.datasets import NumberedDataset
 from mmdet_ols.datasets.clean_part import clean_part_of
 from mmdet_ols.losses import SampleWeightLoss
@@ -185,8 +185,8 @@ class MetaWeightNetTrainLoop(MetaTrainLoop):
         clean_batch_size: Number of clean samples that each process looks at in a step.
         hidden: Width of the weighting network's hidden layer.
         normalize: Whether the weights of a batch are divided by their sum; else by its size.
-        optimizer: Config of the weighting network's optimizer; None is that of `meta_weight_net`,
-            the authors' Adam at a hundredth of their learning rate.
+        optimizer: Config of the weighting network's optimizer; None is `OPTIMIZER`, the
+            authors' Adam at a hundredth of their learning rate.
 
     Raises:
         ValueError: See `MetaTrainLoop` and `WeightingNetwork`.
@@ -222,7 +222,7 @@ class MetaWeightNetTrainLoop(MetaTrainLoop):
             torch.default_generator.manual_seed(stream_seed(self._seed, _STREAM))
             network = WeightingNetwork(hidden, normalize)
         self.network = network.to(next(runner.model.parameters()).device)
-        settings = dict(optimizer or dict(type='Adam', lr=1e-5, weight_decay=1e-4))
+        settings = dict(optimizer or OPTIMIZER)
         self.optimizer = OPTIMIZERS.build(dict(settings, params=self.network.parameters()))
         runner.register_hook(_WeightingNetworkHook(self))
         self._slopes: list[Tensor] = []  # of the sigmoid, in the steps of this epoch
@@ -237,7 +237,7 @@ class MetaWeightNetTrainLoop(MetaTrainLoop):
                 f'The weighting network was saturated in epoch {self.epoch}: the mean of w (1 - w) '
                 f'over the weights w of its samples is {slope:.1g}, so that all count alike, as '
                 'with hard labels, and the network hardly learns. Give it a smaller learning rate '
-                '(`weight_lr` of meta_weight_net), a tenth or a hundredth, and train anew.'
+                '(`weight_lr` of meta_weight_net), a tenth or a hundredth, and start again.'
             )
 
     def _before_step(
@@ -346,7 +346,7 @@ def _clean_loader(training: Any, batch_size: int, seed: int) -> Any:
         clean,
         batch_size=batch_size,
         sampler=sampler,
-        # A rest of a few samples would decide alone about a whole batch.
+        # The few samples that remain would decide about a whole batch.
         drop_last=len(sampler) >= batch_size,
         num_workers=training.num_workers,
         collate_fn=training.collate_fn,

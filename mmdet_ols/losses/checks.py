@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from mmdet_ols.core import hides_values, teaching_allowed
 from mmdet_ols.core.arguments import check_choice, check_number
 from mmdet_ols.core.compat import is_compiling
+from mmdet_ols.core.sample_state import finite_rows
 
 
 class Loss(Protocol):
@@ -302,7 +303,7 @@ def check_measured(loss: nn.Module, name: str, values: Tensor) -> None:
     Raises:
         ValueError: The values of a sample are not finite.
     """
-    broken = int((~values.isfinite()).reshape(len(values), -1).any(1).sum())
+    broken = int((~finite_rows(values)).sum())
     if broken:
         raise ValueError(
             f'`{name}` that {type(loss).__name__} takes must be finite, but is not for {broken} of '

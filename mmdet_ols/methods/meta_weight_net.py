@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mmdet_ols.core.arguments import check_choice, check_integer, check_number
+from mmdet_ols.core.sample_weights import OPTIMIZER
 from mmdet_ols.methods.meta_parts import add_meta_parts, remove_meta_parts
 from mmdet_ols.methods.method import config_method
 
 if TYPE_CHECKING:
     from mmengine.config import Config
 
-#: Form -> optimizer of the weighting network, its learning rate, its weight decay, and whether the
-#: weights of a batch sum to 1. Both scripts of the authors have a learning rate of 1e-3; with Adam,
-#: a hundredth of it keeps the sigmoid from being saturated before the network tells right labels
-#: from wrong ones.
-FORMS = dict(stable=('Adam', 1e-5, 1e-4, False), early=('SGD', 1e-3, 0.0, True))
+#: Form -> optimizer of the weighting network, and whether the weights of a batch sum to 1.
+FORMS: dict[str, tuple[dict[str, Any], bool]] = dict(
+    stable=(OPTIMIZER, False),
+    early=(dict(type='SGD', lr=1e-3, weight_decay=0.0), True),
+)
 
 
 def meta_weight_net(
@@ -55,9 +56,9 @@ def meta_weight_net(
     check_number('weight_lr', weight_lr, 'above 0', note, optional=True)
     check_number('weight_decay', weight_decay, 'at least 0', note, optional=True)
     check_integer('hidden', hidden, note=note)
-    kind, lr, decay, normalize = FORMS[form]
-    lr = lr if weight_lr is None else weight_lr
-    decay = decay if weight_decay is None else weight_decay
+    optimizer, normalize = FORMS[form]
+    given = {'lr': weight_lr, 'weight_decay': weight_decay}
+    given = {key: value for key, value in given.items() if value is not None}
     add_meta_parts(
         cfg,
         'meta_weight_net',
@@ -66,7 +67,7 @@ def meta_weight_net(
         clean_batch_size=clean_batch_size,
         hidden=hidden,
         normalize=normalize,
-        optimizer=dict(type=kind, lr=lr, weight_decay=decay),
+        optimizer=dict(optimizer, **given),
     )
 
 

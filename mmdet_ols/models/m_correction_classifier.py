@@ -29,7 +29,7 @@ class MCorrectionClassifier(SampleClassifier):
     While labels are corrected, a step has a second forward pass without gradients, which predicts
     the classes of the images as they are. It is done in training mode, as in the released code, so
     that batch normalisation learns from these images as well. With the statistics of mixed images
-    alone, a network that changes quickly is taught its own wrong predictions, and soon predicts a
+    only, a network that changes quickly is taught its own wrong predictions, and soon predicts a
     single class. With `wrong_by='batch'`, a third pass in eval mode tells how likely the labels are
     wrong. Which images are mixed, and by which share, depends only on the seed, the epoch and the
     samples of the batch, so that a resumed training goes on as if it had not stopped.

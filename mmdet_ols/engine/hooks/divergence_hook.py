@@ -51,8 +51,10 @@ class DivergenceHook(Hook):
         self._check(runner, runner.iter)
 
     def _check(self, runner: Any, iterations: int) -> None:
+        if self._said:
+            return
         for name, weight in unwrapped(runner.model).named_parameters():
-            if self._said or not weight.requires_grad or weight.detach().isfinite().all():
+            if not weight.requires_grad or weight.detach().isfinite().all():
                 continue
             message = (
                 f'The training has diverged: after {iterations} iterations, in epoch '
@@ -64,3 +66,4 @@ class DivergenceHook(Hook):
                 raise DivergenceError(message)
             runner.logger.warning(message)
             self._said = True
+            return
