@@ -42,6 +42,7 @@ def check_ready(configs: Iterable[tuple[str, Config]], strict: bool = False) -> 
         try:
             _check_scalars(cfg)
             _check_places(cfg)
+            _check_length(cfg)
             hooks_of_tests(cfg)
             check_losses(cfg)
             for warning in schedule_warnings(cfg):
@@ -108,17 +109,36 @@ def _check_places(cfg: Config) -> None:
     MMEngine names a folder in `out_dir` after the last part of the work directory, which is the
     seed: the runs of all methods would overwrite each other's checkpoints.
     """
+    for name, hook in _hooks_of_kind(cfg, 'CheckpointHook').items():
+        if hook.get('out_dir'):
+            raise ValueError(
+                f'{name}.out_dir must not be set where several runs are compared, since they would '
+                f'share a folder there, but got {hook["out_dir"]!r}. Leave it out (--cfg-options '
+                f'{name}.out_dir=None), and say with --work-dir where the folders of the runs go.'
+            )
+
+
+def _check_length(cfg: Config) -> None:
+    """The result of a run is that of its last epoch, which is the same one for all."""
+    for name in _hooks_of_kind(cfg, 'EarlyStoppingHook'):
+        raise ValueError(
+            f'{name} must not be an EarlyStoppingHook where runs are compared: all have the same '
+            'length, since a method that ends earlier also has another learning rate at its end. '
+            'Leave the hook out; the table has the best epoch of each run as well where '
+            'validations see the test set.'
+        )
+
+
+def _hooks_of_kind(cfg: Config, kind: str) -> dict[str, dict]:
+    """The hooks that are of a class or of one derived from it, by where they stand."""
     default, custom = cfg.get('default_hooks') or {}, cfg.get('custom_hooks') or []
     named = {f'default_hooks.{name}': hook for name, hook in default.items()}
     named |= {f'custom_hooks.{index}': hook for index, hook in enumerate(custom)}
-    for name, hook in named.items():
-        asked = isinstance(hook, dict) and hook.get('out_dir')
-        if asked and is_a(registered_class(HOOKS, hook), 'CheckpointHook'):
-            raise ValueError(
-                f'{name}.out_dir must not be set where several runs are compared, since they would '
-                f'share a folder there, but got {asked!r}. Leave it out (--cfg-options '
-                f'{name}.out_dir=None), and say with --work-dir where the folders of the runs go.'
-            )
+    return {
+        name: hook
+        for name, hook in named.items()
+        if isinstance(hook, dict) and is_a(registered_class(HOOKS, hook), kind)
+    }
 
 
 def _built_model(cfg: Config) -> nn.Module:

@@ -191,6 +191,9 @@ def test_each_start_of_a_run_is_recorded(classifiers, tmp_path):
         ([('ce', 'ce.py', ['visualizer.vis_backends=None'])], 'ce: .*LocalVisBackend'),
         ([('ce', 'ce.py', ['default_hooks.checkpoint.out_dir=/shared'])],
          "ce: default_hooks.checkpoint.out_dir .* but got '/shared'"),
+        ([('ce', 'ce.py', ['default_hooks.stop.type=EarlyStoppingHook',
+                           'default_hooks.stop.monitor=accuracy/top1'])],
+         'ce: default_hooks.stop must not be an EarlyStoppingHook where runs are compared'),
     ],
 )  # fmt: skip
 def test_what_would_cost_hours_is_found_before_the_first_run(classifiers, tmp_path, asked, message):
