@@ -84,7 +84,8 @@ def add_strict_option(parser: argparse.ArgumentParser) -> None:
         '--strict-classes',  # its name when it knew only objects of unnamed classes
         action='store_true',
         help='turn the warnings of the checks before a run into errors: objects that are left out, '
-        'classes without objects or with similar names, images of train in val, and so on',
+        'classes without objects or with similar names, images of train in val, and so on; train '
+        'then also ends once the weights are not finite',
     )
 
 

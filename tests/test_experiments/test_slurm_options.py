@@ -28,6 +28,11 @@ def test_words_become_what_sbatch_and_submitit_take():
     assert others['partition'] == 'gpu' and others['mail-user'] == 'me@here' and others['requeue']
 
 
+def test_the_names_that_sbatch_has_mean_the_same():
+    ours = SlurmOptions.parse([*NEEDED, 'cpus=8', 'memory=32G'])
+    assert SlurmOptions.parse([*NEEDED, 'cpus-per-task=8', '--mem=32G']) == ours
+
+
 def test_what_is_not_asked_for_is_left_to_the_cluster():
     assert SlurmOptions.parse(['time=10', 'gpus=0']).flags() == ['--time=10']
     options = SlurmOptions.parse(['time=10', 'gres=gpu:a100:1'])
@@ -53,6 +58,7 @@ def test_time_limits_are_read_as_slurm_does(limit, minutes):
         (['time=soon', 'gpus=1'], 'time=soon must be a time limit'),
         (['time=3', 'gpus=1'], 'time=3 must be at least 5 minutes'),
         ([*NEEDED, 'time=50'], 'names time twice'),
+        ([*NEEDED, 'cpus=4', 'cpus_per_task=8'], 'names cpus twice'),
         ([*NEEDED, 'partition'], "KEY=VALUE, as in partition=gpu, but got 'partition'"),
         ([*NEEDED, 'qos='], "got 'qos='"),
         ([*NEEDED, 'cpus=many'], "cpus must be a number of at least 1, but got 'many'"),

@@ -17,6 +17,8 @@ KEYS = {
     'memory': 'memory of a run, as in 32G',
     'at_once': 'how many runs at once, as far as the cluster has room',
 }
+#: What sbatch calls some of them.
+SBATCH_NAMES = {'cpus-per-task': 'cpus', 'mem': 'memory'}
 #: Options of sbatch that the executor sets itself.
 RESERVED = (
     'array', 'chdir', 'dependency', 'error', 'hold', 'job-name', 'kill-on-invalid-dep', 'nodes',
@@ -137,6 +139,7 @@ def _given(words: Sequence[str]) -> dict[str, str]:
             raise ValueError(f'--slurm takes KEY=VALUE, as in partition=gpu, but got {word!r}.')
         if key not in KEYS:
             key = key.replace('_', '-')
+        key = SBATCH_NAMES.get(key, key)
         if key in given:
             raise ValueError(f'--slurm names {key} twice.')
         if key in RESERVED:
