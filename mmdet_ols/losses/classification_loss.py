@@ -339,8 +339,9 @@ class ClassificationLoss(nn.Module):
         loss = reduce_loss(loss, reduction, avg_factor)
         if self.loss_weight != 1:
             loss = self.loss_weight * loss
-        # A call without a graph trains nothing: PISA's heads try a loss out before they take it.
-        if self.training and torch.is_grad_enabled() and teaching_allowed():
+        # A call without a graph trains nothing: OHEM tries a loss out before it is trained on.
+        learns = self.training and torch.is_grad_enabled() and teaching_allowed()
+        if learns and not samples.is_trial(self.reduction):
             samples = Samples(samples.logits.detach(), *samples[1:])
             if is_transformed():
                 learn_under_transforms(self.learn, samples, self.buffers())
