@@ -196,7 +196,8 @@ class ClassificationLoss(nn.Module):
             weight: Weight of each sample, (...,) or (..., 1), or under sigmoid of each score.
                 Samples of weight 0 teach nothing.
             avg_factor: Divisor of the sum instead of the number of elements ('mean' only).
-            reduction_override: Replaces `reduction` in this call.
+            reduction_override: Replaces `reduction` in this call. A head that tries the loss out
+                by 'none' teaches nothing (`Samples.is_trial`).
             ignore_index: Replaces the configured one in this call.
             pos_inds: Must be None: MMDetection's CenterNetUpdateHead sends it, whose targets are
                 heat maps and no classes.
