@@ -18,7 +18,7 @@ from mmdet_ols.config_tree import (
     type_name,
 )
 from mmdet_ols.losses.classification_loss import ClassificationLoss
-from mmdet_ols.methods.classification_losses import inspect_heads
+from mmdet_ols.methods.classification_losses import HeadLoss, inspect_heads
 
 
 def check_losses(cfg: Config) -> None:
@@ -27,13 +27,15 @@ def check_losses(cfg: Config) -> None:
     Logs which there are, and warns if nothing will roll the soft labels over.
 
     Raises:
-        ValueError: A loss and its head disagree about the number of classes or the background, or
-            the hook counts epochs in an iteration-based loop.
+        ValueError: A loss and its head disagree about the number of classes, the background or the
+            sigmoid, or the hook counts epochs in an iteration-based loop.
     """
     has_soft_labels = False
-    for head, loss, cls, num_classes, background in _our_losses(cfg):
+    for head, loss, cls, known in _our_losses(cfg):
         has_soft_labels |= cls.has_rolling_state
         name = head.get('type') and type_name(head)
+        num_classes = known.settings.num_classes if known else head.get('num_classes')
+        background = known.settings.background if known else None
         if num_classes is not None and num_classes != loss.get('num_classes'):
             raise ValueError(
                 f'`num_classes` of {cls.__name__} must be that of its head '
@@ -48,6 +50,12 @@ def check_losses(cfg: Config) -> None:
                 f'{name or "its head"} have {column} column for the background, but is {told}: set '
                 f'background={background} in the loss.'
             )
+        if known and known.needs_sigmoid and not known.settings.use_sigmoid:
+            raise ValueError(
+                f'`use_sigmoid` of {cls.__name__} must be True, since {name} reads its scores '
+                'through a sigmoid, but is False: set use_sigmoid=True in the loss, and the '
+                '`reduction` of the loss that it replaces.'
+            )
         # Seen at a glance: what was meant as FocalLoss's alpha, or kept without `_delete_`.
         settings = ', '.join(f'{key}={value}' for key, value in loss.items() if key != 'type')
         print_log(f'{name or "The model"}: {cls.__name__}({settings})', logger='current')
@@ -57,23 +65,18 @@ def check_losses(cfg: Config) -> None:
 
 def _our_losses(
     cfg: Config,
-) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any], Any, int | None, bool | None]]:
-    """Every loss of this package in a model: its head, itself, its class, and the head's columns.
+) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any], Any, HeadLoss | None]]:
+    """Every loss of this package in a model: its head, itself, its class, and what is known of it.
 
-    Those are the number of classes, and whether there is one for the background. Losses in heads
-    that the methods do not know are among them; of those, only an entry `num_classes` next to them
-    says how many classes there are.
+    Losses in heads that the methods do not know are among them, for which that is None; only an
+    entry `num_classes` next to them says how many classes there are.
     """
-    known = {id(loss.config): loss.settings for loss in inspect_heads(cfg)[0] if loss.is_ours}
+    known = {id(loss.config): loss for loss in inspect_heads(cfg)[0] if loss.is_ours}
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
         for head, loss in nested_pairs(cfg.get('model') or {}):
             cls = registered_class(MODELS, loss)
             if isinstance(cls, type) and issubclass(cls, ClassificationLoss):
-                settings = known.get(id(loss))
-                if settings is None:
-                    yield head, loss, cls, head.get('num_classes'), None
-                else:
-                    yield head, loss, cls, settings.num_classes, settings.background
+                yield head, loss, cls, known.get(id(loss))
 
 
 def _check_hooks(cfg: Config) -> None:

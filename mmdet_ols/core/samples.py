@@ -34,3 +34,17 @@ class Samples(NamedTuple):
     def rows(self) -> Tensor:
         """The labels as target rows (N, C), in the dtype of the logits."""
         return label_rows(self.label, self.logits.shape[1], self.valid, self.logits.dtype)
+
+    def is_trial(self, reduction: str) -> bool:
+        """Whether a head tries its loss out, to choose samples or to weigh them by what they cost.
+
+        It asks for element-wise losses then, and either of scores without a graph (PISA) or with
+        the weights and the divisor of the loss that it is going to train on (PAA).
+
+        Args:
+            reduction: The loss's own.
+        """
+        if self.reduction != 'none' or reduction == 'none':
+            return False
+        is_weighted = self.weight is not None and self.avg_factor is not None
+        return is_weighted or not self.logits.requires_grad

@@ -50,10 +50,11 @@ class SoftLabelState(RollingState):
         background: Whether the scores have a last column for the background, as MMDetection's
             softmax heads do. That class keeps its plain hard label.
         start: The soft labels of the first period. 'uniform' (1/C, the paper's text), 'zeros' (as
-            the authors' CIFAR code: the soft loss is absent at first), 'label_smoothing'
-            (0.9 for the class itself, 0.1 / (C - 1) for the others, as ankandrew's port), or 'hard'
-            (1 for the class itself; with `empty_class='keep'`, a class thus keeps its hard label
-            until one of its samples has been classified correctly).
+            the authors' CIFAR code: the soft loss of a softmax is absent at first; that of sigmoid
+            scores says at first that a sample is of no class), 'label_smoothing' (0.9 for the class
+            itself, 0.1 / (C - 1) for the others, as ankandrew's port), or 'hard' (1 for the class
+            itself; with `empty_class='keep'`, a class thus keeps its hard label until one of its
+            samples has been classified correctly).
         empty_class: What a class without a correct sample gets: 'keep' (its last soft label; the
             paper leaves 0/0 open) or 'uniform' (as the authors' code).
         freeze_confidence: A soft label whose largest entry has reached this value at a roll-over

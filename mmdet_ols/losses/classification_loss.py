@@ -196,7 +196,8 @@ class ClassificationLoss(nn.Module):
             weight: Weight of each sample, (...,) or (..., 1), or under sigmoid of each score.
                 Samples of weight 0 teach nothing.
             avg_factor: Divisor of the sum instead of the number of elements ('mean' only).
-            reduction_override: Replaces `reduction` in this call.
+            reduction_override: Replaces `reduction` in this call. A head that tries the loss out
+                by 'none' teaches nothing (`Samples.is_trial`).
             ignore_index: Replaces the configured one in this call.
             pos_inds: Must be None: MMDetection's CenterNetUpdateHead sends it, whose targets are
                 heat maps and no classes.
@@ -339,8 +340,9 @@ class ClassificationLoss(nn.Module):
         loss = reduce_loss(loss, reduction, avg_factor)
         if self.loss_weight != 1:
             loss = self.loss_weight * loss
-        # A call without a graph trains nothing: PISA's heads try a loss out before they take it.
-        if self.training and torch.is_grad_enabled() and teaching_allowed():
+        # A call without a graph trains nothing: OHEM tries a loss out before it is trained on.
+        learns = self.training and torch.is_grad_enabled() and teaching_allowed()
+        if learns and not samples.is_trial(self.reduction):
             samples = Samples(samples.logits.detach(), *samples[1:])
             if is_transformed():
                 learn_under_transforms(self.learn, samples, self.buffers())

@@ -49,6 +49,7 @@ class HeadLoss:
         settings: The settings of the loss.
         loss_cls: The loss's class.
         smoothers: Entries of the head by which it smooths labels, with their values.
+        needs_sigmoid: Whether the head reads its scores through a sigmoid, whatever the loss does.
         is_detr: Whether the head turns `class_weight` and `bg_cls_weight` into a weight for each
             column before it makes the loss.
     """
@@ -61,6 +62,7 @@ class HeadLoss:
     settings: LossSettings
     loss_cls: Any
     smoothers: Mapping[str, float]
+    needs_sigmoid: bool = False
     is_detr: bool = False
 
     @property
@@ -297,6 +299,7 @@ def _read_head_loss(rule: Head, context: Context, path: str, scope: str | None) 
         settings=settings,
         loss_cls=loss_cls,
         smoothers=smoothers,
+        needs_sigmoid=rule.sigmoid,
         is_detr=is_detr,
     )
 

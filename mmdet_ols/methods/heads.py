@@ -58,6 +58,7 @@ class Head:
         smoother: A parameter by which the head smooths its labels by itself.
         reads_sigmoid: Whether the head reads `use_sigmoid` from the loss's config and not from the
             loss, so that a default of the loss is not seen.
+        sigmoid: Whether the head always reads its scores through a sigmoid.
         refuses: Why a head cannot be changed, or None.
         ignores: Whether there is nothing to change: a head that knows no classes.
     """
@@ -68,6 +69,7 @@ class Head:
     background: str = 'softmax'
     smoother: str | None = None
     reads_sigmoid: bool = False
+    sigmoid: bool = False
     refuses: Callable[[Context], Refusal | None] = lambda context: None
     ignores: Callable[[Context], bool] = lambda context: False
 
@@ -130,12 +132,12 @@ def _has_no_scores(context: Context) -> bool:
 #: Class name -> how heads of that class, and of those derived from it, learn to classify.
 HEADS: Mapping[str, Head] = {
     # MMDetection, dense heads
-    'YOLOV3Head': Head(background='never', smoother='one_hot_smoother'),
-    'YOLOXHead': Head(background='never'),
+    'YOLOV3Head': Head(background='never', sigmoid=True, smoother='one_hot_smoother'),
+    'YOLOXHead': Head(background='never', sigmoid=True),
     'AnchorHead': Head(reads_sigmoid=True),
     'AnchorFreeHead': Head(reads_sigmoid=True),
     'SABLRetinaHead': Head(reads_sigmoid=True),
-    'SOLOHead': Head(background='never'),
+    'SOLOHead': Head(background='never', sigmoid=True),
     # MMDetection, two stages
     'BBoxHead': Head(background='always', ignores=_has_no_scores),
     'DIIHead': Head(),

@@ -50,6 +50,8 @@ def test_a_hook_that_counts_epochs_in_an_iteration_based_loop(said):
 )
 def test_loss_and_head_must_agree_about_the_background(head, background, message):
     loss = dict(type='OLSLoss', num_classes=3, background=background)
+    if head == 'YOLOV3Head':
+        loss['use_sigmoid'] = True
     model = dict(bbox_head=dict(type=head, num_classes=3, loss_cls=loss))
     cfg = Config(dict(model=model, default_scope='mmdet'))
     if message is None:
@@ -57,3 +59,14 @@ def test_loss_and_head_must_agree_about_the_background(head, background, message
     else:
         with pytest.raises(ValueError, match=f'`background` of OLSLoss {message}'):
             check_losses(cfg)
+
+
+@pytest.mark.parametrize('head', ['YOLOV3Head', 'YOLOXHead', 'SOLOHead'])
+def test_a_head_that_reads_its_scores_through_a_sigmoid_needs_a_loss_that_does(head):
+    loss = dict(type='OLSLoss', num_classes=3)
+    model = dict(bbox_head=dict(type=head, num_classes=3, loss_cls=loss))
+    cfg = Config(dict(model=model, default_scope='mmdet'))
+    with pytest.raises(ValueError, match=f'`use_sigmoid` of OLSLoss must be True, since {head} '):
+        check_losses(cfg)
+    cfg.model.bbox_head.loss_cls.use_sigmoid = True
+    check_losses(cfg)

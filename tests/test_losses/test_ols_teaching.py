@@ -186,7 +186,7 @@ def test_a_weight_of_every_score_may_come_flat():
 
 @FORMS
 def test_a_call_without_a_graph_teaches_nothing(use_sigmoid):
-    """PISA's heads try the loss out before they take it."""
+    """OHEM tries the loss out before it is trained on."""
     once, twice = (OLSLoss(C, use_sigmoid=use_sigmoid) for _ in range(2))
     scores, label = torch.randn(8, C), torch.randint(C, (8,))
     with torch.no_grad():
@@ -195,3 +195,29 @@ def test_a_call_without_a_graph_teaches_nothing(use_sigmoid):
     twice(scores, label)
     assert once.sample_count.sum() == 8
     assert_close(tensors(once), tensors(twice))
+
+
+@FORMS
+@pytest.mark.parametrize('head', ['PISA', 'PAA'])
+def test_a_head_that_tries_the_loss_out_teaches_nothing(head, use_sigmoid):
+    criterion = OLSLoss(C, use_sigmoid=use_sigmoid)
+    scores, label = torch.randn(8, C, requires_grad=True), torch.randint(C, (8,))
+    if head == 'PISA':
+        call = dict(cls_score=scores.detach())
+    else:
+        call = dict(cls_score=scores, weight=torch.ones(8), avg_factor=1.0)
+    tried = criterion(label=label, reduction_override='none', **call)
+    assert criterion.sample_count.sum() == 0
+    assert_close(tried, OLSLoss(C, use_sigmoid=use_sigmoid, reduction='none')(scores, label))
+
+
+@pytest.mark.parametrize('reduction', ['mean', 'none'])
+def test_element_wise_losses_that_are_trained_on_teach(reduction):
+    """As in a loop that weighs them by itself, and in FSAF's head."""
+    criterion = OLSLoss(C, reduction=reduction)
+    scores, label = torch.randn(8, C, requires_grad=True), torch.randint(C, (8,))
+    call = dict(reduction_override='none')
+    if reduction == 'none':
+        call = dict(weight=torch.ones(8), avg_factor=3.0)
+    criterion(scores, label, **call)
+    assert criterion.sample_count.sum() == 8

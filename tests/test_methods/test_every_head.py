@@ -129,6 +129,20 @@ def test_with_alpha_1_a_detector_trains_as_with_hard_labels(path, count):
 
 
 @pytest.mark.parametrize(
+    'path', ['paa/paa_r50_fpn_1x_coco.py', 'pisa/faster-rcnn_r50_fpn_pisa_1x_coco.py']
+)
+def test_only_what_is_trained_on_teaches_where_a_head_tries_its_loss_out(path):
+    """PAA chooses its samples by what they cost, and PISA weighs them by it."""
+    model, calls = build(apply_method(read_small(path), 'ols')), []
+    (loss,) = (module for module in model.modules() if isinstance(module, OLSLoss))
+    loss.register_forward_hook(lambda module, args, loss: calls.append(args))
+    train_step(model)
+    assert len(calls) > 1
+    _, label, weight = calls[-1]
+    assert loss.sample_count.sum() == ((label < NUM_CLASSES) & (weight != 0)).sum() > 0
+
+
+@pytest.mark.parametrize(
     'path',
     [
         'yolo/yolov3_mobilenetv2_8xb24-320-300e_coco.py',

@@ -78,6 +78,7 @@ class OLSHook(Hook):
         self._writer = CheckpointWriter()
         self._loaded = LoadedCheckpoint()
         self._losses: dict[str, SoftLabelState] = {}  # their states, by the name of the loss
+        self._teachers: dict[str, SoftLabelState] = {}  # those that have seen no sample yet
         self._warned: set[str] = set()  # the losses that were in eval mode in a training step
         self._paths: dict[str, RollingState] = {}  # by every path that a checkpoint has them under
 
@@ -146,12 +147,12 @@ class OLSHook(Hook):
         """Find the states that the model has now, under their names in a checkpoint."""
         model = unwrapped(runner.model)
         self._paths = state_paths(model)
-        self._losses = {
-            name: state
-            for name, state in find_states(model).items()
-            # The teacher of a semi-supervised detector only predicts: its losses see no sample.
-            if isinstance(state, SoftLabelState) and 'teacher' not in name.split('.')
-        }
+        known, self._losses, self._teachers = self._losses, {}, {}
+        for name, state in find_states(model).items():
+            if isinstance(state, SoftLabelState):
+                # The teacher of a semi-supervised detector only predicts.
+                only_predicts = 'teacher' in name.split('.') and name not in known
+                (self._teachers if only_predicts else self._losses)[name] = state
         for state in self._paths.values():
             state.roll_over_scheduled = True
 
@@ -210,6 +211,7 @@ class OLSHook(Hook):
 
     def _roll_over(self, runner: Any, step: int) -> None:
         self._follow_changes(runner)
+        self._add_teachers_that_learn()
         for name, loss in self._losses.items():
             report = {key: value.item() for key, value in loss.roll_over()._asdict().items()}
             runner.visualizer.add_scalars(
@@ -230,6 +232,13 @@ class OLSHook(Hook):
             )
             self._history.add(runner, name, loss, self._period, step)
         self._writer.start_period()
+
+    def _add_teachers_that_learn(self) -> None:
+        """Treat a teacher as all others once its loss has seen samples, as in mutual learning."""
+        for name, state in list(self._teachers.items()):
+            state.reduce_sums()  # so that all ranks come to the same answer
+            if state._has_sums():
+                self._losses[name] = self._teachers.pop(name)
 
 
 def _check_alone(hooks: Iterable[Any]) -> None:

@@ -162,6 +162,31 @@ def test_a_teacher_is_left_alone(tmp_path):
     assert 'teacher.losses' not in run['log'].partition('Epoch(train)')[2]
 
 
+@MODELS.register_module()
+class ToyMutual(ToyWithTeacher):
+    """As mutual learning, whose teacher learns as well."""
+
+    def forward(self, inputs, label, mode):
+        losses = super().forward(inputs, label, mode)
+        if mode == 'loss':
+            losses['loss_teacher'] = self.teacher(inputs, label, mode)['loss_head']
+        return losses
+
+
+def test_a_teacher_that_learns_is_rolled_over(tmp_path):
+    run = train(
+        tmp_path,
+        make_batches(),
+        epochs=2,
+        save=dict(interval=1),
+        model=dict(type='ToyMutual', loss=OLS),
+    )
+    assert len(re.findall(r'Soft labels of teacher\.losses\.head rolled over', run['log'])) == 2
+    saved = torch.load(tmp_path / 'epoch_2.pth', weights_only=False)['state_dict']
+    for key in ('soft_labels', 'sample_count'):
+        exactly(saved[f'teacher.losses.head.state.{key}'], saved[f'losses.head.state.{key}'])
+
+
 def test_loss_without_a_hook_warns_in_the_second_epoch(tmp_path, recwarn):
     train(tmp_path / 'one', make_batches(), epochs=1, ols=False)
     assert not [warning for warning in recwarn if 'not updated yet' in str(warning.message)]
