@@ -66,7 +66,8 @@ def audit_annotations(record: TrainingRecord, split: str, max_images: int) -> An
 
     Raises:
         FileNotFoundError: The data are not where the config says.
-        ValueError: The split has no annotations, or the network does not match the checkpoint.
+        ValueError: The split has no annotations, the network does not match the checkpoint, or none
+            of its scores is finite.
     """
     assert record.checkpoint is not None
     annotations = read_annotations(record.cfg, split, max_images)
@@ -77,6 +78,7 @@ def audit_annotations(record: TrainingRecord, split: str, max_images: int) -> An
     scores = predict_annotations(
         record.cfg, record.checkpoint, annotations, size, split, record.folder / CACHE
     )
+    _check_finite(scores)
     profiles, source = _profiles(record, scores, labels, size)
     if annotations[0].box is None:
         ranking = rank_images(scores, labels, profiles)
@@ -84,6 +86,14 @@ def audit_annotations(record: TrainingRecord, split: str, max_images: int) -> An
         neighbours = classes_of_neighbours(annotations, size)
         ranking = rank_boxes(scores, labels, profiles, neighbours)
     return AnnotationAudit(annotations, classes, shares(scores), profiles, source, ranking)
+
+
+def _check_finite(scores: np.ndarray) -> None:
+    if not np.isfinite(scores).all(1).any():
+        raise ValueError(
+            'The scores of the network are finite for none of the images: the training has '
+            'diverged. Name an earlier checkpoint (--checkpoint).'
+        )
 
 
 def _profiles(

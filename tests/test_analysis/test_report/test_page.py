@@ -135,6 +135,44 @@ def test_top_limits_the_page_alone(run, tmp_path):
         write_report(work_dir, split='valid')
 
 
+@pytest.mark.parametrize(
+    ('scores', 'said'),
+    [
+        ([[0, 0, 0.9], [0, 0.9, 0], [0, 0, 0.9], [0, 0, 0]], None),
+        ([[0.9, 0, 0], [0, 0.9, 0], [0, 0, 0.9], [0.9, 0, 0]], 'None looks wrong.'),
+        ([[0.9, 0, 0], [0] * 3, [0] * 3, [0] * 3], 'None of those that it found looks wrong.'),
+        ([[0] * 3] * 4, 'The network found none of them, so it says nothing about their labels.'),
+    ],
+)
+def test_labels_look_right_only_where_objects_were_found(run, monkeypatch, scores, said):
+    scores = np.array(scores, dtype=np.float32)
+    monkeypatch.setattr(suspects, 'predict_annotations', lambda *_: scores)
+    text = ' '.join(' '.join(Reader(write_report(run[0], top=0).read_text()).text).split())
+    assert said in text if said else 'looks wrong' not in text and 'found none' not in text
+    missed = (scores.sum(1) == 0).sum()  # they are all shown
+    assert (f'{missed} annotated objects were not found at all' in text) == (missed > 0)
+    assert 'the largest' not in text
+
+
+def test_scores_that_are_not_finite_are_noted(run, monkeypatch):
+    scores = np.full((4, 3), np.nan, dtype=np.float32)
+    monkeypatch.setattr(suspects, 'predict_annotations', lambda *_: scores)
+    text = ' '.join(Reader(write_report(run[0]).read_text()).text)
+    assert 'finite for none of the images: the training has diverged. Name an earlier' in text
+    assert 'Annotations to check' not in text
+    scores[0] = 0.1
+    assert 'Annotations to check' in '\n'.join(Reader(write_report(run[0]).read_text()).text)
+
+
+@pytest.mark.parametrize('boxes', [True, False])
+def test_the_page_says_how_annotations_are_ordered(run, monkeypatch, boxes):
+    images = [item if boxes else item._replace(box=None) for item in run[1]]
+    monkeypatch.setattr(suspects, 'read_annotations', lambda *_: images)
+    text = ' '.join(' '.join(Reader(write_report(run[0]).read_text()).text).split())
+    assert ('gets the least probability and explains the scores worst' in text) != boxes
+    assert ('neighbour explains counts half' in text) == boxes
+
+
 def test_history_is_shown_at_start_middle_and_end(run):
     work_dir, _ = run
     folder = work_dir / 'soft_labels/head.loss'
