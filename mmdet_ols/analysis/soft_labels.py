@@ -29,16 +29,19 @@ def confused_pairs(
     """The largest off-diagonal entries of the soft labels (C, C), largest first.
 
     The background, if there is one, is left out: its own row is a hard label, and a class that
-    looks like background is not confused with another class.
+    looks like background is not confused with another class. So are classes whose soft label is
+    still the uniform one of the start, since nothing is known about them.
     """
     names = column_names(len(soft_labels), class_names)
     size = len(names) if class_names is None else len(class_names)
     shares = soft_labels[:size, :size].clone().float()
+    shares[(soft_labels[:size] == soft_labels[:size, :1]).all(1)] = -1
     shares.fill_diagonal_(-1)
     values, places = shares.flatten().topk(min(top, size * (size - 1)))
     return [
         ConfusedPair(names[place // size], names[place % size], value)
         for value, place in zip(values.tolist(), places.tolist())
+        if value >= 0
     ]
 
 

@@ -29,6 +29,13 @@ def test_the_background_is_no_class_to_confuse():
     assert [pair[:2] for pair in pairs] == [('a', 'b'), ('b', 'a')]
 
 
+def test_a_class_that_nothing_is_known_about_is_not_confused():
+    matrix = torch.cat([MATRIX[:2], torch.full((1, 3), 1 / 3)])
+    pairs = confused_pairs(matrix, ['a', 'b', 'c'], top=3)
+    assert [pair[:2] for pair in pairs] == [('a', 'b'), ('a', 'c'), ('b', 'a')]
+    assert confused_pairs(torch.full((3, 3), 1 / 3)) == []
+
+
 def test_names_must_fit():
     with pytest.raises(ValueError, match='must name the 3 classes.*got 5 names'):
         confused_pairs(MATRIX, list('abcde'))

@@ -138,18 +138,26 @@ def _pairs(audit: AnnotationAudit) -> list[dict[str, Any]]:
     """The most confused pairs of classes, each with look-alikes from both."""
     # By number, since two classes may have the same name.
     numbers = [str(index) for index in range(len(audit.classes))]
-    ranked = confused_pairs(torch.from_numpy(audit.profiles), numbers, top=4 * MAX_PAIRS)
+    profiles = shares(audit.profiles)
+    ranked = confused_pairs(torch.from_numpy(profiles), numbers, top=4 * MAX_PAIRS)
     pairs: dict[frozenset[int], tuple[int, int]] = {}
     for pair in ranked:
+        if pair.share <= 0:
+            break
         first, second = int(pair.true), int(pair.confused_with)
         pairs.setdefault(frozenset((first, second)), (first, second))
     return [
-        dict(sides=[_side(audit, first, second), _side(audit, second, first)])
+        dict(
+            sides=[
+                _side(audit, first, second, float(profiles[first, second])),
+                _side(audit, second, first, float(profiles[second, first])),
+            ]
+        )
         for first, second in list(pairs.values())[:MAX_PAIRS]
     ]
 
 
-def _side(audit: AnnotationAudit, true: int, other: int) -> dict[str, Any]:
+def _side(audit: AnnotationAudit, true: int, other: int, share: float) -> dict[str, Any]:
     """One class of a pair, with the objects that most look like both classes.
 
     An object that looks entirely like the other class may be labelled wrongly, so the smaller of
@@ -162,7 +170,7 @@ def _side(audit: AnnotationAudit, true: int, other: int) -> dict[str, Any]:
     return dict(
         name=audit.classes[true],
         other=audit.classes[other],
-        share=float(audit.profiles[true, other] / audit.profiles[true].sum()),
+        share=share,
         cards=[_card(audit, row) for row in ambiguous[:CROPS_PER_PAIR]],
     )
 

@@ -215,6 +215,31 @@ def test_periods_of_iterations_are_called_so(tmp_path, kind):
     assert 'iteration' in text[chart:] and 'epoch' not in text
 
 
+@pytest.mark.parametrize(
+    ('matrix', 'shown'),
+    [
+        # Class 1 has never been classified correctly; the rows are used as shares.
+        ([[1.6, 0.1, 0.3], [1 / 3, 1 / 3, 1 / 3], [0, 0, 1]], [(0, '15.0', 2), (0, '5.0', 1)]),
+        # The same where soft labels start as zeros.
+        ([[0.8, 0.05, 0.15], [0, 0, 0], [0, 0, 1]], [(0, '15.0', 2), (0, '5.0', 1)]),
+        ([[1, 0, 0], [0, 1, 0], [0, 0, 1]], []),
+    ],
+)
+def test_pairs_are_classes_that_are_known_to_be_confused(run, matrix, shown):
+    work_dir, _ = run
+    content = torch.load(work_dir / 'epoch_4.pth')
+    content['state_dict']['head.loss.soft_labels'] = torch.tensor(matrix)
+    torch.save(content, work_dir / 'epoch_4.pth')
+    text = Reader(write_report(work_dir).read_text()).text
+    said = [line for line in text if ' of it looks like ' in line]
+    assert said[::2] == [
+        f'{CLASSES[true]}: {share} % of it looks like {CLASSES[other]}'
+        for true, share, other in shown
+    ]
+    assert not any('nan' in line for line in said)
+    assert ('The most confused pairs' in text) == bool(shown)
+
+
 def test_large_matrices_are_pictures(run):
     work_dir, _ = run
     matrix = np.full((30, 30), 1 / 30, dtype=np.float32)
