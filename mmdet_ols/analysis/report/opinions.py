@@ -34,10 +34,11 @@ class LabelOpinions(NamedTuple):
     @property
     def changed(self) -> np.ndarray:
         """Which labels the method would change, or weighs down if it changes none; bool."""
+        known = self.given >= 0
         if self.label is not None:
-            return (self.label >= 0) & (self.label != self.given)
+            return known & (self.label >= 0) & (self.label != self.given)
         assert self.weight is not None
-        return self.weight < WEIGHED_DOWN  # False for NaN
+        return known & (self.weight < WEIGHED_DOWN)  # False for NaN
 
     @property
     def order(self) -> np.ndarray:
@@ -107,7 +108,7 @@ def _facts(opinions: LabelOpinions) -> list[tuple[str, str]]:
     """Name and value of what can be counted."""
     given, label, weight, true = opinions[1:]
     known = given >= 0
-    changed = opinions.changed & known
+    changed = opinions.changed
     what = 'given another label' if label is not None else 'weighed down'
     facts = [
         ('Training samples', f'{known.sum()}'),

@@ -107,6 +107,15 @@ def test_images_are_shown_where_they_were_read():
     assert all(card['crop'].startswith('data:image/') for card in cards)
 
 
+def test_a_sample_without_a_label_is_not_changed():
+    images = {6: Annotation('6.png', 0, None, 0, 6, np.zeros((8, 8, 3), np.uint8))}
+    weight = np.where(GIVEN < 0, 0.0, 1.0)
+    for values in ((None, weight, None), (np.where(GIVEN < 0, 1, GIVEN), weight, None)):
+        section = opinion_section(LabelOpinions(3, GIVEN, *values), CLASSES, images, 5)
+        assert section['cards'] == []
+        assert '0 of 6 (0.0%)' in dict(section['facts']).values()
+
+
 def test_without_opinions_the_page_says_nothing(work_dir):
     assert read_opinions(work_dir) is None
     assert 'thinks of the labels' not in write_report(work_dir).read_text()
