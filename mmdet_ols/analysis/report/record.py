@@ -131,10 +131,13 @@ def read_curves(
 def _read_config(folder: Path, starts: list[Path]) -> Config:
     paths = dumped_configs(folder) or sorted(folder.glob('*.py'))
     if not starts or not paths:
+        if folder.is_file():
+            fault = f'is a file: name its folder, {folder.parent}.'
+        else:
+            fault = 'holds none.' if folder.is_dir() else 'does not exist.'
         raise FileNotFoundError(
             f'{folder} must be the work directory of a training, with the config and the '
-            'scalars.json that MMEngine writes there, but it '
-            + ('holds none.' if folder.is_dir() else 'does not exist.')
+            f'scalars.json that MMEngine writes there, but it {fault}'
         )
     return Config.fromfile(paths[-1])
 

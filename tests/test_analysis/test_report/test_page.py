@@ -173,6 +173,12 @@ def test_the_page_says_how_annotations_are_ordered(run, monkeypatch, boxes):
     assert ('neighbour explains counts half' in text) == boxes
 
 
+def test_a_folder_as_the_page_is_refused_before_the_network_runs(run, monkeypatch):
+    monkeypatch.setattr(suspects, 'predict_annotations', lambda *_: pytest.fail('too late'))
+    with pytest.raises(ValueError, match=r'`out` must be the file .* is a folder: .*report\.html'):
+        write_report(run[0], out=run[0].parent)
+
+
 def test_history_is_shown_at_start_middle_and_end(run):
     work_dir, _ = run
     folder = work_dir / 'soft_labels/head.loss'

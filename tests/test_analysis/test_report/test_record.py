@@ -108,6 +108,12 @@ def test_other_folders_are_refused(tmp_path, exists):
         write_report(folder)
 
 
+def test_the_folder_of_a_checkpoint_is_named(tmp_path):
+    (tmp_path / 'epoch_1.pth').touch()
+    with pytest.raises(FileNotFoundError, match=f'but it is a file: name its folder, {tmp_path}'):
+        write_report(tmp_path / 'epoch_1.pth')
+
+
 @pytest.mark.parametrize(('own', 'expected'), [('', 5), ('randomness = dict(seed=7)', 7)])
 def test_a_seed_that_was_drawn_is_that_of_the_checkpoint(tmp_path, own, expected):
     start(tmp_path, '20260101_000000', epoch_end(1, 0.1), f'{CONFIG}\n{own}\n')
