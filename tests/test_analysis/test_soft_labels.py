@@ -55,6 +55,19 @@ def test_contrast_of_groups_by_hand():
         group_contrast(matrix, ['a', 'b', 'c'], [['a', 'd']])
 
 
+@pytest.mark.parametrize(
+    ('groups', 'message'),
+    [
+        ([['a', 'b'], ['b', 'c']], r"each class once, but got \['b'\] several times"),
+        ([['a'], ['b']], r"a group of several classes .* but got \[\['a'\], \['b'\]\]"),
+        ([['a', 'b', 'c']], 'leave a class outside it'),
+    ],
+)
+def test_groups_that_cannot_be_contrasted(groups, message):
+    with pytest.raises(ValueError, match=message):
+        group_contrast(MATRIX, ['a', 'b', 'c'], groups)
+
+
 def test_table_lines_up():
     text = table_of_pairs([ConfusedPair('cat', 'dog', 0.123), ConfusedPair('plum', 'fox', 0.01)])
     assert text.splitlines() == [
