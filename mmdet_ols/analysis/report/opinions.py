@@ -181,7 +181,8 @@ def write_opinions(
     def name(labels: np.ndarray | None, sample: int) -> str:
         return '' if labels is None or labels[sample] < 0 else names[int(labels[sample])]
 
-    with path.open('w', newline='', encoding='utf-8') as file:
+    # A name of a file need not be text.
+    with path.open('w', newline='', encoding='utf-8', errors='backslashreplace') as file:
         table = csv.writer(file)
         table.writerow(COLUMNS)
         for rank, sample in enumerate(map(int, opinions.order), 1):

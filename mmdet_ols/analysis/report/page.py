@@ -80,7 +80,8 @@ def write_report(
         images = {item.sample: item for item in read if item.box is None}
         sections['opinions'] = opinion_section(opinions, record.classes, images, top)
         write_opinions(opinions, record.classes, images, out.with_name(OPINION_TABLE))
-    out.write_text(render(dict(sections, split=SPLIT_NAMES[split], table=TABLE)), encoding='utf-8')
+    html = render(dict(sections, split=SPLIT_NAMES[split], table=TABLE))
+    out.write_text(html, encoding='utf-8', errors='backslashreplace')
     return out
 
 

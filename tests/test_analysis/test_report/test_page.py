@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import re
 
 import numpy as np
@@ -14,8 +15,10 @@ from toy_work_dir import CONFIG, Reader, assert_self_contained, epoch_end, start
 
 from mmdet_ols.analysis.annotations import Annotation
 from mmdet_ols.analysis.report import accuracy, facts, suspects, write_report
+from mmdet_ols.engine.hooks.sample_state_hook import OPINIONS
 from mmdet_ols.results.metrics import Metric
 
+TABLES = ('suspicious_annotations', 'label_opinions')
 CLASSES = ['<b>bold</b>', 'a & "b"', 'plain']
 
 
@@ -177,6 +180,16 @@ def test_a_folder_as_the_page_is_refused_before_the_network_runs(run, monkeypatc
     monkeypatch.setattr(suspects, 'predict_annotations', lambda *_: pytest.fail('too late'))
     with pytest.raises(ValueError, match=r'`out` must be the file .* is a folder: .*report\.html'):
         write_report(run[0], out=run[0].parent)
+
+
+def test_names_of_files_that_are_no_text_are_escaped(run, monkeypatch):
+    latin = os.fsdecode('Müller.png'.encode('latin-1'))
+    images = [item._replace(image=latin, box=None) for item in run[1]]
+    monkeypatch.setattr(suspects, 'read_annotations', lambda *_: images)
+    np.savez(run[0] / OPINIONS, epoch=4, given=np.zeros(4, int), label=np.ones(4, int))
+    page = write_report(run[0])
+    for path in (page, *(run[0] / f'{name}.csv' for name in TABLES)):
+        assert r'M\udcfcller.png' in path.read_text(encoding='utf-8')
 
 
 def test_history_is_shown_at_start_middle_and_end(run):
