@@ -111,6 +111,11 @@ def read_training(
         machine=_machine(starts[-1]),
         period=schedule.unit if hooks_by_epoch else 'iteration',
     )
+    since = _diverged_at(record.curves)
+    if since is not None:
+        record.notes.append(
+            f'The training diverged: its losses are not finite from iteration {since} on.'
+        )
     _load_checkpoint(record, checkpoint)
     record.history, damaged = read_history(folder, record.content, record.period)
     if damaged:
@@ -149,6 +154,17 @@ def _schedule(cfg: Config) -> Schedule:
         train_cfg.get('max_epochs') or train_cfg.get('max_iters') or 0,
         val_interval_of(train_cfg),
     )
+
+
+def _diverged_at(curves: Curves) -> int | None:
+    """The iteration of the first of the last log lines whose losses are not finite."""
+    since = None
+    for line in reversed(curves.training):
+        losses = [value for key, value in line.items() if 'loss' in key]
+        if all(np.isfinite(value) for value in losses if isinstance(value, (int, float))):
+            break
+        since = line['iter']
+    return since
 
 
 def _machine(start: Path) -> list[tuple[str, str]]:

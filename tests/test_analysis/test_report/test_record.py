@@ -101,6 +101,18 @@ def test_a_run_is_read_once_into_one_record(tmp_path):
     assert record.notes == ['There is no checkpoint yet, so the report says nothing about images.']
 
 
+@pytest.mark.parametrize(
+    ('losses', 'since'),
+    [((2, float('inf'), 1, float('nan'), float('inf')), 4), ((2, float('nan'), 1), None)],
+)
+def test_a_training_that_diverged_is_noted(tmp_path, losses, since):
+    lines = [step(1, number, lr=0.1, loss=loss) for number, loss in enumerate(losses, 1)]
+    start(tmp_path, '20260101_000000', lines)
+    said = [note for note in read_training(tmp_path).notes if 'diverged' in note]
+    noted = f'The training diverged: its losses are not finite from iteration {since} on.'
+    assert said == ([noted] if since else [])
+
+
 @pytest.mark.parametrize('exists', [True, False])
 def test_other_folders_are_refused(tmp_path, exists):
     folder = tmp_path if exists else tmp_path / 'absent'
