@@ -90,9 +90,9 @@ def opinion_section(
         weighed_down=WEIGHED_DOWN,
         facts=_facts(opinions),
         cards=[
-            _card(opinions, int(sample), names, annotations[int(sample)])
-            for sample in opinions.order
-            if int(sample) in annotations
+            _card(opinions, sample, names, annotations[sample], rank)
+            for rank, sample in enumerate(opinions.order.tolist(), 1)
+            if sample in annotations
         ][:top],
     )
 
@@ -147,12 +147,13 @@ def _share(part: Any, whole: Any) -> str:
 
 
 def _card(
-    opinions: LabelOpinions, sample: int, names: list[str], annotation: Annotation
+    opinions: LabelOpinions, sample: int, names: list[str], annotation: Annotation, rank: int
 ) -> dict[str, Any]:
-    """A training image whose label the method changes or weighs down."""
+    """A training image whose label the method changes or weighs down, and its rank in the table."""
     pixels = annotation.image if annotation.pixels is None else annotation.pixels
     changed = None if opinions.label is None else names[int(opinions.label[sample])]
     return dict(
+        rank=rank,
         image=annotation.image,
         file=Path(annotation.image).name,
         number=None,
