@@ -139,12 +139,18 @@ def _read_config(folder: Path, starts: list[Path]) -> Config:
         if folder.is_file():
             fault = f'is a file: name its folder, {folder.parent}.'
         else:
-            fault = 'holds none.' if folder.is_dir() else 'does not exist.'
+            fault = f'holds none{_runs_inside(folder)}.' if folder.is_dir() else 'does not exist.'
         raise FileNotFoundError(
             f'{folder} must be the work directory of a training, with the config and the '
             f'scalars.json that MMEngine writes there, but it {fault}'
         )
     return Config.fromfile(paths[-1])
+
+
+def _runs_inside(folder: Path) -> str:
+    """The hint at a training in a folder of several, such as that of a comparison."""
+    scalars = [path for depth in ('*', '*/*') for path in folder.glob(f'{depth}/*/vis_data/*.json')]
+    return f': name one of the runs in it, such as {min(scalars).parents[2]}' if scalars else ''
 
 
 def _schedule(cfg: Config) -> Schedule:

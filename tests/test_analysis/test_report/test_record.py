@@ -120,6 +120,13 @@ def test_other_folders_are_refused(tmp_path, exists):
         write_report(folder)
 
 
+def test_a_run_of_a_comparison_is_named(tmp_path):
+    for seed in (0, 1):
+        start(tmp_path / f'ols/seed_{seed}', '20260101_000000', [step(1, 9, loss=1.0)])
+    with pytest.raises(FileNotFoundError, match='holds none: name one .* such as .*/ols/seed_0.$'):
+        write_report(tmp_path)
+
+
 def test_the_folder_of_a_checkpoint_is_named(tmp_path):
     (tmp_path / 'epoch_1.pth').touch()
     with pytest.raises(FileNotFoundError, match=f'but it is a file: name its folder, {tmp_path}'):
