@@ -104,6 +104,14 @@ def test_errors_are_best_where_they_are_lowest(tmp_path):
     assert text[row : row + 6] == ['Metric', 'Last', 'Best', 'calibration/ece', '0.5', '0.25']
 
 
+def test_metrics_of_other_data_are_not_said_to_be_of_the_validation(tmp_path):
+    lines = [step(1, 1, loss=1.0), {'accuracy/top1': 50.0, 'step': 1}]
+    start(tmp_path, '20260101_000000', [*lines, {'train/top1_error': 10.0, 'step': 1}])
+    text = Reader(write_report(tmp_path).read_text()).text
+    assert 'train/top1_error' in text
+    assert 'On the validation data, unless the name of a metric says otherwise.' in text
+
+
 def test_a_metric_without_a_direction_has_no_best(tmp_path, monkeypatch):
     for module in (accuracy, facts):
         monkeypatch.setattr(module, 'metric_of', lambda key: Metric(key, key))
@@ -257,6 +265,14 @@ def test_pairs_are_classes_that_are_known_to_be_confused(run, matrix, shown):
     ]
     assert not any('nan' in line for line in said)
     assert ('The most confused pairs' in text) == bool(shown)
+
+
+def test_names_at_a_matrix_have_bounded_room(run):
+    html = write_report(run[0]).read_text()
+    rows, columns = (
+        re.search(rf'\.matrix {part} {{(.+?)}}', html)[1] for part in ('th', 'thead th')
+    )
+    assert 'max-width' in rows and 'ellipsis' in rows and 'max-height' in columns
 
 
 def test_large_matrices_are_pictures(run):
