@@ -104,7 +104,10 @@ def _audit(record: TrainingRecord, split: str, max_images: int) -> AnnotationAud
     try:
         return audit_annotations(record, split, max_images)
     except (FileNotFoundError, ValueError) as error:
-        record.notes.append(f'The images of the {split} data were not examined: {error}')
+        note = f'The images of the {split} data were not examined: {error}'
+        if isinstance(error, FileNotFoundError):
+            note += ' (--data-root names the folder of data that moved).'
+        record.notes.append(note)
         return None
 
 

@@ -264,6 +264,9 @@ def test_pairs_are_classes_that_are_known_to_be_confused(run, matrix, shown):
         for true, share, other in shown
     ]
     assert not any('nan' in line for line in said)
+    # Only image 1 has scores for both classes of a pair.
+    without = text.count('No object that was examined has scores for both.')
+    assert without == len(said) - bool(said)
     assert ('The most confused pairs' in text) == bool(shown)
 
 
@@ -300,6 +303,7 @@ def test_data_that_moved_are_named_and_the_rest_is_shown(run, monkeypatch):
     monkeypatch.setattr(suspects, 'read_annotations', moved)
     text = '\n'.join(Reader(write_report(run[0]).read_text()).text)
     assert 'were not examined: no such folder: gone/data' in text
+    assert '--data-root names the folder' in text
     assert 'Losses' in text and 'Soft labels' in text and 'Annotations to check' not in text
 
 
