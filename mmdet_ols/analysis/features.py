@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from mmdet_ols.analysis.predictions import load_model
 from mmdet_ols.analysis.split_data import inference_pipeline, loader_in_order, run_seed
+from mmdet_ols.core.arguments import check_integer
 from mmdet_ols.datasets.tree import unaugmented_config
 from mmdet_ols.evaluation.passes import ground_truth_labels
 
@@ -38,10 +39,12 @@ def read_features(
         max_samples: Take this many images, evenly spaced over the data set; 0 takes all.
 
     Raises:
-        ValueError: The network is not a classifier, or the config has no data for the split.
+        ValueError: The network is not a classifier, the config has no data for the split, or
+            `max_samples` is negative.
     """
     from rich.progress import track
 
+    check_integer('max_samples', max_samples, least=0)
     model = load_model(cfg, checkpoint)
     if not hasattr(model, 'with_head') or not hasattr(model, 'extract_feat'):
         raise ValueError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.config import Config
+from mmengine.logging import print_log
 from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 from torchvision.ops import box_iou
@@ -115,8 +117,15 @@ def _read_cache(path: Path, key: str) -> np.ndarray | None:
 
 
 def _write_cache(path: Path, key: str, scores: np.ndarray) -> None:
-    with whole_file(path, 'wb') as file:
-        np.savez_compressed(file, key=key, scores=scores)
+    try:
+        with whole_file(path, 'wb') as file:
+            np.savez_compressed(file, key=key, scores=scores)
+    except OSError as error:  # somebody else's work directory, or a full disk
+        print_log(
+            f'The scores cannot be kept, so the next report computes them again: {error}',
+            logger='current',
+            level=logging.WARNING,
+        )
 
 
 # --- the network ---------------------------------------------------------------------------------

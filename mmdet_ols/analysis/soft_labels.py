@@ -29,16 +29,19 @@ def confused_pairs(
     """The largest off-diagonal entries of the soft labels (C, C), largest first.
 
     The background, if there is one, is left out: its own row is a hard label, and a class that
-    looks like background is not confused with another class.
+    looks like background is not confused with another class. So are classes whose soft label is
+    still the uniform one of the start, since nothing is known about them.
     """
     names = column_names(len(soft_labels), class_names)
     size = len(names) if class_names is None else len(class_names)
     shares = soft_labels[:size, :size].clone().float()
+    shares[(soft_labels[:size] == soft_labels[:size, :1]).all(1)] = -1
     shares.fill_diagonal_(-1)
     values, places = shares.flatten().topk(min(top, size * (size - 1)))
     return [
         ConfusedPair(names[place // size], names[place % size], value)
         for value, place in zip(values.tolist(), places.tolist())
+        if value >= 0
     ]
 
 
@@ -50,19 +53,30 @@ def group_contrast(
     Args:
         soft_labels: (C, C), rows sum to 1.
         class_names: Names of the C columns, or of all but a last one for the background.
-        groups: Names of classes that look alike; a class in no group is a group of its own.
+        groups: Names of classes that look alike, each in one group at most; a class in no group is
+            a group of its own.
 
     Returns:
         The mean share of a soft label that lies on one other class of the same group, and on one
         of another group, both in [0, 1].
 
     Raises:
-        ValueError: A group names a class that does not exist.
+        ValueError: A group names a class that does not exist, or that another group names as well,
+            or there are no two classes of one group, or none of different ones.
     """
     names = list(class_names)
-    unknown = {name for group in groups for name in group} - set(names)
+    members = [name for group in groups for name in group]
+    unknown = set(members) - set(names)
     if unknown:
         raise ValueError(f'`groups` must name classes of {names}, but got {sorted(unknown)}.')
+    repeated = sorted({name for name in members if members.count(name) > 1})
+    if repeated:
+        raise ValueError(f'`groups` must name each class once, but got {repeated} several times.')
+    if not 1 < max(map(len, groups), default=0) < len(names):
+        raise ValueError(
+            '`groups` must have a group of several classes and leave a class outside it, but got '
+            f'{[list(group) for group in groups]}.'
+        )
     group_of = {name: index for index, group in enumerate(groups) for name in group}
     label = torch.tensor([group_of.get(name, -index - 1) for index, name in enumerate(names)])
     alike = label[:, None] == label

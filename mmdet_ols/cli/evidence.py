@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from mmdet_ols.cli.options import user_errors
+from mmdet_ols.cli.options import escape_unprintable, user_errors
 from mmdet_ols.experiments.evidence import read_rows
 from mmdet_ols.experiments.evidence_page import Selection, evidence_tables, fill_page
 
@@ -85,6 +85,7 @@ class _CommentParser(argparse.ArgumentParser):
 
 
 def main() -> None:
+    escape_unprintable()
     args = parse_args()
     with user_errors():
         if args.page:

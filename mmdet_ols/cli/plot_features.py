@@ -10,7 +10,12 @@ from rich.console import Console
 
 from mmdet_ols.analysis.features import embed, read_features
 from mmdet_ols.checks.checkpoints import loading_rules
-from mmdet_ols.cli.options import add_config_options, add_trust_option, user_errors
+from mmdet_ols.cli.options import (
+    add_config_options,
+    add_trust_option,
+    escape_unprintable,
+    user_errors,
+)
 from mmdet_ols.engine.run_config import read_config
 from mmdet_ols.visualization import draw_embeddings
 
@@ -52,6 +57,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
+    escape_unprintable()
     args = parse_args()
     with user_errors(), loading_rules(args.trust_checkpoint):
         out = Path(args.out)

@@ -23,6 +23,7 @@ from mmdet_ols.analysis import (
 )
 from mmdet_ols.checks.checkpoints import load_checkpoint, loading_rules
 from mmdet_ols.cli.options import add_trust_option, escape_unprintable, user_errors
+from mmdet_ols.core.arguments import check_integer, check_number
 from mmdet_ols.visualization import matching_names, save_soft_labels, save_target
 
 
@@ -66,6 +67,8 @@ def main() -> None:
     escape_unprintable()
     args = parse_args()
     with user_errors(), loading_rules(args.trust_checkpoint):
+        check_integer('--top', args.top, least=0)
+        check_number('--epsilon', args.epsilon, 'in [0, 1]')
         matrices, classes = _read(args.checkpoint)
         if args.classes:
             classes = args.classes.split(',')
@@ -128,8 +131,12 @@ def _print_pairs(
     top: int,
     groups: Sequence[Sequence[str]],
 ) -> None:
-    print(f'Most confused classes, by the soft labels of {loss}:')
-    print(table_of_pairs(confused_pairs(matrix, names, top)))
+    pairs = confused_pairs(matrix, names, top)
+    if pairs:
+        print(f'Most confused classes, by the soft labels of {loss}:')
+        print(table_of_pairs(pairs))
+    elif top:
+        print(f'The soft labels of {loss} know no confused classes yet: all of them are uniform.')
     if groups and names:
         inside, outside = group_contrast(matrix, names, groups)
         times = inside / outside if outside else math.inf

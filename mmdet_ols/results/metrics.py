@@ -103,8 +103,9 @@ class Metric(NamedTuple):
 def metric_of(key: str) -> Metric:
     """Say how the metric that is logged under this key is shown.
 
-    The classes that log it are asked first, then the table of the hosts' metrics. A metric
-    without a description is shown as it is logged, and its direction is unknown.
+    The classes that log it are asked first, then the table of the hosts' metrics. Where the key of
+    one of these stands behind the name of a data set, both are shown. A metric without a
+    description is shown as it is logged, and its direction is unknown.
     """
     return _described(key, declared_metrics())
 
@@ -125,7 +126,12 @@ def _described(key: str, declared: tuple[MetricDescription, ...]) -> Metric:
                 description.main,
                 groups.get('class_name'),
             )
-    return Metric(key, key)
+    dataset, _, rest = key.partition('/')  # as MultiDatasetsEvaluator logs it
+    inner = _described(rest, declared) if rest else Metric(rest, rest)
+    if inner.lower_is_better is None:
+        return Metric(key, key)
+    class_name = inner.class_name and f'{dataset}/{inner.class_name}'
+    return inner._replace(key=key, title=f'{dataset} {inner.title}', class_name=class_name)
 
 
 def declared_metrics() -> tuple[MetricDescription, ...]:

@@ -99,6 +99,8 @@ def test_what_is_no_classifier_and_what_has_no_data_is_said(network, monkeypatch
     cfg = Config.fromfile(config)
     with pytest.raises(ValueError, match='no data set for val'):
         read_features(cfg, checkpoint, 'val')
+    with pytest.raises(ValueError, match='`max_samples` must be 0 or a positive .* but got -5'):
+        read_features(cfg, checkpoint, max_samples=-5)
     monkeypatch.setattr(features, 'load_model', lambda *_: nn.Identity())
     with pytest.raises(ValueError, match='from a classifier .* builds Identity'):
         read_features(cfg, checkpoint)

@@ -148,6 +148,17 @@ def test_predictions_are_kept_as_long_as_they_hold(predicted):
     assert [path.name for path in predicted['cache'].parent.glob('scores*')] == ['scores.npz']
 
 
+def test_a_work_directory_that_cannot_be_written_to_does_no_harm(predicted, tmp_path, monkeypatch):
+    warned = []
+    monkeypatch.setattr(predictions, 'print_log', lambda text, **_: warned.append(text))
+    expected = predict_annotations(**predicted)
+    somebody_elses = tmp_path / 'scores.npz/absent'  # in a file, so not even root can write there
+    actual = predict_annotations(**dict(predicted, cache=somebody_elses))
+    assert_array_equal(actual, expected)
+    (warning,) = warned
+    assert 'The scores cannot be kept' in warning and 'Not a directory' in warning
+
+
 def test_a_checkpoint_of_another_network_is_refused(predicted):
     torch.save(dict(state_dict=dict(other=torch.tensor(0.1))), predicted['checkpoint'])
     with pytest.raises(ValueError, match='the model must be the one it was trained with') as error:

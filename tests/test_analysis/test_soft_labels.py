@@ -29,6 +29,13 @@ def test_the_background_is_no_class_to_confuse():
     assert [pair[:2] for pair in pairs] == [('a', 'b'), ('b', 'a')]
 
 
+def test_a_class_that_nothing_is_known_about_is_not_confused():
+    matrix = torch.cat([MATRIX[:2], torch.full((1, 3), 1 / 3)])
+    pairs = confused_pairs(matrix, ['a', 'b', 'c'], top=3)
+    assert [pair[:2] for pair in pairs] == [('a', 'b'), ('a', 'c'), ('b', 'a')]
+    assert confused_pairs(torch.full((3, 3), 1 / 3)) == []
+
+
 def test_names_must_fit():
     with pytest.raises(ValueError, match='must name the 3 classes.*got 5 names'):
         confused_pairs(MATRIX, list('abcde'))
@@ -46,6 +53,19 @@ def test_contrast_of_groups_by_hand():
     assert outside == pytest.approx((0.08 + 0.1 + 0.05 + 0.05) / 4)
     with pytest.raises(ValueError, match=r"classes of \['a', 'b', 'c'\], but got \['d'\]"):
         group_contrast(matrix, ['a', 'b', 'c'], [['a', 'd']])
+
+
+@pytest.mark.parametrize(
+    ('groups', 'message'),
+    [
+        ([['a', 'b'], ['b', 'c']], r"each class once, but got \['b'\] several times"),
+        ([['a'], ['b']], r"a group of several classes .* but got \[\['a'\], \['b'\]\]"),
+        ([['a', 'b', 'c']], 'leave a class outside it'),
+    ],
+)
+def test_groups_that_cannot_be_contrasted(groups, message):
+    with pytest.raises(ValueError, match=message):
+        group_contrast(MATRIX, ['a', 'b', 'c'], groups)
 
 
 def test_table_lines_up():

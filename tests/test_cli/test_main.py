@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from importlib import import_module
 
 import pytest
 
@@ -32,8 +33,6 @@ def test_help_lists_the_commands(words, monkeypatch, capsys):
 )
 def test_words_go_to_the_tool(words, program, rest, monkeypatch):
     """Each name leads to a module with a `main`, which gets the words after the name."""
-    from importlib import import_module
-
     seen = []
     tool = import_module(f'mmdet_ols.cli.{program}')
     monkeypatch.setattr(tool, 'main', lambda: seen.append(sys.argv[1:]))
@@ -55,6 +54,20 @@ def test_an_unknown_command_is_named_with_what_it_looks_like(words, message, mon
     monkeypatch.setattr(sys, 'argv', ['mmdet-ols', *words])
     with pytest.raises(SystemExit, match=message):
         module.main()
+
+
+@pytest.mark.parametrize(
+    'name',
+    ['compare', 'evidence', 'plot_features', 'plot_soft_labels', 'report', 'reproduce', 'test',
+     'train'],
+)  # fmt: skip
+def test_every_tool_prints_on_any_terminal(name, monkeypatch):
+    tool = import_module(f'mmdet_ols.cli.{name}')
+    monkeypatch.setattr(sys, 'stdout', io.TextIOWrapper(io.BytesIO(), encoding='ascii'))
+    monkeypatch.setattr(sys, 'argv', [name, '--no-such-option'])
+    with pytest.raises(SystemExit):
+        tool.main()
+    assert sys.stdout.errors == 'backslashreplace'
 
 
 def test_a_terminal_without_the_characters_gets_escapes(monkeypatch):

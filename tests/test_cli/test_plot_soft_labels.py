@@ -36,8 +36,16 @@ def test_groups_are_contrasted(file, command):
         (('--classes', 'cat,dog'), None),  # the third one is the background
         (('--classes', 'cat'), r'--classes must name the 3 classes .* but got 1 name'),
         (('--classes', 'cat,dog,car,bus', *GROUPS), '--classes must name the 3 classes'),
+        (('--top', -1), '`--top` must be 0 or a positive integer, but got -1'),
+        (('--epsilon', 2), r'`--epsilon` must be in \[0, 1\], but got 2.0'),
     ],
 )
-def test_names_that_cannot_be_used_are_an_error(file, words, message, command):
+def test_words_that_cannot_be_used_are_an_error(file, words, message, command):
     output = command(plot_soft_labels.main, file, *words, ok=message is None)
     assert re.search(message or 'is taken for dog', output)
+
+
+def test_soft_labels_of_the_start_have_no_pairs(file, command):
+    np.save(file, np.full((3, 3), 1 / 3, np.float32))
+    output = command(plot_soft_labels.main, file, *NAMES)
+    assert 'know no confused classes yet' in output and 'is taken for' not in output

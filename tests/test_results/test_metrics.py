@@ -31,6 +31,8 @@ from mmdet_ols.results.metrics import class_of_key, headline_metrics, metric_of
         ('ensemble/top1_error_6', 'ensemble top-1 error 6 (%)', True, 0.25),
         ('train/wrong_label_error', 'train wrong label error (%)', False, 0.25),
         ('single-label/recall', 'single-label recall (%)', False, 0.25),
+        ('night/coco/bbox_mAP_50', 'night bbox_mAP_50 (%)', False, 25),  # MultiDatasetsEvaluator
+        ('night/accuracy/top1', 'night top-1 error (%)', True, 99.75),
         ('mirror/error', 'mirror/error', None, 0.25),  # nothing describes it
     ],
 )
@@ -48,6 +50,13 @@ def test_the_main_metrics_come_first_and_classes_have_their_own_table():
         'top-1 error', 'top-5 error', 'a/f1',
     ]  # fmt: skip
     assert [m.key for m in headline_metrics(['own/score'])] == ['own/score']
+
+
+def test_the_main_metrics_of_several_data_sets_come_before_those_of_classes():
+    names = ('person_precision', 'bbox_mAP', 'bbox_mAP_s')
+    keys = [f'{dataset}/coco/{name}' for dataset in ('day', 'night') for name in names]
+    assert [m.key for m in headline_metrics(keys)] == ['day/coco/bbox_mAP', 'night/coco/bbox_mAP']
+    assert [class_of_key(key) for key in (keys[0], keys[3])] == ['day/person', 'night/person']
 
 
 def test_a_metric_of_the_users_describes_itself():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from mmdet_ols.analysis.report.charts import chart, series
+from mmdet_ols.analysis.report.charts import chart, finite, series
 from mmdet_ols.analysis.report.record import Curves
 from mmdet_ols.results.metrics import class_of_key, headline_metrics, metric_of
 from mmdet_ols.results.run_folder import NO_METRICS, OWN_GROUP
@@ -18,22 +18,24 @@ def accuracy(curves: Curves, unit: str) -> dict[str, Any] | None:
         curves: What the run logged.
         unit: What the loop counts.
     """
-    metrics = series(curves.epochs, 'step', _overall_metric)
+    logged = series(curves.epochs, 'step', _overall_metric)
+    metrics = finite(logged)
     if not metrics:
         return None
-    per_class = series(curves.epochs, 'step', class_of_key)
+    # A class without objects has NaN.
+    per_class = finite(series(curves.epochs, 'step', class_of_key))
     main = main_metric(metrics)
     assert main is not None
     charts = [
-        chart('Over time', unit, {short_name(main): metrics[main]}),
+        chart('Over time', unit, {short_name(main): logged[main]}),
         chart('AP of each class', unit, per_class),
     ]
-    # The last value may be NaN, which no chart shows.
-    last = {key: value for line in curves.epochs for key, value in line.items()}
     ranked = sorted(per_class.items(), key=lambda item: item[1][-1][1])
     return dict(
         charts=[drawn for drawn in charts if drawn],
-        metrics=[(name, last[name], _best(name, points)) for name, points in metrics.items()],
+        metrics=[
+            (name, logged[name][-1][1], _best(name, points)) for name, points in metrics.items()
+        ],
         classes=[(name, points[-1][1], max(y for _, y in points)) for name, points in ranked],
     )
 

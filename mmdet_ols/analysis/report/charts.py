@@ -61,14 +61,23 @@ def _loss_that_logs(ending: str) -> Callable[[str], str | None]:
 def series(
     lines: Sequence[dict[str, Any]], x: str, name: Callable[[str], str | None]
 ) -> dict[str, list[tuple[float, float]]]:
-    """Collect {name: [(x, y), ...]} from the logged values whose key `name` gives a name to."""
+    """Collect {name: [(x, y), ...]} from the logged values whose key `name` gives a name to.
+
+    Values that are not finite stay in; `finite` leaves them out.
+    """
     points: dict[str, list[tuple[float, float]]] = {}
     for line in lines:
         for key, value in line.items():
             label = name(key)
-            if label and isinstance(value, (int, float)) and np.isfinite(value):
+            if label and isinstance(value, (int, float)):
                 points.setdefault(label, []).append((line[x], value))
     return points
+
+
+def finite(series: Series) -> dict[str, list[tuple[float, float]]]:
+    """The points whose y is finite, without the lines that have none."""
+    kept = {name: [p for p in points if np.isfinite(p[1])] for name, points in series.items()}
+    return {name: points for name, points in kept.items() if points}
 
 
 def chart(
@@ -79,23 +88,23 @@ def chart(
     Args:
         title: Title of the chart.
         x_label: Label of the horizontal axis.
-        series: The lines.
+        series: The lines. Only finite values are drawn; the legend has the last value in any case.
         log: Whether the vertical axis is logarithmic, if all values are positive.
         unit_interval: Whether the vertical axis shows [0, 1].
     """
-    series = {name: points for name, points in series.items() if points}
-    if not series:
+    drawn = finite(series)
+    if not drawn:
         return None
-    last = sorted(series, key=lambda name: series[name][-1][1])
+    last = sorted(drawn, key=lambda name: drawn[name][-1][1])
     half = MAX_COLOURS // 2
-    coloured = list(series) if len(series) <= MAX_COLOURS else last[-half:][::-1] + last[:half]
-    log = log and all(y > 0 for points in series.values() for _, y in points)
+    coloured = list(drawn) if len(drawn) <= MAX_COLOURS else last[-half:][::-1] + last[:half]
+    log = log and all(y > 0 for points in drawn.values() for _, y in points)
     scale = 'log' if log else 'unit' if unit_interval else 'linear'
-    svg = _draw(title, x_label, series, coloured, scale)
+    svg = _draw(title, x_label, drawn, coloured, scale)
     legend = [
         (name, format_number(series[name][-1][1]), number) for number, name in enumerate(coloured)
     ]
-    return dict(title=title, svg=svg, legend=legend, more=len(series) - len(coloured))
+    return dict(title=title, svg=svg, legend=legend, more=len(drawn) - len(coloured))
 
 
 def _draw(title: str, x_label: str, series: Series, coloured: list[str], scale: str) -> Markup:

@@ -36,12 +36,17 @@ def figures(record: TrainingRecord) -> Facts:
             if best:
                 numbers.append((f'Best {name}, {schedule.unit} {best[0]}', format_number(best[1])))
     state = 'finished' if run.trained else 'unfinished'
-    numbers.append((f'Training {state}', f'{run.done:g} of {run.length} {schedule.unit}s'))
+    numbers.append((f'Training {state}', f'{_count(run.done)} of {run.length} {schedule.unit}s'))
     if run.seconds:
         numbers.append(('Wall time', str(timedelta(seconds=round(run.seconds)))))
     if record.checkpoint is not None:
         numbers.append(('Checkpoint', record.checkpoint.name))
     return numbers
+
+
+def _count(done: float) -> str:
+    """A number of epochs or iterations, of which the running one counts in part."""
+    return f'{done:.2f}'.rstrip('0').rstrip('.')
 
 
 def _trained(record: TrainingRecord) -> Facts:

@@ -34,10 +34,11 @@ class LabelOpinions(NamedTuple):
     @property
     def changed(self) -> np.ndarray:
         """Which labels the method would change, or weighs down if it changes none; bool."""
+        known = self.given >= 0
         if self.label is not None:
-            return (self.label >= 0) & (self.label != self.given)
+            return known & (self.label >= 0) & (self.label != self.given)
         assert self.weight is not None
-        return self.weight < WEIGHED_DOWN  # False for NaN
+        return known & (self.weight < WEIGHED_DOWN)  # False for NaN
 
     @property
     def order(self) -> np.ndarray:
@@ -89,9 +90,9 @@ def opinion_section(
         weighed_down=WEIGHED_DOWN,
         facts=_facts(opinions),
         cards=[
-            _card(opinions, int(sample), names, annotations[int(sample)])
-            for sample in opinions.order
-            if int(sample) in annotations
+            _card(opinions, sample, names, annotations[sample], rank)
+            for rank, sample in enumerate(opinions.order.tolist(), 1)
+            if sample in annotations
         ][:top],
     )
 
@@ -107,7 +108,7 @@ def _facts(opinions: LabelOpinions) -> list[tuple[str, str]]:
     """Name and value of what can be counted."""
     given, label, weight, true = opinions[1:]
     known = given >= 0
-    changed = opinions.changed & known
+    changed = opinions.changed
     what = 'given another label' if label is not None else 'weighed down'
     facts = [
         ('Training samples', f'{known.sum()}'),
@@ -146,12 +147,13 @@ def _share(part: Any, whole: Any) -> str:
 
 
 def _card(
-    opinions: LabelOpinions, sample: int, names: list[str], annotation: Annotation
+    opinions: LabelOpinions, sample: int, names: list[str], annotation: Annotation, rank: int
 ) -> dict[str, Any]:
-    """A training image whose label the method changes or weighs down."""
+    """A training image whose label the method changes or weighs down, and its rank in the table."""
     pixels = annotation.image if annotation.pixels is None else annotation.pixels
     changed = None if opinions.label is None else names[int(opinions.label[sample])]
     return dict(
+        rank=rank,
         image=annotation.image,
         file=Path(annotation.image).name,
         number=None,
@@ -180,7 +182,8 @@ def write_opinions(
     def name(labels: np.ndarray | None, sample: int) -> str:
         return '' if labels is None or labels[sample] < 0 else names[int(labels[sample])]
 
-    with path.open('w', newline='', encoding='utf-8') as file:
+    # A name of a file need not be text.
+    with path.open('w', newline='', encoding='utf-8', errors='backslashreplace') as file:
         table = csv.writer(file)
         table.writerow(COLUMNS)
         for rank, sample in enumerate(map(int, opinions.order), 1):

@@ -59,18 +59,18 @@ def write_report(
 
     Raises:
         FileNotFoundError: The folder holds no training, or there is no `checkpoint`.
-        ValueError: A number is negative, `split` is unknown, or `checkpoint` cannot be read.
+        ValueError: A number is negative, `split` is unknown, `out` is a folder, or `checkpoint`
+            cannot be read.
     """
     check_choice('split', split, SPLIT_NAMES)
     check_integer('max_images', max_images, least=0)
     check_integer('top', top, least=0)
     record = read_training(work_dir, checkpoint, options, change_config)
+    out = _page_file(out or record.folder / PAGE)
     audit = _audit(record, split, max_images)
     opinions = _opinions(record)
     for note in record.notes:
         print_log(note, logger='current')
-    out = Path(out or record.folder / PAGE)
-    out.parent.mkdir(parents=True, exist_ok=True)
     sections = _training_sections(record)
     if audit is not None:
         sections.update(audit_sections(audit, top))
@@ -80,7 +80,20 @@ def write_report(
         images = {item.sample: item for item in read if item.box is None}
         sections['opinions'] = opinion_section(opinions, record.classes, images, top)
         write_opinions(opinions, record.classes, images, out.with_name(OPINION_TABLE))
-    out.write_text(render(dict(sections, split=SPLIT_NAMES[split], table=TABLE)), encoding='utf-8')
+    html = render(dict(sections, split=SPLIT_NAMES[split], table=TABLE))
+    out.write_text(html, encoding='utf-8', errors='backslashreplace')
+    return out
+
+
+def _page_file(out: str | Path) -> Path:
+    """The file of the page, in a folder that is made here, before the network takes its time."""
+    out = Path(out)
+    if out.is_dir():
+        raise ValueError(
+            f'`out` must be the file of the page, but {out} is a folder: name a file in it, such '
+            f'as {out / PAGE}.'
+        )
+    out.parent.mkdir(parents=True, exist_ok=True)
     return out
 
 
@@ -91,7 +104,10 @@ def _audit(record: TrainingRecord, split: str, max_images: int) -> AnnotationAud
     try:
         return audit_annotations(record, split, max_images)
     except (FileNotFoundError, ValueError) as error:
-        record.notes.append(f'The images of the {split} data were not examined: {error}')
+        note = f'The images of the {split} data were not examined: {error}'
+        if isinstance(error, FileNotFoundError):
+            note += ' (--data-root names the folder of data that moved).'
+        record.notes.append(note)
         return None
 
 

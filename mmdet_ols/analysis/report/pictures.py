@@ -7,8 +7,9 @@ import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
-    import numpy as np
     from PIL.Image import Image
 
 CROP_SIZE = 168  # pixels
@@ -50,8 +51,13 @@ def _read(image: str | np.ndarray) -> Image | None:
 
     try:
         with Image.open(image) if isinstance(image, str) else Image.fromarray(image) as opened:
-            return ImageOps.exif_transpose(opened).convert('RGB')  # as MMCV reads it
-    except (OSError, TypeError):  # a TypeError comes from an array that is no picture
+            picture = ImageOps.exif_transpose(opened)  # as MMCV reads it
+            if picture.mode.startswith('I'):  # 16 bits, of which MMCV takes the upper 8
+                picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+            return picture.convert('RGB')
+    # Pillow refuses images of more than 179 million pixels; a TypeError comes from an array that is
+    # no picture.
+    except (OSError, TypeError, ValueError, Image.DecompressionBombError):
         return None
 
 

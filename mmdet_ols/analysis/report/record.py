@@ -111,6 +111,11 @@ def read_training(
         machine=_machine(starts[-1]),
         period=schedule.unit if hooks_by_epoch else 'iteration',
     )
+    since = _diverged_at(record.curves)
+    if since is not None:
+        record.notes.append(
+            f'The training diverged: its losses are not finite from iteration {since} on.'
+        )
     _load_checkpoint(record, checkpoint)
     record.history, damaged = read_history(folder, record.content, record.period)
     if damaged:
@@ -131,12 +136,21 @@ def read_curves(
 def _read_config(folder: Path, starts: list[Path]) -> Config:
     paths = dumped_configs(folder) or sorted(folder.glob('*.py'))
     if not starts or not paths:
+        if folder.is_file():
+            fault = f'is a file: name its folder, {folder.parent}.'
+        else:
+            fault = f'holds none{_runs_inside(folder)}.' if folder.is_dir() else 'does not exist.'
         raise FileNotFoundError(
             f'{folder} must be the work directory of a training, with the config and the '
-            'scalars.json that MMEngine writes there, but it '
-            + ('holds none.' if folder.is_dir() else 'does not exist.')
+            f'scalars.json that MMEngine writes there, but it {fault}'
         )
     return Config.fromfile(paths[-1])
+
+
+def _runs_inside(folder: Path) -> str:
+    """The hint at a training in a folder of several, such as that of a comparison."""
+    scalars = [path for depth in ('*', '*/*') for path in folder.glob(f'{depth}/*/vis_data/*.json')]
+    return f': name one of the runs in it, such as {min(scalars).parents[2]}' if scalars else ''
 
 
 def _schedule(cfg: Config) -> Schedule:
@@ -146,6 +160,17 @@ def _schedule(cfg: Config) -> Schedule:
         train_cfg.get('max_epochs') or train_cfg.get('max_iters') or 0,
         val_interval_of(train_cfg),
     )
+
+
+def _diverged_at(curves: Curves) -> int | None:
+    """The iteration of the first of the last log lines whose losses are not finite."""
+    since = None
+    for line in reversed(curves.training):
+        losses = [value for key, value in line.items() if 'loss' in key]
+        if all(np.isfinite(value) for value in losses if isinstance(value, (int, float))):
+            break
+        since = line['iter']
+    return since
 
 
 def _machine(start: Path) -> list[tuple[str, str]]:

@@ -66,7 +66,8 @@ def audit_annotations(record: TrainingRecord, split: str, max_images: int) -> An
 
     Raises:
         FileNotFoundError: The data are not where the config says.
-        ValueError: The split has no annotations, or the network does not match the checkpoint.
+        ValueError: The split has no annotations, the network does not match the checkpoint, or none
+            of its scores is finite.
     """
     assert record.checkpoint is not None
     annotations = read_annotations(record.cfg, split, max_images)
@@ -77,6 +78,7 @@ def audit_annotations(record: TrainingRecord, split: str, max_images: int) -> An
     scores = predict_annotations(
         record.cfg, record.checkpoint, annotations, size, split, record.folder / CACHE
     )
+    _check_finite(scores)
     profiles, source = _profiles(record, scores, labels, size)
     if annotations[0].box is None:
         ranking = rank_images(scores, labels, profiles)
@@ -84,6 +86,14 @@ def audit_annotations(record: TrainingRecord, split: str, max_images: int) -> An
         neighbours = classes_of_neighbours(annotations, size)
         ranking = rank_boxes(scores, labels, profiles, neighbours)
     return AnnotationAudit(annotations, classes, shares(scores), profiles, source, ranking)
+
+
+def _check_finite(scores: np.ndarray) -> None:
+    if not np.isfinite(scores).all(1).any():
+        raise ValueError(
+            'The scores of the network are finite for none of the images: the training has '
+            'diverged. Name an earlier checkpoint (--checkpoint).'
+        )
 
 
 def _profiles(
@@ -128,18 +138,26 @@ def _pairs(audit: AnnotationAudit) -> list[dict[str, Any]]:
     """The most confused pairs of classes, each with look-alikes from both."""
     # By number, since two classes may have the same name.
     numbers = [str(index) for index in range(len(audit.classes))]
-    ranked = confused_pairs(torch.from_numpy(audit.profiles), numbers, top=4 * MAX_PAIRS)
+    profiles = shares(audit.profiles)
+    ranked = confused_pairs(torch.from_numpy(profiles), numbers, top=4 * MAX_PAIRS)
     pairs: dict[frozenset[int], tuple[int, int]] = {}
     for pair in ranked:
+        if pair.share <= 0:
+            break
         first, second = int(pair.true), int(pair.confused_with)
         pairs.setdefault(frozenset((first, second)), (first, second))
     return [
-        dict(sides=[_side(audit, first, second), _side(audit, second, first)])
+        dict(
+            sides=[
+                _side(audit, first, second, float(profiles[first, second])),
+                _side(audit, second, first, float(profiles[second, first])),
+            ]
+        )
         for first, second in list(pairs.values())[:MAX_PAIRS]
     ]
 
 
-def _side(audit: AnnotationAudit, true: int, other: int) -> dict[str, Any]:
+def _side(audit: AnnotationAudit, true: int, other: int, share: float) -> dict[str, Any]:
     """One class of a pair, with the objects that most look like both classes.
 
     An object that looks entirely like the other class may be labelled wrongly, so the smaller of
@@ -152,7 +170,7 @@ def _side(audit: AnnotationAudit, true: int, other: int) -> dict[str, Any]:
     return dict(
         name=audit.classes[true],
         other=audit.classes[other],
-        share=float(audit.profiles[true, other] / audit.profiles[true].sum()),
+        share=share,
         cards=[_card(audit, row) for row in ambiguous[:CROPS_PER_PAIR]],
     )
 

@@ -31,7 +31,8 @@ def write_table(audit: AnnotationAudit, path: Path) -> None:
         verdict = [audit.classes[suggestion], *(f'{value:.3f}' for value in values)]
         rows.append([*_place(audit, row), *verdict])
     rows += [[*_place(audit, row), '(not found)', '', '', ''] for row in audit.ranking.missed]
-    with path.open('w', newline='', encoding='utf-8') as file:
+    # A name of a file need not be text.
+    with path.open('w', newline='', encoding='utf-8', errors='backslashreplace') as file:
         table = csv.writer(file)
         table.writerow(COLUMNS)
         table.writerows([rank, *row] for rank, row in enumerate(rows, 1))

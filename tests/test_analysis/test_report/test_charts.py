@@ -9,11 +9,11 @@ from mmdet_ols.analysis.report.charts import training_charts
 from mmdet_ols.analysis.report.record import Curves
 
 
-def legend(lines):
-    """Name and last value of each line of the chart of learning rates."""
+def legend(lines, title='Learning rate'):
+    """Name and last value of each line of the chart."""
     charts = training_charts(Curves(training=lines, epochs=[]), 'epoch')
-    (rates,) = [chart for chart in charts if chart['title'] == 'Learning rate']
-    return [(name, float(value)) for name, value, _ in rates['legend']]
+    (shown,) = [chart for chart in charts if chart['title'] == title]
+    return [(name, float(value)) for name, value, _ in shown['legend']]
 
 
 def test_the_last_value_of_a_metric_is_the_last_one_though_no_chart_shows_it():
@@ -29,3 +29,9 @@ def test_the_learning_rate_is_the_one_that_the_config_names():
     # With a backbone that learns at a tenth, MMEngine logs the backbone's rate as `lr`.
     lines = [dict(iter=1, lr=0.01, base_lr=0.1), dict(iter=2, lr=0.005, base_lr=0.05)]
     assert legend(lines) == [('base_lr', 0.05)]
+
+
+def test_the_last_loss_of_a_training_that_diverged_is_not_finite():
+    losses = (2.0, 1.0, float('inf'), float('nan'))
+    ((name, last),) = legend([dict(iter=i, loss=loss) for i, loss in enumerate(losses)], 'Losses')
+    assert name == 'loss' and isnan(last)

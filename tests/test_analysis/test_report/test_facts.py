@@ -53,3 +53,16 @@ def test_numbers_at_the_top(tmp_path):
         ('Training unfinished', '2 of 4 epochs'),
         ('Wall time', '1:02:03'),
     ]
+
+
+@pytest.mark.parametrize(
+    ('length', 'done', 'said'),
+    [('max_iters=2000000', 1234567, '1234567 of 2000000 iterations'), ('max_epochs=9', 3, '2.33')],
+)
+def test_progress_is_counted_exactly(tmp_path, length, done, said):
+    line = dict(step(done, done, loss=1.0), step=done)
+    start(tmp_path, '20260101_000000', [line], CONFIG.replace('max_epochs=4', length))
+    log = tmp_path / '20260101_000000/20260101_000000.log'
+    log.write_text('- mmengine - INFO - Epoch(train)   [3][100/300]  lr: 0.1\n')
+    progress = dict(figures(read_training(tmp_path)))['Training unfinished']
+    assert progress == (said if 'of' in said else f'{said} of 9 epochs')

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import csv
+import re
 
 import numpy as np
 import pytest
 from toy_work_dir import CONFIG, assert_self_contained, epoch_end, start, step
 
 from mmdet_ols.analysis.annotations import Annotation
-from mmdet_ols.analysis.report import write_report
+from mmdet_ols.analysis.ranking import Ranking
+from mmdet_ols.analysis.report import page, write_report
 from mmdet_ols.analysis.report.opinions import LabelOpinions, opinion_section, read_opinions
+from mmdet_ols.analysis.report.suspects import AnnotationAudit
 from mmdet_ols.engine.hooks.sample_state_hook import OPINIONS
 
 GIVEN = np.array([0, 0, 1, 1, 2, 2, -1])
@@ -104,7 +107,30 @@ def test_images_are_shown_where_they_were_read():
         ('2.png', 'bee', '<cat>'),
     ]
     assert [card['weight'] for card in cards] == ['0.20', '0.30']
+    assert [card['rank'] for card in cards] == [2, 3]  # as in the table, whose first was not read
     assert all(card['crop'].startswith('data:image/') for card in cards)
+
+
+def test_the_page_numbers_the_images_as_the_table_does(work_dir, monkeypatch):
+    write(work_dir, label=LABEL, weight=WEIGHT)
+    images = [Annotation(f'{n}.png', 0, None, 0, n, np.zeros((8, 8, 3), np.uint8)) for n in (2, 5)]
+    scores = np.eye(3, dtype=np.float32)[[0, 0]]
+    audit = AnnotationAudit(images, CLASSES, scores, np.eye(3), '', Ranking([], [], []))
+    monkeypatch.setattr(page, '_audit', lambda *_: audit)
+    html = write_report(work_dir).read_text()
+    assert re.findall(r'<span class="rank">(\d+)</span> <s>(.+?)</s>', html) == [
+        ('2', '2'),
+        ('3', '1'),
+    ]
+
+
+def test_a_sample_without_a_label_is_not_changed():
+    images = {6: Annotation('6.png', 0, None, 0, 6, np.zeros((8, 8, 3), np.uint8))}
+    weight = np.where(GIVEN < 0, 0.0, 1.0)
+    for values in ((None, weight, None), (np.where(GIVEN < 0, 1, GIVEN), weight, None)):
+        section = opinion_section(LabelOpinions(3, GIVEN, *values), CLASSES, images, 5)
+        assert section['cards'] == []
+        assert '0 of 6 (0.0%)' in dict(section['facts']).values()
 
 
 def test_without_opinions_the_page_says_nothing(work_dir):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import re
 
 import numpy as np
@@ -14,8 +15,10 @@ from toy_work_dir import CONFIG, Reader, assert_self_contained, epoch_end, start
 
 from mmdet_ols.analysis.annotations import Annotation
 from mmdet_ols.analysis.report import accuracy, facts, suspects, write_report
+from mmdet_ols.engine.hooks.sample_state_hook import OPINIONS
 from mmdet_ols.results.metrics import Metric
 
+TABLES = ('suspicious_annotations', 'label_opinions')
 CLASSES = ['<b>bold</b>', 'a & "b"', 'plain']
 
 
@@ -101,6 +104,14 @@ def test_errors_are_best_where_they_are_lowest(tmp_path):
     assert text[row : row + 6] == ['Metric', 'Last', 'Best', 'calibration/ece', '0.5', '0.25']
 
 
+def test_metrics_of_other_data_are_not_said_to_be_of_the_validation(tmp_path):
+    lines = [step(1, 1, loss=1.0), {'accuracy/top1': 50.0, 'step': 1}]
+    start(tmp_path, '20260101_000000', [*lines, {'train/top1_error': 10.0, 'step': 1}])
+    text = Reader(write_report(tmp_path).read_text()).text
+    assert 'train/top1_error' in text
+    assert 'On the validation data, unless the name of a metric says otherwise.' in text
+
+
 def test_a_metric_without_a_direction_has_no_best(tmp_path, monkeypatch):
     for module in (accuracy, facts):
         monkeypatch.setattr(module, 'metric_of', lambda key: Metric(key, key))
@@ -133,6 +144,60 @@ def test_top_limits_the_page_alone(run, tmp_path):
         write_report(work_dir, top=-1)
     with pytest.raises(ValueError, match="`split` must be one of .*'val'.*, but got 'valid'"):
         write_report(work_dir, split='valid')
+
+
+@pytest.mark.parametrize(
+    ('scores', 'said'),
+    [
+        ([[0, 0, 0.9], [0, 0.9, 0], [0, 0, 0.9], [0, 0, 0]], None),
+        ([[0.9, 0, 0], [0, 0.9, 0], [0, 0, 0.9], [0.9, 0, 0]], 'None looks wrong.'),
+        ([[0.9, 0, 0], [0] * 3, [0] * 3, [0] * 3], 'None of those that it found looks wrong.'),
+        ([[0] * 3] * 4, 'The network found none of them, so it says nothing about their labels.'),
+    ],
+)
+def test_labels_look_right_only_where_objects_were_found(run, monkeypatch, scores, said):
+    scores = np.array(scores, dtype=np.float32)
+    monkeypatch.setattr(suspects, 'predict_annotations', lambda *_: scores)
+    text = ' '.join(' '.join(Reader(write_report(run[0], top=0).read_text()).text).split())
+    assert said in text if said else 'looks wrong' not in text and 'found none' not in text
+    missed = (scores.sum(1) == 0).sum()  # they are all shown
+    assert (f'{missed} annotated objects were not found at all' in text) == (missed > 0)
+    assert 'the largest' not in text
+
+
+def test_scores_that_are_not_finite_are_noted(run, monkeypatch):
+    scores = np.full((4, 3), np.nan, dtype=np.float32)
+    monkeypatch.setattr(suspects, 'predict_annotations', lambda *_: scores)
+    text = ' '.join(Reader(write_report(run[0]).read_text()).text)
+    assert 'finite for none of the images: the training has diverged. Name an earlier' in text
+    assert 'Annotations to check' not in text
+    scores[0] = 0.1
+    assert 'Annotations to check' in '\n'.join(Reader(write_report(run[0]).read_text()).text)
+
+
+@pytest.mark.parametrize('boxes', [True, False])
+def test_the_page_says_how_annotations_are_ordered(run, monkeypatch, boxes):
+    images = [item if boxes else item._replace(box=None) for item in run[1]]
+    monkeypatch.setattr(suspects, 'read_annotations', lambda *_: images)
+    text = ' '.join(' '.join(Reader(write_report(run[0]).read_text()).text).split())
+    assert ('gets the least probability and explains the scores worst' in text) != boxes
+    assert ('neighbour explains counts half' in text) == boxes
+
+
+def test_a_folder_as_the_page_is_refused_before_the_network_runs(run, monkeypatch):
+    monkeypatch.setattr(suspects, 'predict_annotations', lambda *_: pytest.fail('too late'))
+    with pytest.raises(ValueError, match=r'`out` must be the file .* is a folder: .*report\.html'):
+        write_report(run[0], out=run[0].parent)
+
+
+def test_names_of_files_that_are_no_text_are_escaped(run, monkeypatch):
+    latin = os.fsdecode('Müller.png'.encode('latin-1'))
+    images = [item._replace(image=latin, box=None) for item in run[1]]
+    monkeypatch.setattr(suspects, 'read_annotations', lambda *_: images)
+    np.savez(run[0] / OPINIONS, epoch=4, given=np.zeros(4, int), label=np.ones(4, int))
+    page = write_report(run[0])
+    for path in (page, *(run[0] / f'{name}.csv' for name in TABLES)):
+        assert r'M\udcfcller.png' in path.read_text(encoding='utf-8')
 
 
 def test_history_is_shown_at_start_middle_and_end(run):
@@ -177,6 +242,42 @@ def test_periods_of_iterations_are_called_so(tmp_path, kind):
     assert 'iteration' in text[chart:] and 'epoch' not in text
 
 
+@pytest.mark.parametrize(
+    ('matrix', 'shown'),
+    [
+        # Class 1 has never been classified correctly; the rows are used as shares.
+        ([[1.6, 0.1, 0.3], [1 / 3, 1 / 3, 1 / 3], [0, 0, 1]], [(0, '15.0', 2), (0, '5.0', 1)]),
+        # The same where soft labels start as zeros.
+        ([[0.8, 0.05, 0.15], [0, 0, 0], [0, 0, 1]], [(0, '15.0', 2), (0, '5.0', 1)]),
+        ([[1, 0, 0], [0, 1, 0], [0, 0, 1]], []),
+    ],
+)
+def test_pairs_are_classes_that_are_known_to_be_confused(run, matrix, shown):
+    work_dir, _ = run
+    content = torch.load(work_dir / 'epoch_4.pth')
+    content['state_dict']['head.loss.soft_labels'] = torch.tensor(matrix)
+    torch.save(content, work_dir / 'epoch_4.pth')
+    text = Reader(write_report(work_dir).read_text()).text
+    said = [line for line in text if ' of it looks like ' in line]
+    assert said[::2] == [
+        f'{CLASSES[true]}: {share} % of it looks like {CLASSES[other]}'
+        for true, share, other in shown
+    ]
+    assert not any('nan' in line for line in said)
+    # Only image 1 has scores for both classes of a pair.
+    without = text.count('No object that was examined has scores for both.')
+    assert without == len(said) - bool(said)
+    assert ('The most confused pairs' in text) == bool(shown)
+
+
+def test_names_at_a_matrix_have_bounded_room(run):
+    html = write_report(run[0]).read_text()
+    rows, columns = (
+        re.search(rf'\.matrix {part} {{(.+?)}}', html)[1] for part in ('th', 'thead th')
+    )
+    assert 'max-width' in rows and 'ellipsis' in rows and 'max-height' in columns
+
+
 def test_large_matrices_are_pictures(run):
     work_dir, _ = run
     matrix = np.full((30, 30), 1 / 30, dtype=np.float32)
@@ -202,6 +303,7 @@ def test_data_that_moved_are_named_and_the_rest_is_shown(run, monkeypatch):
     monkeypatch.setattr(suspects, 'read_annotations', moved)
     text = '\n'.join(Reader(write_report(run[0]).read_text()).text)
     assert 'were not examined: no such folder: gone/data' in text
+    assert '--data-root names the folder' in text
     assert 'Losses' in text and 'Soft labels' in text and 'Annotations to check' not in text
 
 

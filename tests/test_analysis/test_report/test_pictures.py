@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 
+import mmcv
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
@@ -47,6 +48,19 @@ def test_crop_of_an_array(shape):
     shown = pixels_of(crop(np.full(shape, 200, dtype=np.uint8), None))
     assert_allclose(shown, np.full((168, 168, 3), 200), atol=2)
     assert crop(np.zeros((2, 2, 7)), None) is None
+
+
+def test_16_bits_are_shown_as_the_network_sees_them(tmp_path):
+    path = str(tmp_path / 'image.png')
+    Image.fromarray(np.full((20, 20), 100 << 8, dtype=np.uint16)).save(path)
+    assert (mmcv.imread(path) == 100).all()
+    assert_allclose(pixels_of(crop(path, None)), np.full((168, 168, 3), 100), atol=2)
+
+
+def test_an_image_that_pillow_refuses_is_left_out(tmp_path, monkeypatch):
+    Image.new('RGB', (20, 20)).save(tmp_path / 'image.png')
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 100)
+    assert crop(str(tmp_path / 'image.png'), None) is None
 
 
 def test_boxes_without_area_and_files_that_are_gone(tmp_path):

@@ -101,11 +101,36 @@ def test_a_run_is_read_once_into_one_record(tmp_path):
     assert record.notes == ['There is no checkpoint yet, so the report says nothing about images.']
 
 
+@pytest.mark.parametrize(
+    ('losses', 'since'),
+    [((2, float('inf'), 1, float('nan'), float('inf')), 4), ((2, float('nan'), 1), None)],
+)
+def test_a_training_that_diverged_is_noted(tmp_path, losses, since):
+    lines = [step(1, number, lr=0.1, loss=loss) for number, loss in enumerate(losses, 1)]
+    start(tmp_path, '20260101_000000', lines)
+    said = [note for note in read_training(tmp_path).notes if 'diverged' in note]
+    noted = f'The training diverged: its losses are not finite from iteration {since} on.'
+    assert said == ([noted] if since else [])
+
+
 @pytest.mark.parametrize('exists', [True, False])
 def test_other_folders_are_refused(tmp_path, exists):
     folder = tmp_path if exists else tmp_path / 'absent'
     with pytest.raises(FileNotFoundError, match='must be the work directory of a training'):
         write_report(folder)
+
+
+def test_a_run_of_a_comparison_is_named(tmp_path):
+    for seed in (0, 1):
+        start(tmp_path / f'ols/seed_{seed}', '20260101_000000', [step(1, 9, loss=1.0)])
+    with pytest.raises(FileNotFoundError, match='holds none: name one .* such as .*/ols/seed_0.$'):
+        write_report(tmp_path)
+
+
+def test_the_folder_of_a_checkpoint_is_named(tmp_path):
+    (tmp_path / 'epoch_1.pth').touch()
+    with pytest.raises(FileNotFoundError, match=f'but it is a file: name its folder, {tmp_path}'):
+        write_report(tmp_path / 'epoch_1.pth')
 
 
 @pytest.mark.parametrize(('own', 'expected'), [('', 5), ('randomness = dict(seed=7)', 7)])
