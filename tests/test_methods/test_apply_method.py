@@ -379,6 +379,25 @@ def test_the_square_is_half_of_what_the_last_transform_leaves():
         assert apply_method(base, 'cutout').train_dataloader.dataset.pipeline[-2].size == size
 
 
+def test_cutout_goes_on_in_the_pipeline_of_a_later_epoch():
+    base = read_host('resnet/resnet50_8xb32_in1k.py', 'mmpretrain')
+    larger = [dict(type='RandomResizedCrop', scale=288), dict(type='PackInputs')]
+    schedule = [
+        dict(action_epoch=9, batch_augments=None),
+        dict(action_epoch=10, train_pipeline=larger),
+    ]
+    base.custom_hooks = [dict(type='SwitchRecipeHook', schedule=schedule)]
+    cfg = apply_method(base, 'cutout')
+    first, second = cfg.custom_hooks[0].schedule
+    assert first == schedule[0]
+    assert [(step.type, step.get('size')) for step in second.train_pipeline] == [
+        ('RandomResizedCrop', None),
+        ('CutOutSquare', 144),
+        ('PackInputs', None),
+    ]
+    assert apply_method(cfg, 'hard').to_dict() == apply_method(base, 'hard').to_dict()
+
+
 def test_cutout_needs_training_data(bases):
     cfg = bases['resnet'].to_dict()
     cfg['train_dataloader'] = None
