@@ -102,10 +102,14 @@ def small(**changes):
 def test_what_it_is_not_defined_for_is_named(method):
     apply_method(small(), method)
     mixing = {'model.train_cfg': dict(augments=dict(type='Mixup', alpha=0.8))}
-    batch = {'model.data_preprocessor.batch_augments': dict(augments=[dict(type='CutMix')])}
+    augments = dict(augments=[dict(type='CutMix')])
+    batch = {'model.data_preprocessor.batch_augments': augments}
+    schedule = [dict(action_epoch=2, batch_augments=augments)]
+    late = dict(type='SwitchRecipeHook', schedule=schedule)
     for changes, message in (
         (mixing, 'Mixup mixes the images of a batch'),
         (batch, 'CutMix mixes the images of a batch'),
+        ({'custom_hooks': [late]}, 'CutMix mixes .* from the schedule .* at epoch 2'),
         ({'train_cfg': dict(by_epoch=False, max_iters=9, _delete_=True)}, 'counts none'),
         ({'model.head.loss.use_sigmoid': True}, 'takes sigmoid scores'),
         ({'train_cfg.max_epochs': 1}, 'never starts|must come after'),
