@@ -37,6 +37,13 @@ if TYPE_CHECKING:
 
 
 @dataclass
+#: Why heads of MMSegmentation, which need not be installed to be seen, cannot be changed.
+_PIXELS = Refusal(
+    'it is made for segmentation and learns the classes of pixels',
+    'Take a detector of MMDetection or a classifier of MMPretrain.',
+)
+
+
 class HeadLoss:
     """A classification loss in a config, with what its head and its host say about it.
 
@@ -227,6 +234,9 @@ def _read_head(
         if has_loss or isinstance(node.get('loss_cls'), dict):
             key = 'loss_cls' if isinstance(node.get('loss_cls'), dict) else 'loss'
             reason = 'its class is derived from no head that mmdet_ols knows'
+        if 'loss_decode' in node:
+            yield RefusedHead(type_name(node), path, _PIXELS)
+            return
             remedy = f"Derive it from one, or set its {key} to dict(type='OLSLoss', ...) by hand."
             if cls is None:
                 reason = 'its type is not registered'

@@ -190,7 +190,12 @@ def read_loss(
         if reader is not _read_ours and cls.forward is not base.forward:
             raise CannotReadError(f'{name} computes something else than {base.__name__}')
         arguments = _arguments(cls, cfg)
-        settings = reader(arguments)
+        try:
+            settings = reader(arguments)
+        except KeyError as error:
+            raise CannotReadError(
+                f'its loss {name} needs the argument `{error.args[0]}`', 'Set it in the loss.'
+            ) from error
         with_background = background if background is not None else not settings['use_sigmoid']
         if isinstance(settings.get('class_weight'), tuple):
             settings['class_weight'] = list(settings['class_weight'])

@@ -361,6 +361,8 @@ def test_what_is_not_known_is_refused_and_never_skipped(registered):
     entropy = dict(type='CrossEntropyLoss', use_sigmoid=True)
     cases = {
         'OwnHead .*derived from no head': detector(type='OwnHead', loss_cls=entropy),
+    pixels = dict(type='PSPHead', num_classes=C, loss_decode=dict(type='CrossEntropyLoss'))
+    segmenter = Config(dict(model=dict(type='EncoderDecoder', decode_head=pixels)))
         'NoHead .*not registered.*custom_imports': detector(type='NoHead', loss_cls=entropy),
         'OwnHead .*derived from no head.*set its loss to': classifier(
             dict(linear(dict(type='CrossEntropyLoss')), type='OwnHead')
@@ -380,7 +382,11 @@ def test_what_is_not_known_is_refused_and_never_skipped(registered):
         'AsymmetricLoss is for samples of several': classifier(linear(dict(type='AsymmetricLoss'))),
         'SeesawLoss': classifier(linear(dict(type='SeesawLoss'))),
     }
+        'LabelSmoothLoss needs the argument `label_smooth_val`. Set it': classifier(
+            linear(dict(type='LabelSmoothLoss'))
+        ),
     for message, cfg in cases.items():
+        r'PSPHead \(model.decode_head\) .*segmentation.*Take a detector': segmenter,
         with pytest.raises(ValueError, match=f'(?s){message}'):
             apply_method(cfg, 'ols')
         assert apply_method(cfg, 'hard').model == cfg.model
