@@ -29,6 +29,7 @@ from mmdet_ols.methods.host_losses import (
     CannotReadError,
     LossSettings,
     as_list,
+    is_known_loss,
     read_loss,
 )
 
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from mmengine.config import Config
 
 
-@dataclass
 #: Why heads of MMSegmentation, which need not be installed to be seen, cannot be changed.
 _PIXELS = Refusal(
     'it is made for segmentation and learns the classes of pixels',
@@ -44,6 +44,7 @@ _PIXELS = Refusal(
 )
 
 
+@dataclass
 class HeadLoss:
     """A classification loss in a config, with what its head and its host say about it.
 
@@ -56,6 +57,8 @@ class HeadLoss:
         settings: The settings of the loss.
         loss_cls: The loss's class.
         smoothers: Entries of the head by which it smooths labels, with their values.
+        others: Further entries of a user's own head that hold classification losses, with the names
+            of these. Only its code knows what they learn.
         is_detr: Whether the head turns `class_weight` and `bg_cls_weight` into a weight for each
             column before it makes the loss.
     """
@@ -68,6 +71,7 @@ class HeadLoss:
     settings: LossSettings
     loss_cls: Any
     smoothers: Mapping[str, float]
+    others: Mapping[str, str]
     is_detr: bool = False
 
     @property
@@ -230,13 +234,13 @@ def _read_head(
     rule = head_rule(cls)
     if rule is None:
         # `loss` is the entry of MMPretrain's heads, but of many other modules as well.
+        if 'loss_decode' in node:
+            yield RefusedHead(type_name(node), path, _PIXELS)
+            return
         has_loss = isinstance(node.get('loss'), dict) and (cls is None or _is_own_head(cls, node))
         if has_loss or isinstance(node.get('loss_cls'), dict):
             key = 'loss_cls' if isinstance(node.get('loss_cls'), dict) else 'loss'
             reason = 'its class is derived from no head that mmdet_ols knows'
-        if 'loss_decode' in node:
-            yield RefusedHead(type_name(node), path, _PIXELS)
-            return
             remedy = f"Derive it from one, or set its {key} to dict(type='OLSLoss', ...) by hand."
             if cls is None:
                 reason = 'its type is not registered'
@@ -307,8 +311,26 @@ def _read_head_loss(rule: Head, context: Context, path: str, scope: str | None) 
         settings=settings,
         loss_cls=loss_cls,
         smoothers=smoothers,
+        others=_other_losses(cls, node, rule.loss, scope),
         is_detr=is_detr,
     )
+
+
+def _other_losses(cls: Any, node: Mapping[str, Any], own: str, scope: str | None) -> dict[str, str]:
+    """The classification losses of a user's own head that no class of the hosts takes."""
+    from mmengine.registry import MODELS
+
+    if not is_users(cls):
+        return {}
+    host = next(base for base in cls.__mro__ if not is_users(base))
+    return {
+        key: type_name(child)
+        for key, child in node.items()
+        if key != own
+        and isinstance(child, Mapping)
+        and is_known_loss(registered_class(MODELS, child, scope))
+        and constructor_default(host, key) is None
+    }
 
 
 def _num_classes(rule: Head, context: Context) -> int:

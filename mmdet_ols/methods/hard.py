@@ -51,6 +51,11 @@ def make_hard(
         say(f'{head} It stays as it is.')
     applied = _applied_methods(cfg)
     for loss in losses:
+        for key, name in () if quiet else loss.others.items():
+            say(
+                f'{loss.head} (model.{loss.path}) has another loss, {name} in `{key}`, which only '
+                'its own code knows. It stays as it is.'
+            )
         undone = _make_loss_hard(loss, applied.get('ols', {}).get('loss_scale', 1))
         for what in [] if quiet else undone:
             where = f'{loss.head} (model.{loss.path})'

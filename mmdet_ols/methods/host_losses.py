@@ -203,6 +203,15 @@ def read_loss(
     raise CannotReadError(f'its loss {name} is none that mmdet_ols knows')
 
 
+def is_known_loss(cls: Any) -> bool:
+    """Whether a class is a classification loss of a host or of ours, or derived from one."""
+    bases = getattr(cls, '__mro__', ())
+    return any(
+        base is ClassificationLoss or (package_of(base), base.__name__) in _READERS
+        for base in bases
+    )
+
+
 def _arguments(cls: Any, cfg: Mapping[str, Any]) -> dict[str, Any]:
     """All arguments of a loss: those of its config, and the constructor's defaults."""
     parameters: dict[str, inspect.Parameter] = {}
