@@ -19,12 +19,14 @@ from mmdet_ols.config_tree import (
 )
 from mmdet_ols.losses.classification_loss import ClassificationLoss
 from mmdet_ols.methods.classification_losses import inspect_heads
+from mmdet_ols.methods.heads import head_rule
 
 
 def check_losses(cfg: Config) -> None:
     """Compare the losses of this package in a config with their heads and with the hooks.
 
-    Logs which there are, and warns if nothing will roll the soft labels over.
+    Logs which there are, and warns if nothing will roll the soft labels over, or if the alpha of a
+    base config's FocalLoss has become that of a method.
 
     Raises:
         ValueError: A loss and its head disagree about the number of classes or the background, or
@@ -43,16 +45,37 @@ def check_losses(cfg: Config) -> None:
         told = bool(loss.get('background', constructor_default(cls, 'background')))
         if background is not None and background != told:
             column = 'a' if background else 'no'
+            remedy = f'set background={background} in the loss'
+            if background and _may_take_sigmoid(cfg, head):
+                remedy = (
+                    'set use_sigmoid=True in the loss if it stands in for FocalLoss or another '
+                    'loss of sigmoid scores, and background=True otherwise'
+                )
             raise ValueError(
                 f'`background` of {cls.__name__} must be {background}, since the scores of '
-                f'{name or "its head"} have {column} column for the background, but is {told}: set '
-                f'background={background} in the loss.'
+                f'{name or "its head"} have {column} column for the background, but is {told}: '
+                f'{remedy}.'
+            )
+        if {'alpha', 'gamma'} <= loss.keys() and 'balance' not in loss:
+            warn(
+                f'{cls.__name__} of {name or "the model"} has the `gamma` of a focal loss, '
+                f'{loss["gamma"]}, and takes alpha={loss["alpha"]} as its own, since the alpha of '
+                "MMDetection's FocalLoss is called `balance` here. If both come from the FocalLoss "
+                'of a base config, write _delete_=True and balance in the loss; if not, write '
+                'balance=None.'
             )
         # Seen at a glance: what was meant as FocalLoss's alpha, or kept without `_delete_`.
         settings = ', '.join(f'{key}={value}' for key, value in loss.items() if key != 'type')
         print_log(f'{name or "The model"}: {cls.__name__}({settings})', logger='current')
     if has_soft_labels:
         _check_hooks(cfg)
+
+
+def _may_take_sigmoid(cfg: Config, head: Mapping[str, Any]) -> bool:
+    """Whether a head has no column for the background if its loss takes sigmoid scores."""
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
+        rule = head_rule(registered_class(MODELS, head))
+    return rule is not None and rule.background == 'softmax'
 
 
 def _our_losses(
