@@ -113,6 +113,7 @@ def test_what_it_is_not_defined_for_is_named(method):
         ({'train_cfg': dict(by_epoch=False, max_iters=9, _delete_=True)}, 'counts none'),
         ({'model.head.loss.use_sigmoid': True}, 'takes sigmoid scores'),
         ({'train_cfg.max_epochs': 1}, 'never starts|must come after'),
+        ({'train_cfg.max_epochs': 1, **mixing}, 'Mixup mixes the images of a batch'),
     ):
         with pytest.raises(ValueError, match=message):
             apply_method(small(**changes), method)
