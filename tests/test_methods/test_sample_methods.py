@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from mmengine.config import Config
 from tiny_models import read_host
@@ -96,6 +98,20 @@ def small(**changes):
     )
     cfg.merge_from_dict(changes)
     return cfg
+
+
+def test_pencils_step_size_belongs_to_a_batch_size(said):
+    cfg = small()
+    for batch_size, option, message in (
+        (8, '', 'moves a label 16 times as far .*pencil:label_lr=37.5'),
+        (8, ':label_lr=37.5', None),
+        (128, '', None),
+    ):
+        cfg.train_dataloader.batch_size = batch_size
+        apply_method(cfg, f'pencil{option}')
+        assert len(said) == (message is not None)
+        if message:
+            assert re.search(message, said.pop())
 
 
 @EVERY_METHOD
