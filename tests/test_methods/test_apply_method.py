@@ -317,7 +317,7 @@ def test_pairwise_confusion_begins_late(bases):
         apply_method(base, 'pairwise_confusion')
 
 
-def test_a_recipe_that_the_config_switches_to_stays_without_a_loss_of_ours(bases):
+def test_a_recipe_that_the_config_switches_to_stays_without_a_loss_of_ours(bases, said):
     cfg = bases['resnet'].copy()
     augments = dict(action_epoch=10, batch_augments=None)
     ours = dict(type='OLSLoss', num_classes=100)
@@ -335,7 +335,10 @@ def test_a_recipe_that_the_config_switches_to_stays_without_a_loss_of_ours(bases
         ValueError, match='SwitchRecipeHook replaces .* CrossEntropyLoss at epoch 20'
     ):
         apply_method(cfg, 'ols')
+    said.clear()
     assert len(apply_method(cfg, 'hard').custom_hooks[0].schedule) == 2
+    (message,) = said
+    assert message.endswith('by CrossEntropyLoss at epoch 20. It stays as it is.')
 
 
 # --- CutOut --------------------------------------------------------------------------------------
