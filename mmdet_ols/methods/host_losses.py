@@ -32,8 +32,8 @@ HOST_SETTINGS = (
     'balance',
 )
 
-_ITS_LOSS = 'the loss {} is what the detector is about'
-_KEEP = "Give the head CrossEntropyLoss or FocalLoss, or take the detector's base config."
+_ITS_LOSS = 'the loss {} is what the model is about'
+_KEEP = 'Give the head CrossEntropyLoss or FocalLoss, or take the base config.'
 #: Losses that a head may have and that cannot be replaced, by class name.
 REFUSED_LOSSES: Mapping[str, Refusal] = {
     'QualityFocalLoss': Refusal(

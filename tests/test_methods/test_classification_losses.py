@@ -385,7 +385,9 @@ def test_what_is_not_known_is_refused_and_never_skipped(registered):
         'LabelSmoothLoss needs the argument `label_smooth_val`. Set it': classifier(
             linear(dict(type='LabelSmoothLoss'))
         ),
-        'SeesawLoss': classifier(linear(dict(type='SeesawLoss'))),
+        'SeesawLoss.*is what the model is about.*take the base config': classifier(
+            linear(dict(type='SeesawLoss'))
+        ),
         r'PSPHead \(model.decode_head\) .*segmentation.*Take a detector': segmenter,
     }
     for message, cfg in cases.items():
