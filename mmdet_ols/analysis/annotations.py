@@ -108,7 +108,8 @@ def _annotations_of_image(
     pixels = info.get('img')
     annotations = []
     if 'gt_label' in info:
-        if np.ndim(info['gt_label']):
+        # Of several tasks, MMPretrain's MultiTaskDataset gives a dict.
+        if np.ndim(info['gt_label']) or isinstance(info['gt_label'], dict):
             raise ValueError(
                 f'The {split} data have several labels an image ({image}: {info["gt_label"]}), but '
                 'only data with one label an image, or with boxes, can be examined.'

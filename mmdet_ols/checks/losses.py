@@ -20,11 +20,15 @@ from mmdet_ols.config_tree import (
 from mmdet_ols.losses.classification_loss import ClassificationLoss
 from mmdet_ols.methods.classification_losses import HeadLoss, inspect_heads
 
+#: The entry of a head, and of a loss, that says how many classes there are.
+CLASSES = 'num_classes'
+
 
 def check_losses(cfg: Config) -> None:
     """Compare the losses of this package in a config with their heads and with the hooks.
 
-    Logs which there are, and warns if nothing will roll the soft labels over.
+    Logs which there are, and warns if nothing will roll the soft labels over, or if the alpha of a
+    base config's FocalLoss has become that of a method.
 
     Raises:
         ValueError: A loss and its head disagree about the number of classes, the background or the
@@ -33,34 +37,58 @@ def check_losses(cfg: Config) -> None:
     has_soft_labels = False
     for head, loss, cls, known in _our_losses(cfg):
         has_soft_labels |= cls.has_rolling_state
-        name = head.get('type') and type_name(head)
-        num_classes = known.settings.num_classes if known else head.get('num_classes')
-        background = known.settings.background if known else None
-        if num_classes is not None and num_classes != loss.get('num_classes'):
-            raise ValueError(
-                f'`num_classes` of {cls.__name__} must be that of its head '
-                f'({name or "the head"}), but got {loss.get("num_classes")!r} for '
-                f'{num_classes}: set num_classes={num_classes} in the loss.'
-            )
-        told = bool(loss.get('background', constructor_default(cls, 'background')))
-        if background is not None and background != told:
-            column = 'a' if background else 'no'
-            raise ValueError(
-                f'`background` of {cls.__name__} must be {background}, since the scores of '
-                f'{name or "its head"} have {column} column for the background, but is {told}: set '
-                f'background={background} in the loss.'
-            )
-        if known and known.needs_sigmoid and not known.settings.use_sigmoid:
-            raise ValueError(
-                f'`use_sigmoid` of {cls.__name__} must be True, since {name} reads its scores '
-                'through a sigmoid, but is False: set use_sigmoid=True in the loss, and the '
-                '`reduction` of the loss that it replaces.'
-            )
-        # Seen at a glance: what was meant as FocalLoss's alpha, or kept without `_delete_`.
+        name = (head.get('type') and type_name(head)) or 'the model'
+        _check_classes(name, loss, cls, known.settings.num_classes if known else head.get(CLASSES))
+        if known:
+            _check_columns(name, loss, cls, known)
+        _warn_of_focal_alpha(name, loss, cls)
+        # Seen at a glance: what was kept without `_delete_`.
         settings = ', '.join(f'{key}={value}' for key, value in loss.items() if key != 'type')
-        print_log(f'{name or "The model"}: {cls.__name__}({settings})', logger='current')
+        print_log(f'{name}: {cls.__name__}({settings})', logger='current')
     if has_soft_labels:
         _check_hooks(cfg)
+
+
+def _check_classes(name: str, loss: Mapping[str, Any], cls: Any, num_classes: int | None) -> None:
+    if num_classes is not None and num_classes != loss.get(CLASSES):
+        raise ValueError(
+            f'`num_classes` of {cls.__name__} must be that of its head ({name}), but got '
+            f'{loss.get(CLASSES)!r} for {num_classes}: set num_classes={num_classes} in the loss.'
+        )
+
+
+def _check_columns(name: str, loss: Mapping[str, Any], cls: Any, known: HeadLoss) -> None:
+    """Compare what loss and head take the scores for."""
+    background = known.settings.background
+    told = bool(loss.get('background', constructor_default(cls, 'background')))
+    if background is not None and background != told:
+        column = 'a' if background else 'no'
+        remedy = f'set background={background} in the loss'
+        if background and known.rule.background == 'softmax':
+            remedy = (
+                'set use_sigmoid=True in the loss if it stands in for FocalLoss or another loss of '
+                'sigmoid scores, and background=True otherwise'
+            )
+        raise ValueError(
+            f'`background` of {cls.__name__} must be {background}, since the scores of {name} have '
+            f'{column} column for the background, but is {told}: {remedy}.'
+        )
+    if known.rule.sigmoid and not known.settings.use_sigmoid:
+        raise ValueError(
+            f'`use_sigmoid` of {cls.__name__} must be True, since {name} reads its scores through '
+            'a sigmoid, but is False: set use_sigmoid=True in the loss, and the `reduction` of the '
+            'loss that it replaces.'
+        )
+
+
+def _warn_of_focal_alpha(name: str, loss: Mapping[str, Any], cls: Any) -> None:
+    if {'alpha', 'gamma'} <= loss.keys() and 'balance' not in loss:
+        warn(
+            f'{cls.__name__} of {name} has the `gamma` of a focal loss, {loss["gamma"]}, and takes '
+            f"alpha={loss['alpha']} as its own, since the alpha of MMDetection's FocalLoss is "
+            'called `balance` here. If both come from the FocalLoss of a base config, write '
+            '_delete_=True and balance in the loss; if not, write balance=None.'
+        )
 
 
 def _our_losses(

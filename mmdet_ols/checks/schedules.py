@@ -1,4 +1,4 @@
-"""Whether learning rates follow the config: over the whole training, and after it was resumed."""
+"""Whether learning rates and checkpoints follow the training, and what a resumed one changes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from mmdet_ols.checks.logs import warn
-from mmdet_ols.config_tree import type_name
+from mmdet_ols.config_tree import hook_configs, type_name
 
 #: Schedules that come to their lowest learning rate at their end.
 FALLING = ('CosineAnnealingLR', 'PolyLR')
@@ -22,10 +22,11 @@ SETTINGS = ('initial_lr', 'weight_decay', 'nesterov')
 
 
 def check_schedules(cfg: Config) -> None:
-    """Warn of schedules that are made for another length than that of the training.
+    """Warn of schedules that are made for another length, or another loop, than the training has.
 
     `train_cfg.max_epochs` alone is easily changed. The learning rate then stays at 0 for the rest,
-    rises again, or is still high when the training ends.
+    rises again, or is still high when the training ends. In an iteration-based loop, MMEngine ends
+    an epoch only with the training, so what counts epochs does nothing before.
     """
     for warning in schedule_warnings(cfg):
         warn(warning)
@@ -38,6 +39,35 @@ def schedule_warnings(cfg: Config) -> list[str]:
     length = train_cfg.get('max_epochs') if by_epoch else train_cfg.get('max_iters')
     if not length:
         return []
+    if not by_epoch:
+        return [*_without_epochs(cfg), *_of_another_length(cfg, by_epoch, length)]
+    return _of_another_length(cfg, by_epoch, length)
+
+
+def _without_epochs(cfg: Config) -> list[str]:
+    """What counts epochs although the training loop counts iterations."""
+    end = 'but the training loop counts iterations, and its only epoch ends with the training'
+    warnings = [
+        f'{place} ({type_name(schedule)}) counts epochs, {end}: nothing changes before. Set '
+        f'{place}.by_epoch=False, and its numbers in iterations.'
+        for place, schedule in schedules_of(cfg)
+        if schedule.get('by_epoch', True)
+        and not schedule.get('convert_to_iter_based')
+        and not type_name(schedule).startswith('ReduceOnPlateau')  # which follows validations
+    ]
+    if 'checkpoint' in (cfg.get('default_hooks') or {}):
+        hooks = hook_configs(cfg, 'CheckpointHook')
+    else:
+        hooks = [{}]  # MMEngine's own
+    if hooks and all(hook.get('by_epoch', True) for hook in hooks):
+        warnings.append(
+            f'CheckpointHook counts epochs, {end}: nothing is saved before. Set '
+            'default_hooks.checkpoint.by_epoch=False, and its interval in iterations.'
+        )
+    return warnings
+
+
+def _of_another_length(cfg: Config, by_epoch: bool, length: int) -> list[str]:
     schedules = [
         (place, schedule)
         for place, schedule in schedules_of(cfg)

@@ -107,6 +107,19 @@ class InMemoryDataset(DatasetWrapper):
             samples.append(packed['data_samples'])
         return images.to(device), samples
 
+    @property
+    def pipeline(self) -> Any:
+        """That of the inner data set, which all images have passed."""
+        return self.dataset.pipeline
+
+    @pipeline.setter
+    def pipeline(self, pipeline: Any) -> None:
+        raise ValueError(
+            'The images of InMemoryDataset have passed their pipeline, and another one would have '
+            'no effect: remove `train_pipeline` from the schedule of SwitchRecipeHook (or the hook '
+            'that sets it), or load the images without InMemoryDataset.'
+        )
+
     def __getitem__(self, index: int) -> dict[str, Any]:
         """One sample, augmented as a batch of one."""
         return self.__getitems__([index])[0]

@@ -27,6 +27,15 @@ class DatasetWrapper(Dataset):
             dataset.full_init()
         self.dataset = dataset
 
+    @property
+    def pipeline(self) -> Any:
+        """That of the inner data set, where hooks that exchange it during a run must put theirs."""
+        return self.dataset.pipeline
+
+    @pipeline.setter
+    def pipeline(self, pipeline: Any) -> None:
+        self.dataset.pipeline = pipeline
+
     def __len__(self) -> int:
         return len(self.dataset)
 

@@ -29,11 +29,19 @@ from mmdet_ols.methods.host_losses import (
     CannotReadError,
     LossSettings,
     as_list,
+    is_known_loss,
     read_loss,
 )
 
 if TYPE_CHECKING:
     from mmengine.config import Config
+
+
+#: Why heads of MMSegmentation, which need not be installed to be seen, cannot be changed.
+_PIXELS = Refusal(
+    'it is made for segmentation and learns the classes of pixels',
+    'Take a detector of MMDetection or a classifier of MMPretrain.',
+)
 
 
 @dataclass
@@ -49,7 +57,9 @@ class HeadLoss:
         settings: The settings of the loss.
         loss_cls: The loss's class.
         smoothers: Entries of the head by which it smooths labels, with their values.
-        needs_sigmoid: Whether the head reads its scores through a sigmoid, whatever the loss does.
+        rule: What is known of the head's class.
+        others: Further entries of a user's own head that hold classification losses, with the names
+            of these. Only its code knows what they learn.
         is_detr: Whether the head turns `class_weight` and `bg_cls_weight` into a weight for each
             column before it makes the loss.
     """
@@ -62,7 +72,8 @@ class HeadLoss:
     settings: LossSettings
     loss_cls: Any
     smoothers: Mapping[str, float]
-    needs_sigmoid: bool = False
+    rule: Head
+    others: Mapping[str, str]
     is_detr: bool = False
 
     @property
@@ -225,6 +236,9 @@ def _read_head(
     rule = head_rule(cls)
     if rule is None:
         # `loss` is the entry of MMPretrain's heads, but of many other modules as well.
+        if 'loss_decode' in node:
+            yield RefusedHead(type_name(node), path, _PIXELS)
+            return
         has_loss = isinstance(node.get('loss'), dict) and (cls is None or _is_own_head(cls, node))
         if has_loss or isinstance(node.get('loss_cls'), dict):
             key = 'loss_cls' if isinstance(node.get('loss_cls'), dict) else 'loss'
@@ -299,9 +313,27 @@ def _read_head_loss(rule: Head, context: Context, path: str, scope: str | None) 
         settings=settings,
         loss_cls=loss_cls,
         smoothers=smoothers,
-        needs_sigmoid=rule.sigmoid,
+        rule=rule,
+        others=_other_losses(cls, node, rule.loss, scope),
         is_detr=is_detr,
     )
+
+
+def _other_losses(cls: Any, node: Mapping[str, Any], own: str, scope: str | None) -> dict[str, str]:
+    """The classification losses of a user's own head that no class of the hosts takes."""
+    from mmengine.registry import MODELS
+
+    if not is_users(cls):
+        return {}
+    host = next(base for base in cls.__mro__ if not is_users(base))
+    return {
+        key: type_name(child)
+        for key, child in node.items()
+        if key != own
+        and isinstance(child, Mapping)
+        and is_known_loss(registered_class(MODELS, child, scope))
+        and constructor_default(host, key) is None
+    }
 
 
 def _num_classes(rule: Head, context: Context) -> int:

@@ -6,7 +6,13 @@ from collections.abc import Collection, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from mmdet_ols.config_tree import imported_modules, registered_class, set_imports, type_name
+from mmdet_ols.config_tree import (
+    hook_configs,
+    imported_modules,
+    registered_class,
+    set_imports,
+    type_name,
+)
 from mmdet_ols.methods.classification_losses import HeadLoss, find_losses
 
 if TYPE_CHECKING:
@@ -89,14 +95,21 @@ def only_head(
 def refuse_mixing(cfg: Config, method: str) -> None:
     """Raise a ValueError where images of a batch are mixed before the classifier sees them."""
     preprocessor = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
-    for place in (cfg.model.get('train_cfg') or {}, preprocessor.get('batch_augments') or {}):
-        augments = place.get('augments') or []
+    places = [
+        ('`train_cfg.augments` of the model', cfg.model.get('train_cfg')),
+        ('`batch_augments` of the data preprocessor', preprocessor.get('batch_augments')),
+    ]
+    for hook in hook_configs(cfg, 'SwitchRecipeHook'):
+        for step in hook['schedule']:
+            where = f'the schedule of SwitchRecipeHook, at epoch {step["action_epoch"]}'
+            places.append((where, step.get('batch_augments')))
+    for where, place in places:
+        augments = (place or {}).get('augments') or []
         if augments:
             first = augments[0] if isinstance(augments, (list, tuple)) else augments
             raise ValueError(
                 f'{method} looks at each training sample, but {type_name(first)} mixes the images '
-                'of a batch before it sees them: remove it from `train_cfg.augments` of the model '
-                '(or `batch_augments` of its data preprocessor).'
+                f'of a batch before it sees them: remove it from {where}.'
             )
 
 

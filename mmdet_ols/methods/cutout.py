@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from mmdet_ols.config_tree import type_name
+from mmdet_ols.config_tree import hook_configs, type_name
 from mmdet_ols.core.arguments import check_integer
 from mmdet_ols.datasets.batch_transforms import BatchCutOut
 from mmdet_ols.datasets.tree import leaf_datasets
@@ -25,7 +25,8 @@ def cutout(cfg: Config, *, size: int | None = None, fill: Sequence[float] | None
     """Blank a square of every training image of a classifier.
 
     `BatchCutOut` follows the other transforms of an `InMemoryDataset`; in a pipeline for single
-    images `CutOutSquare` stands before the images are packed.
+    images `CutOutSquare` stands before the images are packed, and so it does in a pipeline to which
+    MMPretrain's `SwitchRecipeHook` changes in a later epoch.
 
     Args:
         cfg: The config; it is changed.
@@ -50,6 +51,8 @@ def cutout(cfg: Config, *, size: int | None = None, fill: Sequence[float] | None
     for dataset in leaf_datasets(training, whole=('InMemoryDataset',)):
         key = 'batch_transforms' if type_name(dataset) == 'InMemoryDataset' else 'pipeline'
         dataset[key] = _with_cutout(list(dataset.get(key) or []), key, size, colour)
+    for step in _late_pipelines(cfg):
+        step['train_pipeline'] = _with_cutout(step['train_pipeline'], 'pipeline', size, colour)
 
 
 def remove_cutout(cfg: Config) -> dict[str, Any]:
@@ -58,8 +61,20 @@ def remove_cutout(cfg: Config) -> dict[str, Any]:
     for dataset in leaf_datasets(training, whole=('InMemoryDataset',)):
         for key in ('batch_transforms', 'pipeline'):
             if key in dataset:
-                dataset[key] = [step for step in dataset[key] if type_name(step) not in TRANSFORMS]
+                dataset[key] = _without_cutout(dataset[key])
+    for step in _late_pipelines(cfg):
+        step['train_pipeline'] = _without_cutout(step['train_pipeline'])
     return {}
+
+
+def _late_pipelines(cfg: Config) -> list[dict[str, Any]]:
+    """The steps of MMPretrain's SwitchRecipeHook that exchange the pipeline in a later epoch."""
+    hooks = hook_configs(cfg, 'SwitchRecipeHook')
+    return [step for hook in hooks for step in hook['schedule'] if step.get('train_pipeline')]
+
+
+def _without_cutout(steps: Sequence[Any]) -> list[Any]:
+    return [step for step in steps if type_name(step) not in TRANSFORMS]
 
 
 def _with_cutout(

@@ -51,11 +51,18 @@ def make_hard(
         say(f'{head} It stays as it is.')
     applied = _applied_methods(cfg)
     for loss in losses:
+        for key, name in () if quiet else loss.others.items():
+            say(
+                f'{loss.head} (model.{loss.path}) has another loss, {name} in `{key}`, which only '
+                'its own code knows. It stays as it is.'
+            )
         undone = _make_loss_hard(loss, applied.get('ols', {}).get('loss_scale', 1))
         for what in [] if quiet else undone:
             where = f'{loss.head} (model.{loss.path})'
             say(f'{where} learns from hard labels now: {what} is undone.')
-    _remove_late_losses(cfg, refuse)
+    for late in _remove_late_losses(cfg, refuse):
+        if not quiet:
+            say(f'{late}. It stays as it is.')
     if not keep_ols_hooks:
         take_ols_arguments(cfg)
         remove_hooks(cfg, ols_hooks(cfg))
@@ -81,15 +88,18 @@ def _make_loss_hard(loss: HeadLoss, scale: float) -> list[str]:
     return smoothing
 
 
-def _remove_late_losses(cfg: Config, refuse: bool) -> None:
+def _remove_late_losses(cfg: Config, refuse: bool) -> list[str]:
     """Remove what replaces the loss in a late epoch by one of ours.
 
+    Returns:
+        Which losses of the host's replace it, as sentences without an end.
+
     Raises:
-        ValueError: It is a loss of the host's, and `refuse` is set.
+        ValueError: There is one, and `refuse` is set.
     """
     from mmengine.registry import MODELS, DefaultScope
 
-    empty = []
+    empty, others = [], []
     for hook in hook_configs(cfg, 'SwitchRecipeHook'):
         for step in hook['schedule']:
             if not isinstance(step.get('loss'), dict):
@@ -98,16 +108,20 @@ def _remove_late_losses(cfg: Config, refuse: bool) -> None:
                 cls = registered_class(MODELS, step['loss'])
             if isinstance(cls, type) and issubclass(cls, ClassificationLoss):
                 step.pop('loss')
-            elif refuse:
+                continue
+            others.append(
+                f"The config's SwitchRecipeHook replaces the loss by {type_name(step['loss'])} at "
+                f'epoch {step["action_epoch"]}'
+            )
+            if refuse:
                 raise ValueError(
-                    f"The config's SwitchRecipeHook replaces the loss by {type_name(step['loss'])} "
-                    f'at epoch {step["action_epoch"]}, which would end the method: remove `loss` '
-                    'from its schedule.'
+                    f'{others[0]}, which would end the method: remove `loss` from its schedule.'
                 )
         hook['schedule'] = [step for step in hook['schedule'] if set(step) != {'action_epoch'}]
         if not hook['schedule']:
             empty.append(hook)
     remove_hooks(cfg, empty)
+    return others
 
 
 def _apply(cfg: Config, given: Mapping[str, Any], kept: KeptSettings) -> None:

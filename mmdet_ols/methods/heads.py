@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mmdet_ols.config_tree import is_a
+from mmdet_ols.config_tree import is_a, is_users
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,10 @@ def _several_labels(context: Context) -> Refusal | None:
 def _is_no_classifiers_head(context: Context) -> bool:
     """BLIP-2 makes linear layers of classification heads whose loss is never called."""
     trains = ('BaseClassifier', 'BaseRetriever', 'MultiTaskHead')
-    return not any(is_a(context.parent_cls, name) for name in trains)
+    parent = context.parent_cls
+    # Of a class that is not registered, building the model tells more than a refusal would.
+    known = parent is not None and not is_users(parent)
+    return known and not any(is_a(parent, name) for name in trains)
 
 
 def _has_no_scores(context: Context) -> bool:

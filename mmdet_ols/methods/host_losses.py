@@ -32,8 +32,8 @@ HOST_SETTINGS = (
     'balance',
 )
 
-_ITS_LOSS = 'the loss {} is what the detector is about'
-_KEEP = "Give the head CrossEntropyLoss or FocalLoss, or take the detector's base config."
+_ITS_LOSS = 'the loss {} is what the model is about'
+_KEEP = 'Give the head CrossEntropyLoss or FocalLoss, or take the base config.'
 #: Losses that a head may have and that cannot be replaced, by class name.
 REFUSED_LOSSES: Mapping[str, Refusal] = {
     'QualityFocalLoss': Refusal(
@@ -190,12 +190,26 @@ def read_loss(
         if reader is not _read_ours and cls.forward is not base.forward:
             raise CannotReadError(f'{name} computes something else than {base.__name__}')
         arguments = _arguments(cls, cfg)
-        settings = reader(arguments)
+        try:
+            settings = reader(arguments)
+        except KeyError as error:
+            raise CannotReadError(
+                f'its loss {name} needs the argument `{error.args[0]}`', 'Set it in the loss.'
+            ) from error
         with_background = background if background is not None else not settings['use_sigmoid']
         if isinstance(settings.get('class_weight'), tuple):
             settings['class_weight'] = list(settings['class_weight'])
         return LossSettings(num_classes=num_classes, background=with_background, **settings)
     raise CannotReadError(f'its loss {name} is none that mmdet_ols knows')
+
+
+def is_known_loss(cls: Any) -> bool:
+    """Whether a class is a classification loss of a host or of ours, or derived from one."""
+    bases = getattr(cls, '__mro__', ())
+    return any(
+        base is ClassificationLoss or (package_of(base), base.__name__) in _READERS
+        for base in bases
+    )
 
 
 def _arguments(cls: Any, cfg: Mapping[str, Any]) -> dict[str, Any]:

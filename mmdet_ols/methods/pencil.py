@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
+from mmdet_ols.methods.changes import say, train_loader
 from mmdet_ols.methods.method import config_method
 from mmdet_ols.methods.sample_parts import add_sample_parts, remove_sample_parts, stage_epoch
 
 if TYPE_CHECKING:
     from mmengine.config import Config
+
+#: The authors' step size of the distributions, and the batches that it is for.
+LABEL_LR, BATCH_SIZE = 600.0, 128
 
 
 def pencil(
@@ -18,7 +23,7 @@ def pencil(
     correct_until: float = 200 / 320,
     compatibility_weight: float = 0.4,
     entropy_weight: float = 0.1,
-    label_lr: float = 600.0,
+    label_lr: float = LABEL_LR,
     init_scale: float = 10.0,
     compatibility: str = 'released',
 ) -> None:
@@ -36,7 +41,8 @@ def pencil(
         correct_until: When the corrected labels are left as they are.
         compatibility_weight: How strongly distributions are held at the given labels.
         entropy_weight: How strongly predictions are made sure.
-        label_lr: Step size of the distributions, for batches of 128.
+        label_lr: Step size of the distributions, in proportion to the batch size: the authors' 600
+            is for batches of 128.
         init_scale: The logit of the given label at the start.
         compatibility: 'released' or 'paper'; see `PencilLoss`.
 
@@ -53,6 +59,7 @@ def pencil(
             f"`correct_until` of pencil must come after `correct_from`, but of the config's epochs "
             f'they are {end} and {start}: set them further apart, or train longer.'
         )
+    _warn_of_batch_size(cfg, label_lr)
     add_sample_parts(
         cfg,
         'pencil',
@@ -67,6 +74,19 @@ def pencil(
             compatibility=compatibility,
         ),
     )
+
+
+def _warn_of_batch_size(cfg: Config, label_lr: float) -> None:
+    """Say where the authors' step size meets batches of another size than theirs."""
+    batch_size = train_loader(cfg, 'pencil').get('batch_size', 1)
+    if label_lr == LABEL_LR and not BATCH_SIZE / 2 <= batch_size <= BATCH_SIZE * 2:
+        say(
+            f'label_lr={label_lr:g} of pencil is for batches of {BATCH_SIZE}, those of all '
+            f'processes together, but train_dataloader.batch_size is {batch_size}: with one '
+            f'process, a step moves a label {BATCH_SIZE / batch_size:.3g} times as far as theirs. '
+            f'Set it in proportion: pencil:label_lr={LABEL_LR * batch_size / BATCH_SIZE:g}.',
+            logging.WARNING,
+        )
 
 
 METHOD = config_method(

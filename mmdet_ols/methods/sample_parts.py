@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mmdet_ols.config_tree import hook_configs, type_name
 from mmdet_ols.core.arguments import check_number
 from mmdet_ols.methods.changes import add_default_hook, remove_hooks, train_loader
+from mmdet_ols.methods.classification_losses import HeadLoss
 from mmdet_ols.methods.classifiers import (
     only_head,
     refuse_mixing,
@@ -41,14 +42,20 @@ def add_sample_parts(
         ValueError: The config has another model, several heads, no training data, images that are
             mixed before the classifier sees them, or the loss refuses its arguments.
     """
-    head_loss = only_head(cfg, method, plain=False, extended=CLASSIFIERS)
-    refuse_mixing(cfg, method)
+    head_loss = _classifier(cfg, method)
     loader = train_loader(cfg, method)
     head_loss.replace(loss)
     replace_classifier(cfg, classifier, module=CLASSIFIERS[classifier])
     if type_name(loader['dataset']) != NUMBERED:
         loader['dataset'] = dict(type=NUMBERED, dataset=loader['dataset'])
     add_default_hook(cfg, 'samples', dict(type=HOOK))
+
+
+def _classifier(cfg: Config, method: str) -> HeadLoss:
+    """The loss of a classifier that can learn so; see `add_sample_parts`."""
+    loss = only_head(cfg, method, plain=False, extended=CLASSIFIERS)
+    refuse_mixing(cfg, method)
+    return loss
 
 
 def remove_sample_parts(cfg: Config) -> dict[str, Any]:
@@ -75,8 +82,10 @@ def stage_epoch(cfg: Config, method: str, option: str, value: float, first: int 
         first: The earliest epoch that is possible.
 
     Raises:
-        ValueError: The value is neither, or the stage would never start.
+        ValueError: The value is neither, or the stage would never start; or the config is none of a
+            classifier that can learn so, for which more epochs would be no remedy.
     """
+    _classifier(cfg, method)
     max_epochs = (cfg.get('train_cfg') or {}).get('max_epochs')
     if max_epochs is None:
         raise ValueError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from xml.dom import minidom
 
@@ -67,9 +68,11 @@ def test_images_without_files_are_known_by_their_place():
     assert actual[2].pixels.mean() == 2
 
 
-def test_several_labels_an_image_are_refused():
-    with pytest.raises(ValueError, match=r'train data have several labels .*Arrays 1: \[0, 1\]'):
-        read_annotations(arrays([1, [0, 1], 0]))
+@pytest.mark.parametrize('labels', [[0, 1], dict(kind=0, colour=1)])
+def test_several_labels_an_image_are_refused(labels):
+    message = f'train data have several labels .*Arrays 1: {re.escape(str(labels))}'
+    with pytest.raises(ValueError, match=message):
+        read_annotations(arrays([1, labels, 0]))
 
 
 def test_labels_are_those_that_the_run_learned_from():

@@ -44,6 +44,7 @@ def test_a_hook_that_counts_epochs_in_an_iteration_based_loop(said):
     [
         ('Shared2FCBBoxHead', False, 'must be True, .* have a column for the background, but is F'),
         ('YOLOV3Head', True, 'must be False, since .* have no column for the background'),
+        ('RetinaHead', False, 'must be True, .* set use_sigmoid=True .* and background=True other'),
         ('Shared2FCBBoxHead', True, None),
         ('YOLOV3Head', False, None),
     ],
@@ -70,3 +71,17 @@ def test_a_head_that_reads_its_scores_through_a_sigmoid_needs_a_loss_that_does(h
         check_losses(cfg)
     cfg.model.bbox_head.loss_cls.use_sigmoid = True
     check_losses(cfg)
+
+
+def test_the_alpha_of_a_base_configs_focal_loss_is_said(said):
+    loss = dict(type='OLSLoss', num_classes=3, use_sigmoid=True, gamma=2.0, alpha=0.25)
+    head = dict(type='RetinaHead', num_classes=3, loss_cls=loss)
+    hooks = dict(ols=dict(type='OLSHook'))
+    cfg = Config(dict(model=dict(bbox_head=head), default_scope='mmdet', default_hooks=hooks))
+    check_losses(cfg)
+    assert len(said) == 2 and 'takes alpha=0.25 as its own' in said[0]
+    assert '_delete_=True and balance' in said[0]
+    for balance in (0.25, None):
+        cfg.model.bbox_head.loss_cls.balance = balance
+        check_losses(cfg)
+    assert len(said) == 4 and not any('as its own' in message for message in said[1:])

@@ -24,8 +24,12 @@ def cosine(**more):
     return dict(type='CosineAnnealingLR', **more)
 
 
-def warnings(schedulers, **train_cfg):
-    return schedule_warnings(Config(dict(train_cfg=train_cfg, param_scheduler=schedulers)))
+BY_ITERATION = dict(checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=20))
+
+
+def warnings(schedulers, hooks=BY_ITERATION, **train_cfg):
+    parts = dict(train_cfg=train_cfg, param_scheduler=schedulers, default_hooks=hooks)
+    return schedule_warnings(Config(parts))
 
 
 @pytest.mark.parametrize(
@@ -62,6 +66,21 @@ def test_schedules_that_fit(schedulers, train_cfg):
 def test_schedules_of_another_length(scheduler, parts):
     (warning,) = warnings([WARM_UP, scheduler], **EPOCHS)
     assert all(part in warning for part in ('param_scheduler.1 (', *parts)), warning
+
+
+def test_what_counts_epochs_does_nothing_in_an_iteration_based_loop():
+    loop = dict(by_epoch=False, max_iters=40)
+    (message,) = warnings([dict(WARM_UP), dict(type='MultiStepLR', milestones=[8, 11])], **loop)
+    assert message.startswith('param_scheduler.1 (MultiStepLR) counts epochs')
+    assert 'Set param_scheduler.1.by_epoch=False' in message
+    converted = dict(type='MultiStepLR', milestones=[8], convert_to_iter_based=True)
+    assert warnings(converted, **loop) == []
+    assert warnings(dict(type='ReduceOnPlateauLR', monitor='loss'), **loop) == []
+    for hooks in (None, dict(checkpoint=dict(type='CheckpointHook', interval=1))):
+        (message,) = warnings(None, hooks=hooks, **loop)
+        assert message.startswith('CheckpointHook counts epochs')
+        assert warnings(None, hooks=hooks, **EPOCHS) == []
+    assert warnings(None, hooks=dict(checkpoint=None), **loop) == []
 
 
 def test_shipped_configs_have_schedules_that_fit():

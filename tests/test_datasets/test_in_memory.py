@@ -326,3 +326,5 @@ def test_bad_arguments(folder, tmp_path):
         InMemoryDataset(by_image(tmp_path))
     with pytest.raises(AttributeError, match='such as KFoldDataset, into it'):
         _ = InMemoryDataset(by_image(folder)).get_subset_
+    with pytest.raises(ValueError, match='have passed their pipeline'):
+        InMemoryDataset(by_image(folder)).pipeline = PACK

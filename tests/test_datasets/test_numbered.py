@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
-from mmengine.registry import DATASETS, DefaultScope
+from mmengine.dataset import Compose
+from mmengine.registry import DATASETS, TRANSFORMS, DefaultScope
 from torch.utils.data import DataLoader, Subset
 from toy_images import ToyImages, build_runner, classifier, loader
 
@@ -137,6 +140,22 @@ def test_what_is_not_packed_is_an_error():
         NumberedDataset(plain(pipeline=[]))[0]
     with pytest.raises(ValueError, match='put dict'):
         sample_numbers([{}])
+
+
+@pytest.mark.parametrize(
+    'dataset', [noisy(), concat(noisy(), repeat(plain())), repeat(plain())], ids=str
+)
+def test_a_pipeline_that_a_hook_exchanges_reaches_the_images(dataset):
+    from mmpretrain.engine.hooks import SwitchRecipeHook
+
+    numbered = NumberedDataset(dataset)
+    before = numbered[COUNT - 1]['inputs']
+    new = Compose([TRANSFORMS.build(dict(type='Resize', scale=(3, 5))), TRANSFORMS.build(PACK)])
+    loop = SimpleNamespace(dataloader=SimpleNamespace(dataset=numbered))
+    SwitchRecipeHook._switch_train_pipeline(SimpleNamespace(train_loop=loop), new)
+    shapes = [tuple(numbered[i]['inputs'].shape) for i in (0, len(numbered) - 1)]
+    assert shapes == [(3, 5, 3)] * 2 and before.shape != shapes[0]
+    assert numbered[COUNT - 1]['data_samples'].sample_idx == COUNT - 1
 
 
 class Spy(torch.nn.Module):

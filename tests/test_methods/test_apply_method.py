@@ -317,7 +317,7 @@ def test_pairwise_confusion_begins_late(bases):
         apply_method(base, 'pairwise_confusion')
 
 
-def test_a_recipe_that_the_config_switches_to_stays_without_a_loss_of_ours(bases):
+def test_a_recipe_that_the_config_switches_to_stays_without_a_loss_of_ours(bases, said):
     cfg = bases['resnet'].copy()
     augments = dict(action_epoch=10, batch_augments=None)
     ours = dict(type='OLSLoss', num_classes=100)
@@ -335,7 +335,10 @@ def test_a_recipe_that_the_config_switches_to_stays_without_a_loss_of_ours(bases
         ValueError, match='SwitchRecipeHook replaces .* CrossEntropyLoss at epoch 20'
     ):
         apply_method(cfg, 'ols')
+    said.clear()
     assert len(apply_method(cfg, 'hard').custom_hooks[0].schedule) == 2
+    (message,) = said
+    assert message.endswith('by CrossEntropyLoss at epoch 20. It stays as it is.')
 
 
 # --- CutOut --------------------------------------------------------------------------------------
@@ -377,6 +380,25 @@ def test_the_square_is_half_of_what_the_last_transform_leaves():
     for count, size in ((2, 112), (1, 128)):
         base.train_dataloader.dataset.pipeline = [*steps[:count], dict(type='PackInputs')]
         assert apply_method(base, 'cutout').train_dataloader.dataset.pipeline[-2].size == size
+
+
+def test_cutout_goes_on_in_the_pipeline_of_a_later_epoch():
+    base = read_host('resnet/resnet50_8xb32_in1k.py', 'mmpretrain')
+    larger = [dict(type='RandomResizedCrop', scale=288), dict(type='PackInputs')]
+    schedule = [
+        dict(action_epoch=9, batch_augments=None),
+        dict(action_epoch=10, train_pipeline=larger),
+    ]
+    base.custom_hooks = [dict(type='SwitchRecipeHook', schedule=schedule)]
+    cfg = apply_method(base, 'cutout')
+    first, second = cfg.custom_hooks[0].schedule
+    assert first == schedule[0]
+    assert [(step.type, step.get('size')) for step in second.train_pipeline] == [
+        ('RandomResizedCrop', None),
+        ('CutOutSquare', 144),
+        ('PackInputs', None),
+    ]
+    assert apply_method(cfg, 'hard').to_dict() == apply_method(base, 'hard').to_dict()
 
 
 def test_cutout_needs_training_data(bases):

@@ -7,7 +7,9 @@ import torch
 import torch.nn.functional as F
 from mmdet.models import CrossEntropyLoss, FCOSHead, FocalLoss, RetinaHead, RetinaNet
 from mmengine.config import Config
+from mmengine.model import BaseModel, BaseModule
 from mmengine.registry import MODELS, DefaultScope
+from mmpretrain.models import LinearClsHead
 from mmpretrain.structures import DataSample
 from tiny_models import read_host
 from torch.testing import assert_close
@@ -359,6 +361,8 @@ def test_what_is_not_known_is_refused_and_never_skipped(registered):
         pass
 
     entropy = dict(type='CrossEntropyLoss', use_sigmoid=True)
+    pixels = dict(type='PSPHead', num_classes=C, loss_decode=dict(type='CrossEntropyLoss'))
+    segmenter = Config(dict(model=dict(type='EncoderDecoder', decode_head=pixels)))
     cases = {
         'OwnHead .*derived from no head': detector(type='OwnHead', loss_cls=entropy),
         'NoHead .*not registered.*custom_imports': detector(type='NoHead', loss_cls=entropy),
@@ -378,7 +382,13 @@ def test_what_is_not_known_is_refused_and_never_skipped(registered):
             linear(dict(type='CrossEntropyLoss', use_sigmoid=True, class_weight=[1.0] * C))
         ),
         'AsymmetricLoss is for samples of several': classifier(linear(dict(type='AsymmetricLoss'))),
-        'SeesawLoss': classifier(linear(dict(type='SeesawLoss'))),
+        'LabelSmoothLoss needs the argument `label_smooth_val`. Set it': classifier(
+            linear(dict(type='LabelSmoothLoss'))
+        ),
+        'SeesawLoss.*is what the model is about.*take the base config': classifier(
+            linear(dict(type='SeesawLoss'))
+        ),
+        r'PSPHead \(model.decode_head\) .*segmentation.*Take a detector': segmenter,
     }
     for message, cfg in cases.items():
         with pytest.raises(ValueError, match=f'(?s){message}'):
@@ -410,6 +420,51 @@ def test_a_head_of_ones_own_that_stays_as_it_is_is_said(registered, said):
     cfg.model.neck = dict(type='OwnProjection', loss=loss)
     changed = apply_method(cfg, 'ols').model
     assert changed.head.loss.type == 'OLSLoss' and changed.neck == cfg.model.neck
+
+
+def test_further_losses_of_a_head_of_ones_own_are_said(registered, said):
+    @registered
+    class TwoLevelHead(LinearClsHead):
+        def __init__(self, coarse_loss, **kwargs):
+            super().__init__(**kwargs)
+
+    @registered
+    class CenterHead(FCOSHead):
+        pass
+
+    coarse = dict(type='LabelSmoothLoss', label_smooth_val=0.1)
+    cfg = classifier(linear(dict(type='CrossEntropyLoss'), coarse_loss=coarse))
+    cfg.model.head.type = 'TwoLevelHead'
+    changed = apply_method(cfg, 'ols').model.head
+    assert (changed.loss.type, changed.coarse_loss) == ('OLSLoss', coarse)
+    assert said == [
+        'TwoLevelHead (model.head) has another loss, LabelSmoothLoss in `coarse_loss`, which only '
+        'its own code knows. It stays as it is.'
+    ]
+    hard_form(cfg)
+    focal = dict(type='FocalLoss', use_sigmoid=True)
+    centerness = dict(type='CrossEntropyLoss', use_sigmoid=True)
+    ours(detector(type='CenterHead', loss_cls=focal, loss_centerness=centerness))
+    assert len(said) == 1  # FCOS's centerness is known to be none of the classes
+
+
+def test_heads_inside_of_modules_of_ones_own_are_found(registered):
+    @registered
+    class TwoHeads(BaseModule):
+        """A head of two, as of a hierarchy of classes."""
+
+    @registered
+    class OwnClassifier(BaseModel):
+        pass
+
+    coarse, fine = linear(dict(type='CrossEntropyLoss')), linear(dict(type='FocalLoss'))
+    coarse['num_classes'] = 2
+    cfg = classifier(dict(type='TwoHeads', coarse=coarse, fine=fine))
+    assert [taken['num_classes'] for taken in ours(cfg)] == [2, C]
+    # Of one that is not registered, the message about that comes when it is built.
+    for kind in ('OwnClassifier', 'NotImported'):
+        cfg.model = dict(type=kind, coarse=coarse, fine=fine)
+        assert [taken['num_classes'] for taken in ours(cfg)] == [2, C]
 
 
 def test_what_a_host_cannot_express_is_refused():

@@ -72,7 +72,7 @@ REFUSED = {
     'rtmdet/rtmdet-ins_tiny_8xb32-300e_coco.py': 'RTMDetInsSepBNHead.*with qualities',
     'tood/tood_r50_fpn_1x_coco.py': 'TOODHead.*labels together with qualities',
     'vfnet/vfnet_r50_fpn_1x_coco.py': 'VFNetHead.*varifocal loss',
-    'ghm/retinanet_r50_fpn_ghm-1x_coco.py': r'RetinaHead.*GHMC.*is what the detector is about',
+    'ghm/retinanet_r50_fpn_ghm-1x_coco.py': r'RetinaHead.*GHMC.*is what the model is about',
     'seesaw_loss/mask-rcnn_r50_fpn_seesaw-loss_random-ms-2x_lvis-v1.py': (
         r'Shared2FCBBoxHead \(model\.roi_head\.bbox_head\).*SeesawLoss'
     ),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from mmengine.config import Config
 from tiny_models import read_host
@@ -98,17 +100,36 @@ def small(**changes):
     return cfg
 
 
+def test_pencils_step_size_belongs_to_a_batch_size(said):
+    cfg = small()
+    for batch_size, option, message in (
+        (8, '', 'moves a label 16 times as far .*pencil:label_lr=37.5'),
+        (8, ':label_lr=37.5', None),
+        (128, '', None),
+    ):
+        cfg.train_dataloader.batch_size = batch_size
+        apply_method(cfg, f'pencil{option}')
+        assert len(said) == (message is not None)
+        if message:
+            assert re.search(message, said.pop())
+
+
 @EVERY_METHOD
 def test_what_it_is_not_defined_for_is_named(method):
     apply_method(small(), method)
     mixing = {'model.train_cfg': dict(augments=dict(type='Mixup', alpha=0.8))}
-    batch = {'model.data_preprocessor.batch_augments': dict(augments=[dict(type='CutMix')])}
+    augments = dict(augments=[dict(type='CutMix')])
+    batch = {'model.data_preprocessor.batch_augments': augments}
+    schedule = [dict(action_epoch=2, batch_augments=augments)]
+    late = dict(type='SwitchRecipeHook', schedule=schedule)
     for changes, message in (
         (mixing, 'Mixup mixes the images of a batch'),
         (batch, 'CutMix mixes the images of a batch'),
+        ({'custom_hooks': [late]}, 'CutMix mixes .* from the schedule .* at epoch 2'),
         ({'train_cfg': dict(by_epoch=False, max_iters=9, _delete_=True)}, 'counts none'),
         ({'model.head.loss.use_sigmoid': True}, 'takes sigmoid scores'),
         ({'train_cfg.max_epochs': 1}, 'never starts|must come after'),
+        ({'train_cfg.max_epochs': 1, **mixing}, 'Mixup mixes the images of a batch'),
     ):
         with pytest.raises(ValueError, match=message):
             apply_method(small(**changes), method)
