@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from mmengine.hooks import Hook
 from mmengine.model import BaseModel
-from mmengine.registry import HOOKS, MODELS
+from mmengine.registry import MODELS
 from torch import nn
 from toy_runner import NUM_CLASSES, OLS, ToyClassifier, train
 
@@ -31,26 +30,6 @@ class SwitchingClassifier(BaseModel):
         return dict(loss=loss) if mode == 'loss' else [dict() for _ in label]
 
 
-@HOOKS.register_module()
-class SwitchInsideDDP(Hook):
-    """What MMPretrain's hook does, which looks for the loss on DDP's wrapper, where it is not."""
-
-    def __init__(self, schedule):
-        self.losses = {item['action_epoch']: MODELS.build(item['loss']) for item in schedule}
-
-    def before_train(self, runner):
-        if runner._resume:
-            for epoch in range(1, runner.epoch + 1):
-                self._switch(runner, epoch)
-
-    def before_train_epoch(self, runner):
-        self._switch(runner, runner.epoch + 1)
-
-    def _switch(self, runner, epoch):
-        if epoch in self.losses:
-            runner.model.module.head.loss_module = self.losses[epoch]
-
-
 def train_switching(work_dir, batches, first, switches, hooks=(), wrapper=None, **kwargs):
     """`toy_runner.train` with other losses from some epochs on.
 
@@ -63,12 +42,15 @@ def train_switching(work_dir, batches, first, switches, hooks=(), wrapper=None, 
         wrapper: As `train` has it.
     """
     schedule = [dict(action_epoch=epoch, loss=loss) for epoch, loss in switches.items()]
-    switch = 'SwitchInsideDDP' if wrapper else 'mmpretrain.SwitchRecipeHook'
+    if wrapper:  # in which MMPretrain's hook does not find the loss
+        switch = [dict(type='LateLossHook', **entries) for entries in schedule]
+    else:
+        switch = [dict(type='mmpretrain.SwitchRecipeHook', schedule=schedule)]
     return train(
         work_dir,
         batches,
         model=dict(type='SwitchingClassifier', loss=first),
-        hooks=[*hooks, dict(type=switch, schedule=schedule)],
+        hooks=[*hooks, *switch],
         wrapper=wrapper,
         **kwargs,
     )

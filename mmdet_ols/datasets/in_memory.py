@@ -12,6 +12,7 @@ from torch.utils.data import get_worker_info
 
 from mmdet_ols.core.random_streams import generator
 from mmdet_ols.datasets.batch_transforms import BatchTransform
+from mmdet_ols.datasets.cut_out_square import CutOutSquare
 from mmdet_ols.datasets.tree import walk_datasets
 from mmdet_ols.datasets.wrapper import DatasetWrapper
 from mmdet_ols.registry import register_dataset, register_function
@@ -71,7 +72,8 @@ class InMemoryDataset(DatasetWrapper):
                     f'{type(transform).__name__}.'
                 )
         for transform in _transforms(self.dataset):
-            if getattr(transform, '_methods_with_randomness', ()):
+            marked = getattr(transform, '_methods_with_randomness', ())  # as MMCV's own are
+            if marked or isinstance(transform, CutOutSquare):
                 raise ValueError(
                     '`dataset.pipeline` must not be random, since each image passes it only once '
                     f'in a run, but got {type(transform).__name__}: give its counterpart for '

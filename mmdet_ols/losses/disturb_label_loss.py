@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from mmdet_ols.core import Samples
 from mmdet_ols.core.arguments import check_number
+from mmdet_ols.core.rolling_state import world_size
 from mmdet_ols.losses.classification_loss import ClassificationLoss
 from mmdet_ols.registry import register_model
 
@@ -19,7 +21,8 @@ class DisturbLabelLoss(ClassificationLoss):
 
     .. math:: P(\tilde y = y) = 1 - \frac{K - 1}{K} a, \qquad P(\tilde y = k) = \frac{a}{K}
 
-    for every other class k, drawn each time a sample is visited, with PyTorch's random numbers.
+    for every other class k, drawn each time a sample is visited, with PyTorch's random numbers, and
+    in several processes for each of them.
 
     Reference: `DisturbLabel <https://arxiv.org/abs/1605.00055>`_. As in the OLS authors' code, a is
     0.1 by default. Their code also disturbs the labels in validation; here `eval()` gives the plain
@@ -88,8 +91,12 @@ class DisturbLabelLoss(ClassificationLoss):
         rows = samples.rows()
         if not self.training:
             return rows
-        drawn = torch.randint(self.num_classes, (len(rows), 1), device=rows.device)
-        disturbed = torch.rand(len(rows), 1, dtype=rows.dtype, device=rows.device) < self.rate
+        # The processes of a training may have one seed (MMEngine's have): each draws for all of
+        # them and takes its own part, or the same places of all batches would be disturbed alike.
+        shape, device = (world_size(), len(rows), 1), rows.device
+        own = dist.get_rank() if shape[0] > 1 else 0
+        drawn = torch.randint(self.num_classes, shape, device=device)[own]
+        disturbed = torch.rand(shape, dtype=rows.dtype, device=device)[own] < self.rate
         total = rows[:, : self.num_classes].sum(-1, keepdim=True)
         other = torch.zeros_like(rows).scatter(1, drawn, total)
         if self.background:

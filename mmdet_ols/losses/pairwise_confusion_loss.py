@@ -34,10 +34,10 @@ class PairwiseConfusionLoss(ClassificationLoss):
     of pairs of different classes, but its details are not verified; 'ols' is the code of the OLS
     authors, whose norm runs over the batch, class by class. It is the default because the figures
     in their tables come from it. They train with the plain cross entropy up to epoch 200 of 300 and
-    with this loss from then on; MMPretrain's `SwitchRecipeHook` does that::
+    with this loss from then on; `LateLossHook` does that::
 
-        dict(type='SwitchRecipeHook', schedule=[
-            dict(action_epoch=201, loss=dict(type='PairwiseConfusionLoss', num_classes=100))])
+        dict(type='LateLossHook', action_epoch=201,
+             loss=dict(type='PairwiseConfusionLoss', num_classes=100))
 
     The last sample of an odd batch has no partner: it is in no pair, but B counts it. A pair of
     which one sample is ignored counts as equal. Every rank pairs its own samples.

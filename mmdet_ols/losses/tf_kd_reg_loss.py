@@ -118,11 +118,15 @@ class TfKDRegLoss(ClassificationLoss):
         self.correct_prob = correct_prob
 
         others = self.num_columns - 1
-        # exp(u / T) of the class and of each other, divided by the former: it may be large.
-        wrong = math.exp(((1 - correct_prob) / max(others, 1) - correct_prob) / temperature)
-        total = 1 + others * wrong
+        right, wrong = correct_prob, (1 - correct_prob) / others if others else 0.0
+        # Less the larger one, whose exponential might be too large at a low temperature.
+        largest = max(right, wrong) if others else right
+        right, wrong = (math.exp((u - largest) / temperature) for u in (right, wrong))
+        total = right + others * wrong
         #: What the teacher gives to the class, and to each other.
-        self.teacher = 1 / total, wrong / total
+        self.teacher = right / total, wrong / total
+        counted = zip((1, others), self.teacher)
+        self.teacher_entropy = -sum(n * p * math.log(p) for n, p in counted if p)
 
     @property
     def teacher_weight(self) -> float:
@@ -137,11 +141,8 @@ class TfKDRegLoss(ClassificationLoss):
 
     def total_loss(self, cross_entropy: Tensor, samples: Samples) -> Tensor:
         # The divergence is a cross entropy less the teacher's entropy, which trains nothing.
-        rows = samples.rows()
-        right, wrong = self.teacher
-        others = self.num_columns - 1
-        entropy = -right * math.log(right) - (others * wrong * math.log(wrong) if others else 0)
-        return cross_entropy - self.teacher_weight * entropy * rows.sum(-1, keepdim=True)
+        entropy = self.teacher_weight * self.teacher_entropy
+        return cross_entropy - entropy * samples.rows().sum(-1, keepdim=True)
 
     def extra_repr(self) -> str:
         return (

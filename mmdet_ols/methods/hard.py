@@ -99,28 +99,28 @@ def _remove_late_losses(cfg: Config, refuse: bool) -> list[str]:
     """
     from mmengine.registry import MODELS, DefaultScope
 
-    empty, others = [], []
-    for hook in hook_configs(cfg, 'SwitchRecipeHook'):
-        for step in hook['schedule']:
-            if not isinstance(step.get('loss'), dict):
-                continue
-            with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
-                cls = registered_class(MODELS, step['loss'])
-            if isinstance(cls, type) and issubclass(cls, ClassificationLoss):
-                step.pop('loss')
-                continue
-            others.append(
-                f"The config's SwitchRecipeHook replaces the loss by {type_name(step['loss'])} at "
-                f'epoch {step["action_epoch"]}'
-            )
-            if refuse:
-                raise ValueError(
-                    f'{others[0]}, which would end the method: remove `loss` from its schedule.'
-                )
+    late, recipes = hook_configs(cfg, 'LateLossHook'), hook_configs(cfg, 'SwitchRecipeHook')
+    places = [(hook, hook) for hook in late]
+    places += [(hook, step) for hook in recipes for step in hook['schedule']]
+    others = []
+    for hook, step in places:
+        if not isinstance(step.get('loss'), dict):
+            continue
+        with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
+            cls = registered_class(MODELS, step['loss'])
+        if isinstance(cls, type) and issubclass(cls, ClassificationLoss):
+            step.pop('loss')
+            continue
+        others.append(
+            f"The config's {type_name(hook)} replaces the loss by {type_name(step['loss'])} at "
+            f'epoch {step["action_epoch"]}'
+        )
+        if refuse:
+            raise ValueError(f'{others[0]}, which would end the method: remove that.')
+    for hook in recipes:
         hook['schedule'] = [step for step in hook['schedule'] if set(step) != {'action_epoch'}]
-        if not hook['schedule']:
-            empty.append(hook)
-    remove_hooks(cfg, empty)
+    empty = [hook for hook in late if 'loss' not in hook]
+    remove_hooks(cfg, [*empty, *(hook for hook in recipes if not hook['schedule'])])
     return others
 
 

@@ -23,8 +23,8 @@ def pairwise_confusion(
 ) -> None:
     """Draw the predictions for different images together, from a late epoch on.
 
-    Up to `start` the classifier learns with the plain cross entropy; then MMPretrain's
-    `SwitchRecipeHook` replaces the loss, as the authors of OLS do after 200 of 300 epochs.
+    Up to `start` the classifier learns with the plain cross entropy; then `LateLossHook` replaces
+    the loss, as the authors of OLS do after 200 of 300 epochs.
 
     Args:
         cfg: The config; it is changed.
@@ -51,8 +51,9 @@ def pairwise_confusion(
             "config's training loop counts no epochs: set start=0."
         )
     # Rounded first, since 0.29 * 100 is a little less than 29.
-    switch = dict(action_epoch=int(round(max_epochs * start, 6)) + 1, loss=late)
-    add_default_hook(cfg, 'pairwise_confusion', dict(type='SwitchRecipeHook', schedule=[switch]))
+    first = int(round(max_epochs * start, 6)) + 1
+    hook = dict(type='LateLossHook', action_epoch=first, loss=late)
+    add_default_hook(cfg, 'pairwise_confusion', hook)
 
 
 METHOD = config_method(

@@ -14,7 +14,8 @@ def sce(
     """Add the reverse cross entropy, which is robust to wrong labels.
 
     The defaults are the original's for CIFAR-100, which the authors of OLS take for all data but
-    CIFAR-10; for CIFAR-10 both take `alpha=0.1,beta=1.0`.
+    CIFAR-10; for CIFAR-10 both take `alpha=0.1,beta=1.0`. An `alpha` of 6 multiplies the gradient
+    of the cross entropy by 6, so that a learning rate that suits hard labels may be too high.
 
     Args:
         loss: The loss that is replaced.

@@ -314,6 +314,9 @@ def test_bad_arguments(folder, tmp_path):
     for nested in (random, dict(type='RepeatDataset', times=2, dataset=random)):
         with pytest.raises(ValueError, match='must not be random, .* but got RandomFlip'):
             InMemoryDataset(nested)
+    random = dict(by_image(folder), pipeline=[PACK[0], dict(type='CutOutSquare', size=3), PACK[1]])
+    with pytest.raises(ValueError, match='must not be random, .* but got CutOutSquare'):
+        InMemoryDataset(random)
     with pytest.raises(ValueError, match=r"must end with dict\(type='PackInputs'\)"):
         InMemoryDataset(dict(by_image(folder), pipeline=PACK[:1]))
     if not torch.cuda.is_available():

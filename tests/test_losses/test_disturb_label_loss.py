@@ -32,6 +32,12 @@ def drawn_classes(criterion, label, columns=C):
     return (loss[:, None] - -scores.log_softmax(-1)).abs().argmin(1), loss
 
 
+def drawn_with_seed(batches, rate):
+    """The classes that a process trains on instead of the labels `batches`; all have one seed."""
+    torch.manual_seed(0)
+    return drawn_classes(DisturbLabelLoss(C, rate, reduction='none'), batches)[0]
+
+
 @pytest.mark.parametrize('rows', [False, True])
 def test_disturbed_labels_follow_their_distribution(rows):
     n, rate = 20000, 0.4

@@ -90,7 +90,11 @@ class LossesInUse(Hook):
 def train(work_dir, resume_from=None, switch=True):
     """Two epochs with the cross entropy, then two with pairwise confusion; the loss and weights."""
     recorder = LossesInUse()
-    schedule = [dict(action_epoch=3, loss=dict(type='PairwiseConfusionLoss', num_classes=C))]
+    late = dict(
+        type='LateLossHook',
+        action_epoch=3,
+        loss=dict(type='PairwiseConfusionLoss', num_classes=C),
+    )
     torch.manual_seed(0)
     runner = Runner(
         model=classifier(dict(type='CrossEntropyLoss')),
@@ -99,7 +103,7 @@ def train(work_dir, resume_from=None, switch=True):
         train_cfg=dict(by_epoch=True, max_epochs=4),
         optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1, momentum=0.9)),
         default_hooks=dict(checkpoint=dict(type='CheckpointHook', interval=1)),
-        custom_hooks=[dict(type='SwitchRecipeHook', schedule=schedule)] * switch + [recorder],
+        custom_hooks=[late] * switch + [recorder],
         default_scope='mmpretrain',
         experiment_name=uuid4().hex,
         load_from=resume_from,
@@ -111,7 +115,7 @@ def train(work_dir, resume_from=None, switch=True):
 
 @pytest.mark.slow
 def test_pairwise_confusion_from_a_later_epoch_on(tmp_path):
-    """MMPretrain's own hook switches the loss, also in a run that is resumed before or after."""
+    """A hook switches the loss, also in a run that is resumed before or after."""
     seen, weights = train(tmp_path / 'whole')
     names = ['CrossEntropyLoss'] * 2 + ['PairwiseConfusionLoss'] * 2
     assert seen == [(epoch, names[epoch - 1]) for epoch in (1, 1, 2, 2, 3, 3, 4, 4)]

@@ -7,6 +7,7 @@ from functools import partial
 
 import pytest
 import torch
+import torch.nn.functional as F
 from test_losses.harness import C, LossContract, Method, cross_entropy, softmax
 from torch.testing import assert_close
 
@@ -62,7 +63,11 @@ def test_teacher_of_tf_kd_is_almost_uniform():
 
 
 def test_a_small_temperature_does_not_overflow():
-    assert TfKDRegLoss(C, temperature=1e-3).teacher == (1.0, 0.0)
+    criterion = TfKDRegLoss(C, temperature=1e-3, form='fair')
+    assert criterion.teacher == (1.0, 0.0)
+    scores, label = torch.randn(4, C), torch.tensor([0, 1, 2, 0])
+    assert_close(criterion(scores, label), F.cross_entropy(scores, label))  # both parts are hard
+    assert TfKDRegLoss(3, temperature=1e-4, correct_prob=0.0).teacher == (0.0, 0.5)
 
 
 @pytest.mark.parametrize(

@@ -295,20 +295,17 @@ def test_data_that_an_epoch_repeats_are_a_warning(bases, said):
 
 
 def test_pairwise_confusion_begins_late(bases):
-    def switch(cfg):
-        return cfg.default_hooks.pairwise_confusion.schedule
-
     base = bases['resnet']
     cfg = apply_method(base, 'pairwise_confusion')
     assert cfg.model.head.loss == apply_method(base, 'hard').model.head.loss
-    (recipe,) = switch(cfg)
-    assert recipe.action_epoch == 201
-    assert recipe.loss.type == 'PairwiseConfusionLoss' and recipe.loss.num_classes == 100
-    assert cfg.default_hooks.pairwise_confusion.type == 'SwitchRecipeHook'
+    hook = cfg.default_hooks.pairwise_confusion
+    assert (hook.type, hook.action_epoch) == ('LateLossHook', 201)
+    assert hook.loss.type == 'PairwiseConfusionLoss' and hook.loss.num_classes == 100
     base = base.copy()
     base.train_cfg = dict(by_epoch=True, max_epochs=100)
-    (recipe,) = switch(apply_method(base, 'pairwise_confusion', start=0.29, form='released'))
-    assert (recipe.action_epoch, recipe.loss.form) == (30, 'released')
+    cfg = apply_method(base, 'pairwise_confusion', start=0.29, form='released')
+    hook = cfg.default_hooks.pairwise_confusion
+    assert (hook.action_epoch, hook.loss.form) == (30, 'released')
     at_once = apply_method(base, 'pairwise_confusion', start=0)
     assert at_once.model.head.loss.type == 'PairwiseConfusionLoss'
     assert 'pairwise_confusion' not in at_once.default_hooks
@@ -330,6 +327,12 @@ def test_a_recipe_that_the_config_switches_to_stays_without_a_loss_of_ours(bases
     assert apply_method(cfg, 'hard').custom_hooks == [
         dict(type='SwitchRecipeHook', schedule=[augments])
     ]
+    late = dict(type='LateLossHook', action_epoch=20)
+    own = Config(dict(cfg.to_dict(), custom_hooks=[dict(late, loss=ours)]))
+    assert 'custom_hooks' not in apply_method(own, 'hard')
+    own.custom_hooks[0].loss = dict(type='mmpretrain.CrossEntropyLoss')
+    with pytest.raises(ValueError, match='LateLossHook replaces .* CrossEntropyLoss at epoch 20'):
+        apply_method(own, 'ols')
     cfg.custom_hooks[0].schedule[1].loss = dict(type='mmpretrain.CrossEntropyLoss')
     with pytest.raises(
         ValueError, match='SwitchRecipeHook replaces .* CrossEntropyLoss at epoch 20'

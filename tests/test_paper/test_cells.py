@@ -125,7 +125,7 @@ def test_a_cell_can_be_built(config, method, options, monkeypatch):
     assert {type(loss).__name__ for loss in losses} == {LOSSES.get(last, 'CrossEntropyLoss')}
     by_name = {type(hook).__name__: hook for hook in hooks}
     assert ('OLSHook' in by_name) == last.startswith('ols')
-    assert ('SwitchRecipeHook' in by_name) == (last == 'pairwise_confusion')
+    assert ('LateLossHook' in by_name) == (last == 'pairwise_confusion')
     if method.startswith('cutout'):
         steps = cfg.train_dataloader.dataset.pipeline
         assert [step.size for step in steps if step.type == 'CutOutSquare'] == [112]

@@ -65,6 +65,8 @@ def test_the_small_scale_stands_for_cells_of_the_paper_and_shares_runs(tmp_path)
     assert [c.cell.table for c in hard] == ['VII', 'VIII', 'XII']
     assert len({plan.folders_of(c)[0] for c in hard}) == 1
     assert set(settings(plan).values()) == {1}
+    # The authors' options for the data that they are trained on, not for those of the cell.
+    assert {c.method for c in small if c.method.startswith('sce')} == {'sce:alpha=0.1,beta=1.0'}
 
 
 def test_unknown_scales_and_tables_are_errors():

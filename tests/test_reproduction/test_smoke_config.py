@@ -95,8 +95,8 @@ def test_every_stage_of_a_method_is_reached(tmp_path):
     assert 0 < loss('m_correction').correct_from < 5
     assert 0 < loss('deep_self_learning').correct_from < 5
     cfg, _ = small('cifar100/resnet56_cifar100.py', 'pairwise_confusion', tmp_path)
-    (hook,) = hook_configs(cfg, 'SwitchRecipeHook')
-    assert 1 < hook['schedule'][0]['action_epoch'] <= 5
+    (hook,) = hook_configs(cfg, 'LateLossHook')
+    assert 1 < hook['action_epoch'] <= 5
     assert cfg.param_scheduler.milestones == [2, 4]
     cfg, _ = small('cifar100/resnet56_cifar100.py', 'byot+ols', tmp_path)
     assert cfg.model.start_epoch < 5

@@ -84,7 +84,7 @@ class EnsembleHook(Hook):
     def after_test_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
         """Evaluate the checkpoints, and add the errors of the ensembles to the metrics."""
         from mmengine.dist import all_reduce
-        from mmengine.runner import autocast, load_checkpoint
+        from mmengine.runner import autocast
 
         sums = dict.fromkeys(self.sizes, torch.zeros(()))
         label = torch.zeros(())
@@ -92,7 +92,7 @@ class EnsembleHook(Hook):
             before = {key: value.clone() for key, value in model.state_dict().items()}
             try:
                 for epoch, (path, sizes) in self._checkpoints(runner).items():
-                    load_checkpoint(model, str(path), map_location='cpu', strict=True)
+                    _load(model, path)
                     with autocast(enabled=getattr(runner.test_loop, 'fp16', False)):
                         scores, label = _evaluate(model, runner.test_dataloader, f'Epoch {epoch}')
                     for size in sizes:
@@ -150,6 +150,25 @@ def _keeps(hooks: Sequence[Any], epochs: Sequence[int], length: int) -> bool:
             if saved == list(epochs) and (hook.max_keep_ckpts < 0 or hook.max_keep_ckpts >= total):
                 return True
     return False
+
+
+def _load(model: Any, path: Path) -> None:
+    """Give a model the weights of a checkpoint, which may hold more, such as soft labels.
+
+    Raises:
+        ValueError: The checkpoint lacks weights of the model.
+    """
+    from mmengine.runner.checkpoint import CheckpointLoader
+
+    checkpoint = CheckpointLoader.load_checkpoint(str(path), map_location='cpu')
+    state = checkpoint.get('state_dict', checkpoint)
+    state = {key.removeprefix('module.'): value for key, value in state.items()}
+    missing = model.load_state_dict(state, strict=False).missing_keys
+    if missing:
+        raise ValueError(
+            f'EnsembleHook needs checkpoints of the network under test, but {path} lacks '
+            f'{", ".join(missing[:3])}: test it with the config of its own training.'
+        )
 
 
 @torch.no_grad()

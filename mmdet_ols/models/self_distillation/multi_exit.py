@@ -66,8 +66,7 @@ class MultiExitClassifier(ImageClassifier):
         init_cfg: See `ImageClassifier`.
 
     Raises:
-        ValueError: An argument is outside its range, or the loss smooths by a fixed share, which
-            has no soft part to weigh.
+        ValueError: An argument is outside its range.
     """
 
     def __init__(
@@ -128,7 +127,6 @@ class MultiExitClassifier(ImageClassifier):
         self.feature_weight = feature_weight
         self.feature_exits = feature_exits
         self.start_epoch = start_epoch
-        self._loss_of_exits()  # which checks the loss
 
     @staticmethod
     def check_options(

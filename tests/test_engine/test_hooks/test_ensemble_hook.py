@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from mmengine.hooks import CheckpointHook
-from mmengine.runner import load_checkpoint
+from mmengine.runner.checkpoint import CheckpointLoader
 from torch.testing import assert_close
 from toy_images import (
     CLASSES,
@@ -58,18 +58,20 @@ def test_probabilities_are_averaged_over_evenly_spaced_checkpoints(
 ):
     loaded = []
 
-    def load(model, path, **kwargs):
+    def load(path, *args, **kwargs):
         loaded.append(Path(path).stem)
-        return load_checkpoint(model, path, **kwargs)
+        return original(path, *args, **kwargs)
+
+    original = CheckpointLoader.load_checkpoint
 
     hook = dict(type='EnsembleHook', sizes=(1, 3, 4), max_epochs=LENGTH)
     runner = build_tester(tmp_path, [hook], load_from=str(checkpoints / 'best.pth'))
     alone = build_tester(tmp_path / 'alone', []).test()['accuracy/top1']
     model = runner.model.eval()
     before = everything(model)['state']
-    monkeypatch.setattr('mmengine.runner.load_checkpoint', load)
+    monkeypatch.setattr(CheckpointLoader, 'load_checkpoint', load)
     metrics = runner.test()
-    assert loaded == [f'epoch_{epoch}' for epoch in (3, 4, 6, 8, 9, 12)]  # 12 is in all three
+    assert loaded == ['best', *(f'epoch_{epoch}' for epoch in (3, 4, 6, 8, 9, 12))]  # 12 thrice
     assert metrics['accuracy/top1'] == alone
     assert_close(everything(model)['state'], before, rtol=0, atol=0)
     expected = {
@@ -80,6 +82,26 @@ def test_probabilities_are_averaged_over_evenly_spaced_checkpoints(
     for values in (metrics, json.loads(result.read_text())):
         actual = {key: value for key, value in values.items() if key.startswith('ensemble/')}
         assert actual == pytest.approx(expected)
+
+
+def test_checkpoints_may_hold_more_than_the_network_under_test_but_not_less(tmp_path, checkpoints):
+    """Those of a training with soft labels or with further exits, tested with the plain config."""
+    hook = dict(type='EnsembleHook', sizes=(3,), max_epochs=LENGTH)
+    runner = build_tester(tmp_path, [hook], load_from=str(checkpoints / 'best.pth'))
+    expected = runner.test()['ensemble/top1_error_3']
+    other = tmp_path / 'other'
+    shutil.copytree(checkpoints, other)
+    for path in other.glob('epoch_*.pth'):
+        checkpoint = torch.load(path)
+        checkpoint['state_dict']['head.loss_module.state.soft_labels'] = torch.eye(CLASSES)
+        torch.save(checkpoint, path)
+    runner = build_tester(tmp_path / 'more', [hook], load_from=str(other / 'best.pth'))
+    assert runner.test()['ensemble/top1_error_3'] == expected
+    del checkpoint['state_dict']['head.fc.bias']
+    torch.save(checkpoint, other / 'epoch_8.pth')
+    runner = build_tester(tmp_path / 'less', [hook], load_from=str(other / 'best.pth'))
+    with pytest.raises(ValueError, match=r'epoch_8\.pth lacks head\.fc\.bias: test it with'):
+        runner.test()
 
 
 def stub(checkpoints, tested='best.pth', length=LENGTH, **kwargs):

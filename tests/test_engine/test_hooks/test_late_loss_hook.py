@@ -1,0 +1,41 @@
+"""A loss that takes the place of another one; runs, also of two processes, are tested elsewhere."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+from torch import nn
+
+from mmdet_ols import LateLossHook
+
+LATE = dict(type='PairwiseConfusionLoss', num_classes=3)
+
+
+def owner_of_loss(has_head):
+    owner = nn.Module()
+    owner.loss_module = nn.CrossEntropyLoss()
+    model = owner
+    if has_head:
+        model = nn.Module()
+        model.head = owner
+    return model, owner
+
+
+@pytest.mark.parametrize('has_head', [True, False])  # as ImageClassifier, and as TimmClassifier
+@pytest.mark.parametrize('first', [0, 1, 3])  # the epochs that were trained before
+def test_the_loss_is_replaced_from_an_epoch_on(has_head, first):
+    model, owner = owner_of_loss(has_head)
+    said = []
+    hook = LateLossHook(action_epoch=3, loss=LATE)
+    for epoch in range(first, 5):
+        logger = SimpleNamespace(info=said.append)
+        hook.before_train_epoch(SimpleNamespace(model=model, epoch=epoch, logger=logger))
+        expected = 'PairwiseConfusionLoss' if epoch >= 2 else 'CrossEntropyLoss'
+        assert type(owner.loss_module).__name__ == expected
+    assert len(said) == 1
+
+
+def test_an_epoch_that_is_none_is_named():
+    with pytest.raises(ValueError, match='`action_epoch` must be a positive integer, but got 0'):
+        LateLossHook(action_epoch=0, loss=LATE)
