@@ -39,6 +39,6 @@ class LateLossHook(Hook):
         model: Any = unwrapped(runner.model)
         # TimmClassifier and HuggingFaceClassifier have no head.
         owner = model if hasattr(model, 'loss_module') else model.head
-        owner.loss_module = self.loss
+        owner.loss_module = self.loss.to(next(model.parameters()).device)
         self._replaced = True
         runner.logger.info(f'From epoch {runner.epoch + 1} on the loss is {self.loss}.')

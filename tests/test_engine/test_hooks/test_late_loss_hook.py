@@ -15,6 +15,7 @@ LATE = dict(type='PairwiseConfusionLoss', num_classes=3)
 def owner_of_loss(has_head):
     owner = nn.Module()
     owner.loss_module = nn.CrossEntropyLoss()
+    owner.fc = nn.Linear(2, 3)
     model = owner
     if has_head:
         model = nn.Module()
@@ -34,6 +35,15 @@ def test_the_loss_is_replaced_from_an_epoch_on(has_head, first):
         expected = 'PairwiseConfusionLoss' if epoch >= 2 else 'CrossEntropyLoss'
         assert type(owner.loss_module).__name__ == expected
     assert len(said) == 1
+
+
+def test_the_loss_comes_to_the_device_of_the_network():
+    model, owner = owner_of_loss(has_head=False)
+    model.to('meta')
+    hook = LateLossHook(action_epoch=1, loss=dict(type='OLSLoss', num_classes=3))
+    logger = SimpleNamespace(info=lambda text: None)
+    hook.before_train_epoch(SimpleNamespace(model=model, epoch=0, logger=logger))
+    assert {buffer.device.type for buffer in owner.loss_module.buffers()} == {'meta'}
 
 
 def test_an_epoch_that_is_none_is_named():
