@@ -7,6 +7,8 @@ from typing import NamedTuple
 #: EXIF's tag of the orientation, and its values that swap width and height.
 ORIENTATION = 0x0112
 SWAPPING = (5, 6, 7, 8)
+#: The formats that OpenCV turns by it, as Pillow calls them; Pillow itself turns TIFF.
+TURNED = ('JPEG', 'MPO', 'PNG')
 
 
 class ImageHeader(NamedTuple):
@@ -34,7 +36,9 @@ def read_image_header(path: str) -> ImageHeader:
     try:
         with Image.open(path) as image:
             stored = image.size
-            turned = 'exif' in image.info and image.getexif().get(ORIENTATION) in SWAPPING
+            exif = Image.Exif()  # and not `getexif`, which also reads XMP, as OpenCV does not
+            exif.load(image.info.get('exif', b''))
+            turned = image.format in TURNED and exif.get(ORIENTATION) in SWAPPING
             loaded = (stored[1], stored[0]) if turned else stored
             return ImageHeader(loaded, stored, image.mode)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:

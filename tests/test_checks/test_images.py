@@ -2,12 +2,14 @@
 
 import io
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 from toy_voc_folder import SIZE, write_image
 
 from mmdet_ols.checks.images import check_images
+from mmdet_ols.datasets.image_header import read_image_header
 
 
 def picture(mode='RGB', size=SIZE):
@@ -122,6 +124,30 @@ def test_images_may_be_loaded_unturned(tmp_path):
     picture().save(path, exif=exif)
     assert len(check_images([path], {path: SIZE}).warnings) == 1
     assert check_images([path], {path: SIZE}, are_turned=False).warnings == []
+    (message,) = check_images([path], {path: SIZE[::-1]}, are_turned=False).warnings
+    assert 'are loaded unturned' in message and "color_type='color'" in message
+    (message,) = check_images([path], {path: (80, 60)}, are_turned=False).warnings
+    assert 'a.jpg (40 x 30, not 80 x 60)' in message
+
+
+@pytest.mark.parametrize('kind', ['JPEG', 'MPO', 'PNG', 'WEBP', 'TIFF'])
+def test_images_are_turned_as_opencv_turns_them(tmp_path, kind):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = str(tmp_path / 'a')
+    picture().save(path, kind, exif=exif)
+    height, width = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR).shape[:2]
+    assert read_image_header(path).loaded == (width, height)
+
+
+def test_an_orientation_in_xmp_alone_turns_nothing(tmp_path):
+    exif = Image.Exif()
+    exif[0x010F] = 'the maker of the camera'
+    xmp = b'<rdf:Description tiff:Orientation="6"/>'
+    path = tmp_path / 'a.jpg'
+    path.write_bytes(encoded(picture(), 'JPEG', exif=exif, xmp=xmp))
+    assert cv2.imread(str(path)).shape[:2] == SIZE[::-1]
+    assert read_image_header(str(path)).loaded == SIZE
 
 
 def test_many_files_are_counted_and_the_first_named(tmp_path):

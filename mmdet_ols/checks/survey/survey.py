@@ -155,7 +155,7 @@ def _examine_images(dataset: Any, surveyed: DatasetSurvey, where: str, are_turne
     """Find images that cannot be decoded, or that come out otherwise than they were annotated."""
     assert surveyed.loaded is not None  # whose images are examined
     paths = [path for path in surveyed.loaded.paths if '://' not in path]
-    problems = check_images(paths, image_sizes(dataset), are_turned)
+    problems = check_images(paths, image_sizes(dataset, are_turned), are_turned)
     _raise(problems.errors, where)
     surveyed.warnings = problems.warnings
 

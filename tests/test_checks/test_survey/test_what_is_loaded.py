@@ -226,3 +226,5 @@ def test_images_that_the_pipeline_does_not_turn_are_compared_unturned(root, tmp_
 
     assert len(warnings('color')) == 1
     assert warnings('color_ignore_orientation') == []
+    annotation.write_text('<annotation/>')  # of no size, so that the data set takes the image's
+    assert warnings('color') == warnings('color_ignore_orientation') == []
