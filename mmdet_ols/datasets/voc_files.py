@@ -90,7 +90,7 @@ class VOCFolder:
         Raises:
             LookupError: There is no annotation for it, or there are several; the message says so.
         """
-        for name, suffix in _readings(line.strip('\ufeff \t'), self._prefixes):
+        for name, suffix in readings(line.strip('\ufeff \t'), self._prefixes):
             path = os.path.join(self.annotations, f'{name}.xml')
             if not os.path.isfile(path):
                 inside = self._index(self.annotations).find(name, ('.xml',))
@@ -199,6 +199,36 @@ def list_lines(path: str | Path) -> list[str]:
     return lines
 
 
+def readings(line: str, prefixes: Sequence[str] = ()) -> Iterator[tuple[str, str]]:
+    """What a line of a list may mean: a name, and the image's extension if the line has one.
+
+    The whole line comes first, since names may hold blanks; then its first column, and all but its
+    last one.
+
+    Args:
+        line: The line.
+        prefixes: Folders with a slash at their end, which may stand in front of the name.
+    """
+    whole = line.strip('\'"')
+    columns = [re.split(r'[\s,;]', whole, maxsplit=1)[0], re.split(r'[\s,;]+(?=\S*$)', whole)[0]]
+    for text in dict.fromkeys([whole, *columns]):
+        path = text.replace('\\', '/').strip()
+        while path.startswith('./'):
+            path = path[2:]
+        inside = [
+            path.rpartition(f'/{prefix}')[2] if f'/{prefix}' in path else path[len(prefix) :]
+            for prefix in prefixes
+            if f'/{prefix}' in path or path.startswith(prefix)
+        ]
+        for name in (path, *inside):
+            stem, suffix = os.path.splitext(name)
+            if suffix.lower() in (*IMAGE_SUFFIXES, '.xml'):
+                yield name, ''
+                yield stem.lstrip('/'), '' if suffix.lower() == '.xml' else suffix
+            elif name:
+                yield name, ''
+
+
 def voc_classes(root: str | Path) -> tuple[str, ...]:
     """Read the class names from all annotations of a folder in VOC's layout, in alphabetical order.
 
@@ -283,32 +313,6 @@ def _visible_files(folder: str) -> Iterator[str]:
         for name in files:
             if not name.startswith('.'):
                 yield name if inside == '.' else f'{inside}/{name}'.replace(os.sep, '/')
-
-
-def _readings(line: str, prefixes: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """What a line may mean: a name, and the image's extension if the line has one.
-
-    The whole line comes first, since names may hold blanks; then its first column, and all but its
-    last one.
-    """
-    whole = line.strip('\'"')
-    columns = [re.split(r'[\s,;]', whole, maxsplit=1)[0], re.split(r'[\s,;]+(?=\S*$)', whole)[0]]
-    for text in dict.fromkeys([whole, *columns]):
-        path = text.replace('\\', '/').strip()
-        while path.startswith('./'):
-            path = path[2:]
-        inside = [
-            path.rpartition(f'/{prefix}')[2] if f'/{prefix}' in path else path[len(prefix) :]
-            for prefix in prefixes
-            if f'/{prefix}' in path or path.startswith(prefix)
-        ]
-        for name in (path, *inside):
-            stem, suffix = os.path.splitext(name)
-            if suffix.lower() in (*IMAGE_SUFFIXES, '.xml'):
-                yield name, ''
-                yield stem.lstrip('/'), '' if suffix.lower() == '.xml' else suffix
-            elif name:
-                yield name, ''
 
 
 def _key(path: str) -> str:

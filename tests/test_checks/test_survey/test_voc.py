@@ -191,3 +191,19 @@ def test_repeated_lines_and_unlisted_files_are_warnings(tmp_path):
     contents = read(XMLDataset, root)
     for path in ('ImageSets/Main/train.txt', 'ImageSets/Segmentation/val.txt', 'Annotations/a.xml'):
         assert str(root / path) in contents.sources
+
+
+@pytest.mark.parametrize(
+    ('name', 'lines'),
+    [
+        ('a', 'a,1\n'),
+        ('a', '"a"\n'),
+        ('a b', 'JPEGImages\\a b.jpg 1\n'),
+        ('a.jpg', 'a.jpg\n'),  # whose annotation is a.jpg.xml
+        ('e\u0301', '\u00e9\n'),
+    ],
+)
+def test_files_that_a_line_names_in_another_form_are_listed(tmp_path, name, lines):
+    root = make_folder(tmp_path, {name: annotation_xml(object_xml())}, lines)
+    contents = read(LenientVOCDataset, root)
+    assert (contents.images, contents.warnings, contents.errors) == (1, [], [])
