@@ -7,7 +7,7 @@ from typing import Any
 
 from mmdet_ols.checks.survey.records import FileContents
 from mmdet_ols.datasets.image_header import read_image_header
-from mmdet_ols.datasets.usable_objects import NO_AREA, usable_objects
+from mmdet_ols.datasets.usable_objects import NO_AREA, check_pixels, usable_objects
 from mmdet_ols.datasets.voc_annotations import Oddity, VOCAnnotation, VOCObject, clean_name
 
 #: Where MMDetection's XMLDataset ends with a traceback, and what it would need instead.
@@ -79,9 +79,9 @@ class StrictRules(_Rules):
 
     def count(self, annotation: VOCAnnotation, image: str) -> None:
         """Count the objects of one file."""
-        for where, oddity in annotation.all_oddities():
-            if oddity in FATAL:
-                self.fatal.setdefault(oddity, []).append(where)
+        check_pixels(annotation)
+        for oddity in annotation.oddities:
+            self._note(oddity, annotation.path)
         size = annotation.size
         if size is None and not annotation.oddities:
             size = read_image_header(image).loaded  # as the host does, which then has to open it
@@ -90,6 +90,8 @@ class StrictRules(_Rules):
             self.contents.objects[item.raw_name] += 1
             example = f'{annotation.path}, object {item.number}'
             reason, remedy = self._never_loaded(item)
+            for oddity in () if reason else item.oddities:  # the host reads no more of others
+                self._note(oddity, example)
             if not reason and item.raw_box is not None:
                 loaded += 1
                 box = [int(edge) - 1 for edge in item.raw_box]
@@ -124,6 +126,10 @@ class StrictRules(_Rules):
                 f'{self.split}: {len(self.outside)} boxes reach beyond the image by its <size> '
                 f'(first: {self.outside[0]}).'
             )
+
+    def _note(self, oddity: Oddity, where: str) -> None:
+        if oddity in FATAL:
+            self.fatal.setdefault(oddity, []).append(where)
 
     def _never_loaded(self, item: VOCObject) -> tuple[str, str]:
         if Oddity.STRUCTURE in item.oddities:

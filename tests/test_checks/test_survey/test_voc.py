@@ -124,6 +124,20 @@ def test_what_ends_the_host_with_a_traceback_is_an_error_with_the_line_to_put_in
     assert read(LenientVOCDataset, root, classes=('cat', '猫')).errors == []
 
 
+def test_objects_that_the_host_leaves_out_may_be_odd(tmp_path):
+    road = object_xml('road', difficult='<difficult>Unspecified</difficult>', box='')
+    root = make_folder(tmp_path, {'a': annotation_xml(object_xml(), road)})
+    contents = read(XMLDataset, root)
+    assert contents.errors == [] and explained(contents) == loaded(XMLDataset, root) == (1, 1)
+
+
+@pytest.mark.parametrize('cls', [XMLDataset, LenientVOCDataset])
+def test_boxes_as_shares_of_the_image_are_an_error(tmp_path, cls):
+    share = object_xml(box=box_xml(0.1, 0.2, 0.5, 1))
+    (error,) = read(cls, make_folder(tmp_path, {'a': annotation_xml(share)})).errors
+    assert 'a.xml: its boxes must be in pixels' in error
+
+
 @pytest.mark.parametrize(
     'lines', ['a \nb\n', 'a\n\nb\n', '\ufeffa\nb\n', 'a 1\nb -1\n', 'a.jpg\nb']
 )
