@@ -90,8 +90,9 @@ def _leave_out(content: dict[str, Any], contents: FileContents, dataset: Any) ->
         else:
             contents.leave_out_object(
                 'image not listed',
-                f'annotation {item["id"]}',
-                'Correct its `image_id`, or add the image to `images` of the file.',
+                f'annotation {item["id"]}, image_id {item["image_id"]!r}',
+                'Correct the `image_id`, or add the image to `images` of the file. A text is never '
+                'the id of a number.',
             )
     for image in content['images']:
         items = by_image[image['id']]
