@@ -161,14 +161,48 @@ def test_images_without_objects_are_counted(root):
     assert surveys[0].loaded.images == 2
 
 
-def test_boxes_that_hold_two_corners_are_noticed(root, said):
+@pytest.mark.parametrize(
+    ('box', 'other', 'reading'),
+    [
+        ([20, 10, 38, 39], [2, 4, 10, 12], 'two corners'),
+        ([30, 32, 19, 14], [10, 10, 18, 18], 'their centre, the width and the height'),
+        ([45, 5, 10, 30], [5, 5, 10, 10], 'y before x'),
+        ([30, 32, 28, 30], [1, 1, 10, 10], None),  # which no reading brings inside
+    ],
+)
+def test_boxes_that_hold_other_numbers_are_noticed(root, said, box, other, reading):
+    def mend(content):
+        for image in content['images']:
+            image['height'] = 60 if reading == 'y before x' else 40
+        for item in content['annotations']:
+            item['bbox'] = [other, box, other][item['image_id']]
+
+    write_coco(root / 'train.json', {'cat': 1, 'dog': 2}, mend=mend)
+    check(root)
+    texts = [text for text in said if 'reach beyond their image' in text]
+    assert len(texts) == (reading is not None)
+    assert all('1 of 3 boxes' in text and f'if they held {reading}.' in text for text in texts)
+
+
+def test_boxes_as_shares_of_the_image_are_an_error(root):
     def mend(content):
         for item in content['annotations']:
-            item['bbox'] = [20, 10, 38, 39]
+            item.update(bbox=[0, 0.1, 0.5, 1], area=0.5)
+
+    write_coco(root / 'train.json', {'cat': 2}, mend=mend)
+    with pytest.raises(ValueError, match='train.json: boxes must be in pixels, but all 2 lie'):
+        check(root)
+
+
+def test_what_is_ignored_may_have_no_box(root):
+    def mend(content):
+        item = content['annotations'][0]
+        item['ignore'] = True
+        del item['bbox']
 
     write_coco(root / 'train.json', {'cat': 2, 'dog': 2}, mend=mend)
-    check(root)
-    assert len(said) == 1 and 'held two corners' in said[0]
+    surveys, _ = survey_datasets(run_config(train=coco_set(root, 'train.json', ('cat', 'dog'))))
+    assert surveys[0].datasets[0].contents.objects_left_out['ignored'].count == 1
 
 
 def test_missing_images_are_named(root):
