@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 from urllib.parse import unquote
 
 from mmdet_ols.checks.survey.problems import listed
@@ -12,11 +13,17 @@ from mmdet_ols.checks.survey.problems import listed
 
 def listing(path: Path, at_most: int = 8) -> str:
     """List what lies at the nearest existing folder above a path that does not exist."""
+    folder = existing_folder(path)
+    names = sorted(f'{item.name}/' if item.is_dir() else item.name for item in folder.iterdir())
+    return f'{folder} holds {listed(names, at_most) or "nothing"}'
+
+
+def existing_folder(path: Path) -> Path:
+    """The nearest folder above a path that exists."""
     folder = path.parent
     while not folder.is_dir() and folder != folder.parent:
         folder = folder.parent
-    names = sorted(f'{item.name}/' if item.is_dir() else item.name for item in folder.iterdir())
-    return f'{folder} holds {listed(names, at_most) or "nothing"}'
+    return folder
 
 
 def remedy_of_missing(path: str) -> str:
@@ -32,9 +39,20 @@ def remedy_of_missing(path: str) -> str:
             '`data_prefix` of the data set adds once more. Leave it out there.'
         )
     file = Path(path)
-    alike = [other for other in _files(file.parent) if other.casefold() == file.name.casefold()]
-    if alike:
-        return f'{alike[0]} is there: correct the capital letters of one of the names.'
+    for other in _files(file.parent):
+        if other.casefold() == file.name.casefold():
+            return f'{other} is there: correct the capital letters of one of the names.'
+        if normalize('NFC', other).casefold() == normalize('NFC', file.name).casefold():
+            return (
+                f'{ascii(other)} is there, and {ascii(file.name)} is asked for, which are two '
+                "Unicode forms of one name: write the file's name in the annotations, or rename it."
+            )
+    folder = existing_folder(Path(plain))
+    if folder != Path(plain).parent and (folder / Path(plain).name).is_file():
+        return (
+            f'{folder / Path(plain).name} is there: leave out the folders that the names in the '
+            'annotations begin with.'
+        )
     return f'Correct the paths, or put the images there: {listing(file)}.'
 
 
