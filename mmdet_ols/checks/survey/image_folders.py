@@ -82,8 +82,14 @@ def read_image_list(config: dict[str, Any], dataset: Any) -> FileContents:
     path = str(dataset.ann_file)
     contents = FileContents(sources=[path])
     classes = [str(name) for name in dataset.metainfo.get('classes') or ()]
-    lines = [line.strip() for line in list_from_file(path)]
+    try:
+        lines = [line.strip() for line in list_from_file(path)]
+    except UnicodeDecodeError as error:
+        contents.errors.append(f'{path} must be in UTF-8, but {error}: save it as UTF-8.')
+        return contents
     contents.images = len(lines)
+    class_of: dict[str, str] = {}
+    several: dict[str, str] = {}
     for number, line in enumerate(lines, 1):
         file, blank, label = line.rpartition(' ')
         if not line or not blank:
@@ -107,6 +113,14 @@ def read_image_list(config: dict[str, Any], dataset: Any) -> FileContents:
             break
         name = classes[index] if 0 <= index < len(classes) else f'label {index}'
         contents.objects[name] += 1
+        other = class_of.setdefault(file, name)
+        if other != name:
+            several.setdefault(file, f'{file} is {other} and {name}')
+    if several:
+        contents.warnings.append(
+            f'{path} gives {len(several)} images more than one class (first: '
+            f'{next(iter(several.values()))}): keep the lines with the right class.'
+        )
     return contents
 
 

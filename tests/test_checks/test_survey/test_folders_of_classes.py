@@ -115,6 +115,20 @@ def test_lists_of_images_are_read_like_folders(folders):
     (root / 'list.txt').write_text('ant/0.jpg 0\nbee/0.jpg\n')
     with pytest.raises(ValueError, match=r"list\.txt, line 2: .*holds 'bee/0\.jpg'"):
         survey_datasets(cfg)
+    (root / 'list.txt').write_text('ant/0.jpg 0\nbee/0.jpg 1\n', encoding='utf-16')
+    with pytest.raises(ValueError, match=r'list\.txt must be in UTF-8, but .* as UTF-8\.'):
+        survey_datasets(cfg)
+
+
+def test_images_of_two_classes_in_a_list_are_counted(folders):
+    root = folders('train', 'ant', 'bee')
+    (root / 'list.txt').write_text('ant/0.jpg 0\nbee/0.jpg 1\nant/0.jpg 0\nbee/0.jpg 0\n')
+    options = dict(ann_file='list.txt', metainfo=dict(classes=('ant', 'bee')))
+    _, problems = survey_datasets(
+        run_config(2, 'mmpretrain', train=folder_set(root, 'train', **options))
+    )
+    (message,) = problems.warnings
+    assert 'gives 1 images more than one class (first: bee/0.jpg is bee and ant)' in message
 
 
 @pytest.mark.parametrize(
