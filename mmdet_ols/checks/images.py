@@ -155,12 +155,17 @@ def _examine(
         what = _other_file(head)
         if what:
             return [(Problem.NOT_AN_IMAGE, what)]
+    try:
+        header = read_image_header(path)
+    except OSError:  # OpenCV may be able to read it
+        header = None
     problems: list[tuple[Problem, str]] = []
-    if kind is None or not _is_complete(kind, head, tail, length):
+    if header is None or kind is None or not _is_complete(kind, head, tail, length):
         problems = _decode(path)
         if any(problem.stops for problem, _ in problems):
             return problems
-    problems += _of_header(path, head, annotated, are_turned)
+    if header is not None:
+        problems += _of_header(header, annotated, are_turned)
     suffix = os.path.splitext(path)[1].lower()
     if kind is not None and suffix in _KNOWN_SUFFIXES and suffix not in kind.suffixes:
         problems.append((Problem.OTHER_FORMAT, kind.name))
@@ -209,16 +214,12 @@ def _decode(path: str) -> list[tuple[Problem, str]]:
 
 
 def _of_header(
-    path: str, head: bytes, annotated: tuple[int, int] | None, are_turned: bool
+    header: ImageHeader, annotated: tuple[int, int] | None, are_turned: bool
 ) -> list[tuple[Problem, str]]:
     problems = []
-    try:
-        header = read_image_header(path)
-    except OSError:  # OpenCV could read it
-        return []
     if header.mode == 'CMYK':
         problems.append((Problem.CMYK, ''))
-    if header.mode.startswith('I;16') or (head.startswith(b'\x89PNG') and head[24] == 16):
+    if header.is_deep:
         problems.append((Problem.DEEP, ''))
     if annotated is not None:
         problems += _of_size(header, (int(annotated[0]), int(annotated[1])), are_turned)

@@ -23,6 +23,11 @@ def encoded(image, kind, **options):
     return buffer.getvalue()
 
 
+def deep(suffix):
+    pixels = np.random.default_rng(0).integers(0, 4096, (*SIZE[::-1], 3), dtype=np.uint16)
+    return cv2.imencode(suffix, pixels)[1].tobytes()
+
+
 @pytest.fixture
 def check(tmp_path):
     def check(content, name='a.jpg', size=None):
@@ -71,6 +76,7 @@ def test_what_follows_the_end_of_an_image_does_not_matter(check):
         (bytes(500), 'cannot be decoded by OpenCV'),
         (b'\0\0\0\x18ftypheic' + bytes(500), 'cannot be decoded by OpenCV'),
         (encoded(picture(), 'JPEG')[:40], 'cannot be decoded by OpenCV'),
+        (b'\xff\xd8\xff' + bytes(500) + b'\xff\xd9', 'cannot be decoded by OpenCV'),
     ],
 )
 def test_files_that_are_no_images_are_errors(check, content, text):
@@ -95,6 +101,8 @@ def test_images_that_are_cut_off_are_named(check, kind, name):
     [
         (encoded(picture('CMYK'), 'JPEG'), 'a.jpg', 'are in CMYK'),
         (encoded(picture('I;16'), 'PNG'), 'a.png', 'have 16 bits a channel'),
+        (deep('.png'), 'a.png', 'have 16 bits a channel'),
+        (deep('.tif'), 'a.tif', 'have 16 bits a channel'),
         (encoded(picture(), 'PNG'), 'a.jpg', 'in another format than their names say'),
     ],
 )
@@ -138,6 +146,14 @@ def test_images_are_turned_as_opencv_turns_them(tmp_path, kind):
     picture().save(path, kind, exif=exif)
     height, width = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR).shape[:2]
     assert read_image_header(path).loaded == (width, height)
+
+
+def test_a_damaged_exif_is_passed_over_without_a_word(tmp_path, recwarn):
+    path = tmp_path / 'a.jpg'
+    for tail in (b'', b'II*\0', b'garbage', b'II*\0\x08\0\0\0', b'II*\0\x08\0\0\0\1\0\x12\1'):
+        path.write_bytes(encoded(picture(), 'JPEG', exif=b'Exif\0\0' + tail))
+        assert read_image_header(str(path)).loaded == SIZE
+    assert len(recwarn) == 0
 
 
 def test_an_orientation_in_xmp_alone_turns_nothing(tmp_path):
