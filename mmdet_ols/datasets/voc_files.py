@@ -6,7 +6,7 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -262,7 +262,7 @@ def no_annotations(root: str | Path, ann_subdir: str = 'Annotations') -> FileNot
     )
 
 
-def count_classes(paths: Sequence[str]) -> Counter[str]:
+def count_classes(paths: Iterable[str]) -> Counter[str]:
     """Count the objects of each class in annotation files.
 
     Raises:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mmdet_ols.checks.survey.coco_rules import check_coco, repeated_entries
+from mmdet_ols.checks.survey.progress import waiting
 from mmdet_ols.checks.survey.records import FileContents, category_number
 from mmdet_ols.config_tree import is_a, owner_of
 
@@ -39,7 +40,8 @@ def read_coco(config: dict[str, Any], dataset: Any) -> FileContents:
         ValueError: The file is not JSON of COCO's kind.
     """
     path = str(dataset.ann_file)
-    content = read_json(path)
+    with waiting(path):
+        content = read_json(path)
     contents = FileContents(sources=[path])
     classes = dataset.metainfo.get('classes') or ()
     is_lvis = is_a(type(dataset), 'LVISV05Dataset')

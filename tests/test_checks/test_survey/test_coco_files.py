@@ -10,6 +10,7 @@ from toy_coco import coco_content, write_coco
 from toy_survey import coco_set, run_config
 
 from mmdet_ols.checks.data import check_datasets, survey_datasets
+from mmdet_ols.checks.survey import progress
 from mmdet_ols.checks.survey.coco_rules import check_coco
 
 
@@ -314,6 +315,15 @@ def test_masks_that_a_pipeline_asks_for(root, segmentation, message, said):
     ])  # fmt: skip
     check(root, pipeline=LOADING)
     assert said == []
+
+
+@pytest.mark.parametrize('large', [0, 10**9])
+def test_on_a_terminal_large_files_are_said_to_be_read(root, monkeypatch, capsys, large):
+    monkeypatch.setattr(progress, 'LARGE', large)
+    monkeypatch.setenv('FORCE_COLOR', '1')
+    write_coco(root / 'train.json', {'cat': 2, 'dog': 2})
+    check(root)
+    assert ('Reading' in capsys.readouterr().out) == (large == 0)
 
 
 def test_masks_that_are_ignored_are_counted(root, said):
