@@ -179,6 +179,18 @@ def test_boxes_beyond_the_image_are_counted(tmp_path):
     assert '1 boxes reach beyond the image' in warning and 'a.xml, object 2' in warning
 
 
+def test_boxes_that_our_own_data_set_clips_or_leaves_out_are_counted(tmp_path):
+    wide, outside = object_xml(box=box_xml(5, 6, 90, 20)), object_xml(box=box_xml(50, 6, 90, 20))
+    good = [object_xml(box=box_xml(1, 1, 20, end)) for end in range(4, 27)]
+    root = make_folder(tmp_path, {'a': annotation_xml(*good, wide, outside)})
+    contents = read(LenientVOCDataset, root)  # of 24 boxes, one may be an oversight
+    entry = contents.objects_left_out['box outside the image']
+    assert entry.count == 1 and entry.remedy and contents.warnings == []
+    root = make_folder(tmp_path, {'a': annotation_xml(*good[:9], wide)})
+    (warning,) = read(LenientVOCDataset, root).warnings
+    assert '1 of 10 boxes reach beyond their image' in warning
+
+
 @pytest.mark.parametrize('cls', [XMLDataset, LenientVOCDataset])
 def test_objects_that_repeat_another_one_are_counted(tmp_path, cls):
     dog, other = object_xml('dog'), object_xml(box=box_xml(3, 4, 22, 20))
