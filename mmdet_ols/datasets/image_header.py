@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import warnings
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -11,8 +13,8 @@ if TYPE_CHECKING:
 #: EXIF's tag of the orientation, and its values that swap width and height.
 ORIENTATION = 0x0112
 SWAPPING = (5, 6, 7, 8)
-#: The formats that OpenCV turns by it, as Pillow calls them; Pillow itself turns TIFF.
-TURNED = ('JPEG', 'MPO', 'PNG')
+#: The formats that OpenCV may turn by it, as Pillow calls them; Pillow itself turns TIFF.
+TURNED = ('JPEG', 'PNG', 'WEBP')
 
 
 class ImageHeader(NamedTuple):
@@ -53,10 +55,26 @@ def read_image_header(path: str) -> ImageHeader:
 
 def _header_of(image: Image.Image) -> ImageHeader:
     stored = image.size
-    turned = image.format in TURNED and _orientation(image) in SWAPPING
+    kind = 'JPEG' if image.format == 'MPO' else str(image.format)  # of cameras with two lenses
+    turned = kind in TURNED and _orientation(image) in SWAPPING and _is_turned(kind)
     loaded = (stored[1], stored[0]) if turned else stored
     raw = str(getattr(image, 'tile', ())[:1]) if image.format in ('PNG', 'TIFF') else image.mode
     return ImageHeader(loaded, stored, image.mode, is_deep=';16' in raw)
+
+
+@lru_cache
+def _is_turned(kind: str) -> bool:
+    """Whether OpenCV turns images of a format, in which its releases differ."""
+    import cv2
+    import numpy as np
+    from PIL import Image
+
+    exif = Image.Exif()
+    exif[ORIENTATION] = SWAPPING[0]
+    file = io.BytesIO()
+    Image.new('RGB', (2, 1)).save(file, kind, exif=exif)
+    pixels = cv2.imdecode(np.frombuffer(file.getvalue(), np.uint8), cv2.IMREAD_COLOR)
+    return pixels is not None and pixels.shape[:2] == (2, 1)
 
 
 def _orientation(image: Image.Image) -> int | None:
