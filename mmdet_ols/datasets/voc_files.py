@@ -17,8 +17,12 @@ LAYOUT = """ROOT/
   Annotations/NAME.xml
   ImageSets/Main/SPLIT.txt   (one NAME a line)
   JPEGImages/NAME.jpg"""
-#: In the order in which one is taken where several images have the same name.
-IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff', '.jp2', '.ppm', '.pgm')
+#: In the order in which one is taken where several images have the same name. OpenCV reads the last
+#: ones in some releases or not at all, which is another matter than a file that is not there.
+IMAGE_SUFFIXES = (
+    *('.jpg', '.jpeg', '.jfif', '.png', '.bmp', '.webp', '.tif', '.tiff', '.jp2', '.ppm', '.pgm'),
+    *('.gif', '.avif', '.heic', '.heif'),
+)
 #: How many missing files a message lists.
 LISTED = 10
 

@@ -14,7 +14,9 @@ from mmdet_ols.checks.survey.records import FileContents
 #: Folders that other programs leave behind; those whose name begins with a dot are others.
 LITTER = ('__MACOSX', '__pycache__', '@eaDir', 'lost+found', '$RECYCLE.BIN', 'RECYCLER')
 #: What images are called that MMPretrain does not read unless it is told to.
-OTHER_IMAGES = ('.webp', '.gif', '.tiff', '.jfif', '.avif', '.heic', '.jp2')
+OTHER_IMAGES = ('.webp', '.gif', '.tiff', '.jfif', '.avif', '.jp2')
+#: What no release of OpenCV reads: the photographs of iPhones.
+UNREADABLE = ('.heic', '.heif')
 
 
 def read_image_folders(config: dict[str, Any], dataset: Any) -> FileContents:
@@ -136,10 +138,9 @@ def _files(folder: str, contents: FileContents) -> Iterator[str]:
 
 def _leave_out(contents: FileContents, file: str) -> None:
     suffix = Path(file).suffix.lower()
-    if suffix in OTHER_IMAGES:
+    if suffix in (*OTHER_IMAGES, *UNREADABLE):
         contents.images += 1
-        contents.leave_out_image(
-            f'{suffix} file',
-            file,
-            f"Add '{suffix}' to `extensions` of the data set, or convert them.",
-        )
+        remedy = f"Add '{suffix}' to `extensions` of the data set, or convert them."
+        if suffix in UNREADABLE:
+            remedy = 'Convert them to JPEG, since OpenCV cannot read them.'
+        contents.leave_out_image(f'{suffix} file', file, remedy)

@@ -78,15 +78,18 @@ def test_images_that_are_not_listed_are_counted(folders, said):
     root = folders('train', 'ant', 'bee')
     folders('val', 'ant', 'bee')
     (root / 'train/ant/x.webp').write_bytes(b'')
+    (root / 'train/ant/x.HEIC').write_bytes(b'')
     (root / 'train/loose.jpg').write_bytes(b'')
     (root / 'train/ant/.hidden.jpg').write_bytes(b'')
     (root / 'train/bee/notes.txt').write_text('')
     check(root, head=2)
+    said.sort()  # by their extensions
     assert [text.partition(' (first')[0] for text in said] == [
+        'train_dataloader, CustomDataset: 1 images are left out: .heic file',
         'train_dataloader, CustomDataset: 1 images are left out: .webp file',
         'train_dataloader, CustomDataset: 1 images are left out: outside the classes',
     ]
-    assert "Add '.webp' to `extensions`" in said[0]
+    assert 'Convert them to JPEG' in said[0] and "Add '.webp' to `extensions`" in said[1]
 
 
 def test_copies_in_hidden_folders_of_a_class_are_noticed(folders, said):
