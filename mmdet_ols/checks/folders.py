@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,11 @@ def existing_folder(path: Path) -> Path:
 
 def remedy_of_missing(path: str) -> str:
     """Say what to do about a file that is not there, by what lies where it could be meant."""
+    if os.path.islink(path):
+        return (
+            f'It is a link to {os.readlink(path)}, which is not there: fetch what it links to, as '
+            "with 'git annex get' or 'dvc pull'."
+        )
     plain = path.replace('\\', '/')
     if plain != path and (Path(plain).is_file() or Path(_once(plain)).is_file()):
         return 'The names in the annotations have backslashes, as in Windows: write / there.'

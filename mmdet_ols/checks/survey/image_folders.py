@@ -39,6 +39,9 @@ def read_image_folders(config: dict[str, Any], dataset: Any) -> FileContents:
                 _leave_out(contents, file)
                 continue
             contents.images += 1
+            if not os.path.exists(path):
+                contents.leave_out_image('broken link', file, 'Fetch what they link to.')
+                continue
             contents.objects[name] += 1
             hidden += any(part.startswith('.') for part in Path(file).parts[1:-1])
         if hidden:
@@ -127,13 +130,13 @@ def read_image_list(config: dict[str, Any], dataset: Any) -> FileContents:
 
 
 def _files(folder: str, contents: FileContents) -> Iterator[str]:
-    """Every file of a folder that the host lists, however deep."""
+    """Every file of a folder that the host lists, however deep, and links to no file."""
     contents.sources.append(folder)
     for entry in os.scandir(folder):
-        if not entry.name.startswith('.') and entry.is_file():
-            yield entry.path
-        elif entry.is_dir():
+        if entry.is_dir():
             yield from _files(entry.path, contents)
+        elif not entry.name.startswith('.'):
+            yield entry.path
 
 
 def _leave_out(contents: FileContents, file: str) -> None:

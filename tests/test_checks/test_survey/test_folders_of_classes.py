@@ -92,6 +92,15 @@ def test_images_that_are_not_listed_are_counted(folders, said):
     assert 'Convert them to JPEG' in said[0] and "Add '.webp' to `extensions`" in said[1]
 
 
+def test_links_to_no_file_are_counted(folders, said):
+    root = folders('train', 'ant', 'bee')
+    folders('val', 'ant', 'bee')
+    (root / 'train/ant/9.jpg').symlink_to('annex/9.jpg')
+    check(root, head=2)
+    (message,) = said
+    assert '1 images are left out: broken link (first: ant/9.jpg)' in message
+
+
 def test_copies_in_hidden_folders_of_a_class_are_noticed(folders, said):
     root = folders('train', 'ant', 'bee', 'ant/.ipynb_checkpoints')
     check(folders('val', 'ant', 'bee'), head=2)
