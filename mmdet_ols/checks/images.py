@@ -152,7 +152,7 @@ def _examine(
         return [(Problem.EMPTY, '')]
     kind = next((kind for kind in _FORMATS if head.startswith(kind.start)), None)
     if kind is None:
-        what = _other_file(head)
+        what = other_file(head)
         if what:
             return [(Problem.NOT_AN_IMAGE, what)]
     try:
@@ -172,7 +172,8 @@ def _examine(
     return problems
 
 
-def _other_file(head: bytes) -> str:
+def other_file(head: bytes) -> str:
+    """What a file is that is no image, by its first bytes; empty if that is not known."""
     text = head.removeprefix(b'\xef\xbb\xbf').lstrip()
     return next((what for start, what in _OTHER_FILES if text.startswith(start)), '')
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from mmdet_ols.checks.images import other_file
 from mmdet_ols.checks.survey.coco_rules import check_coco, repeated_entries
 from mmdet_ols.checks.survey.progress import waiting
 from mmdet_ols.checks.survey.records import FileContents, category_number
@@ -79,7 +80,9 @@ def read_json(path: str) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise ValueError(f'{problem}: it must be UTF-8, but {error}. Save it as UTF-8.') from error
     except ValueError as error:
-        raise ValueError(f'{problem} ({error!r}).') from error
+        what = '' if raw.startswith(b'{') else other_file(raw[:64])
+        reason = f'it is {what}' if what else f'it is no valid JSON ({error})'
+        raise ValueError(f'{problem}: {reason}. Fetch or export it again.') from error
     if not isinstance(content, dict):
         raise ValueError(
             f'{problem}: it must hold an object with images, annotations and categories, but holds '

@@ -107,7 +107,9 @@ def test_what_exporters_leave_out_is_named_before_the_start(root, mend, message)
         (b'\xef\xbb\xbf{}', 'byte order mark'),
         ('{"images": "M\u00f6we"}'.encode('latin-1'), 'must be UTF-8'),
         (b'[]', 'holds a list'),
-        (b'', "not in COCO's format"),
+        (b'', r"not in COCO's format: it is no valid JSON \(.*\)\. Fetch or export it again"),
+        (b'{"images": [{"id": 1, "file_na', 'it is no valid JSON'),
+        (b'version https://git-lfs.github.com/spec/v1\n', "it is a pointer of Git LFS: run 'git"),
     ],
 )
 def test_files_that_are_no_json_of_this_kind(root, content, message):
