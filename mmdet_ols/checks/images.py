@@ -185,7 +185,9 @@ def _is_complete(kind: _Format, head: bytes, tail: bytes, length: int) -> bool:
     if kind.name == 'PNG':
         return b'IEND' in tail
     if kind.name == 'WebP':
-        return head[8:12] == b'WEBP' and int.from_bytes(head[4:8], 'little') + 8 <= length
+        is_animated = head[12:16] == b'VP8X' and head[20] & 2  # not every OpenCV reads those
+        is_whole = int.from_bytes(head[4:8], 'little') + 8 <= length
+        return head[8:12] == b'WEBP' and is_whole and not is_animated
     if kind.name == 'BMP':
         return 0 < int.from_bytes(head[2:6], 'little') <= length
     return False  # few data sets have others, so that they can be decoded

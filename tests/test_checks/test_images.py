@@ -59,6 +59,14 @@ def test_good_images_pass(check, kind, name, mode):
     assert (problems.errors, problems.warnings) == ([], [])
 
 
+def test_animated_images_are_decoded(check, monkeypatch):
+    content = encoded(picture(), 'WEBP', save_all=True, append_images=[picture('L')])
+    assert check(content, 'a.webp').errors == []  # of which OpenCV 4.12 reads the first picture
+    monkeypatch.setattr(cv2, 'imdecode', lambda pixels, flags: None)
+    (message,) = check(content, 'a.webp').errors
+    assert 'a.webp' in message and 'cannot be decoded by OpenCV' in message
+
+
 def test_what_follows_the_end_of_an_image_does_not_matter(check):
     for tail in (b'\0\0', b'\r\n', b'made by a camera'):
         assert check(encoded(picture(), 'JPEG') + tail).warnings == []
