@@ -121,12 +121,12 @@ class StrictRules(_Rules):
         if self.without_area:
             self.contents.warnings.append(
                 f'{self.split}: {self.without_area} boxes have no area (xmax <= xmin or '
-                'ymax <= ymin).'
+                f'ymax <= ymin), and are loaded all the same. {self.remedy}'
             )
         if self.outside:
             self.contents.warnings.append(
                 f'{self.split}: {len(self.outside)} boxes reach beyond the image by its <size> '
-                f'(first: {self.outside[0]}).'
+                f'(first: {self.outside[0]}). {self.remedy}'
             )
 
     def _note(self, oddity: Oddity, where: str) -> None:
@@ -194,7 +194,7 @@ class LenientRules(_Rules):
         if self.without_area:
             self.contents.warnings.append(
                 f'{self.split}: {self.without_area} boxes have no area (xmax <= xmin or '
-                'ymax <= ymin) and are left out.'
+                'ymax <= ymin) and are left out. Correct or remove them.'
             )
         if self.clipped > MANY * self.usable:
             self.contents.warnings.append(

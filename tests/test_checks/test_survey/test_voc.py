@@ -169,6 +169,7 @@ def test_boxes_without_area_are_counted(tmp_path, cls):
     root = make_folder(tmp_path, {'a': annotation_xml(object_xml(), flat, flat)})
     contents = read(cls, root)
     assert '2 boxes have no area (xmax <= xmin or ymax <= ymin)' in contents.warnings[0]
+    assert 'Correct' in contents.warnings[0]
     assert explained(contents) == loaded(cls, root)
 
 
@@ -177,6 +178,7 @@ def test_boxes_beyond_the_image_are_counted(tmp_path):
     root = make_folder(tmp_path, {'a': annotation_xml(object_xml(), wide)})
     (warning,) = read(XMLDataset, root).warnings
     assert '1 boxes reach beyond the image' in warning and 'a.xml, object 2' in warning
+    assert 'LenientVOCDataset' in warning
 
 
 def test_boxes_that_our_own_data_set_clips_or_leaves_out_are_counted(tmp_path):
