@@ -186,6 +186,11 @@ def test_images_of_train_in_val_are_counted_under_any_name(root, said):
         f'2 of the 3 images of val are images of train as well (first: {root}/JPEGImages/copy.jpg, '
         f'which is {root}/JPEGImages/a.jpg)'
     )
+    said.clear()
+    (root / 'ImageSets/Main/train.txt').write_text('a\nb\nc\ncopy\n')
+    (root / 'ImageSets/Main/val.txt').write_text('a\nd\n')
+    check_datasets(run_config(**splits))  # a itself, though its copy is learned from, too
+    assert any(f'train as well (first: {root}/JPEGImages/a.jpg)' in text for text in said)
 
 
 @pytest.mark.parametrize('kind', ['BMP', 'PPM', 'TIFF', 'PNG'])
