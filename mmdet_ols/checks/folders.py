@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 from urllib.parse import unquote
 
 from mmdet_ols.checks.survey.problems import listed
@@ -12,15 +14,26 @@ from mmdet_ols.checks.survey.problems import listed
 
 def listing(path: Path, at_most: int = 8) -> str:
     """List what lies at the nearest existing folder above a path that does not exist."""
-    folder = path.parent
-    while not folder.is_dir() and folder != folder.parent:
-        folder = folder.parent
+    folder = existing_folder(path)
     names = sorted(f'{item.name}/' if item.is_dir() else item.name for item in folder.iterdir())
     return f'{folder} holds {listed(names, at_most) or "nothing"}'
 
 
+def existing_folder(path: Path) -> Path:
+    """The nearest folder above a path that exists."""
+    folder = path.parent
+    while not folder.is_dir() and folder != folder.parent:
+        folder = folder.parent
+    return folder
+
+
 def remedy_of_missing(path: str) -> str:
     """Say what to do about a file that is not there, by what lies where it could be meant."""
+    if os.path.islink(path):
+        return (
+            f'It is a link to {os.readlink(path)}, which is not there: fetch what it links to, as '
+            "with 'git annex get' or 'dvc pull'."
+        )
     plain = path.replace('\\', '/')
     if plain != path and (Path(plain).is_file() or Path(_once(plain)).is_file()):
         return 'The names in the annotations have backslashes, as in Windows: write / there.'
@@ -32,9 +45,20 @@ def remedy_of_missing(path: str) -> str:
             '`data_prefix` of the data set adds once more. Leave it out there.'
         )
     file = Path(path)
-    alike = [other for other in _files(file.parent) if other.casefold() == file.name.casefold()]
-    if alike:
-        return f'{alike[0]} is there: correct the capital letters of one of the names.'
+    for other in _files(file.parent):
+        if other.casefold() == file.name.casefold():
+            return f'{other} is there: correct the capital letters of one of the names.'
+        if normalize('NFC', other).casefold() == normalize('NFC', file.name).casefold():
+            return (
+                f'{ascii(other)} is there, and {ascii(file.name)} is asked for, which are two '
+                "Unicode forms of one name: write the file's name in the annotations, or rename it."
+            )
+    folder = existing_folder(Path(plain))
+    if folder != Path(plain).parent and (folder / Path(plain).name).is_file():
+        return (
+            f'{folder / Path(plain).name} is there: leave out the folders that the names in the '
+            'annotations begin with.'
+        )
     return f'Correct the paths, or put the images there: {listing(file)}.'
 
 

@@ -39,6 +39,13 @@ class Problem(Enum):
         'so that their boxes lie elsewhere',
         "Load them unturned, with color_type='color_ignore_orientation' in LoadImageFromFile.",
     )
+    UNTURNED = (
+        False,
+        'are loaded unturned, as `color_type` of LoadImageFromFile says, but were annotated turned '
+        'by their EXIF orientation, so that their boxes lie elsewhere',
+        'Turn the images themselves and remove their orientation, or load all of them turned, with '
+        "color_type='color'.",
+    )
     OTHER_SIZE = (
         False,
         'have another size than their annotations say',
@@ -115,9 +122,7 @@ def check_images(
     places: dict[Problem, list[str]] = {}
     unique = list(dict.fromkeys(str(path) for path in paths))
     for path in progress(unique, 'Checking images'):
-        for problem, detail in _examine(path, sizes.get(path)):
-            if problem is Problem.TURNED and not are_turned:
-                continue
+        for problem, detail in _examine(path, sizes.get(path), are_turned):
             places.setdefault(problem, []).append(f'{path} ({detail})' if detail else path)
     problems = Problems()
     for problem in Problem:
@@ -131,7 +136,9 @@ def check_images(
     return problems
 
 
-def _examine(path: str, annotated: tuple[int, int] | None) -> list[tuple[Problem, str]]:
+def _examine(
+    path: str, annotated: tuple[int, int] | None, are_turned: bool
+) -> list[tuple[Problem, str]]:
     """The problems of one image, each with what was seen."""
     try:
         with open(path, 'rb') as file:
@@ -145,22 +152,28 @@ def _examine(path: str, annotated: tuple[int, int] | None) -> list[tuple[Problem
         return [(Problem.EMPTY, '')]
     kind = next((kind for kind in _FORMATS if head.startswith(kind.start)), None)
     if kind is None:
-        what = _other_file(head)
+        what = other_file(head)
         if what:
             return [(Problem.NOT_AN_IMAGE, what)]
+    try:
+        header = read_image_header(path)
+    except OSError:  # OpenCV may be able to read it
+        header = None
     problems: list[tuple[Problem, str]] = []
-    if kind is None or not _is_complete(kind, head, tail, length):
+    if header is None or kind is None or not _is_complete(kind, head, tail, length):
         problems = _decode(path)
         if any(problem.stops for problem, _ in problems):
             return problems
-    problems += _of_header(path, head, annotated)
+    if header is not None:
+        problems += _of_header(header, annotated, are_turned)
     suffix = os.path.splitext(path)[1].lower()
     if kind is not None and suffix in _KNOWN_SUFFIXES and suffix not in kind.suffixes:
         problems.append((Problem.OTHER_FORMAT, kind.name))
     return problems
 
 
-def _other_file(head: bytes) -> str:
+def other_file(head: bytes) -> str:
+    """What a file is that is no image, by its first bytes; empty if that is not known."""
     text = head.removeprefix(b'\xef\xbb\xbf').lstrip()
     return next((what for start, what in _OTHER_FILES if text.startswith(start)), '')
 
@@ -172,7 +185,9 @@ def _is_complete(kind: _Format, head: bytes, tail: bytes, length: int) -> bool:
     if kind.name == 'PNG':
         return b'IEND' in tail
     if kind.name == 'WebP':
-        return head[8:12] == b'WEBP' and int.from_bytes(head[4:8], 'little') + 8 <= length
+        is_animated = head[12:16] == b'VP8X' and head[20] & 2  # not every OpenCV reads those
+        is_whole = int.from_bytes(head[4:8], 'little') + 8 <= length
+        return head[8:12] == b'WEBP' and is_whole and not is_animated
     if kind.name == 'BMP':
         return 0 < int.from_bytes(head[2:6], 'little') <= length
     return False  # few data sets have others, so that they can be decoded
@@ -202,26 +217,25 @@ def _decode(path: str) -> list[tuple[Problem, str]]:
 
 
 def _of_header(
-    path: str, head: bytes, annotated: tuple[int, int] | None
+    header: ImageHeader, annotated: tuple[int, int] | None, are_turned: bool
 ) -> list[tuple[Problem, str]]:
     problems = []
-    try:
-        header = read_image_header(path)
-    except OSError:  # OpenCV could read it
-        return []
     if header.mode == 'CMYK':
         problems.append((Problem.CMYK, ''))
-    if header.mode.startswith('I;16') or (head.startswith(b'\x89PNG') and head[24] == 16):
+    if header.is_deep:
         problems.append((Problem.DEEP, ''))
     if annotated is not None:
-        problems += _of_size(header, (int(annotated[0]), int(annotated[1])))
+        problems += _of_size(header, (int(annotated[0]), int(annotated[1])), are_turned)
     return problems
 
 
-def _of_size(header: ImageHeader, annotated: tuple[int, int]) -> list[tuple[Problem, str]]:
-    if annotated == header.loaded or min(annotated) <= 0:
+def _of_size(
+    header: ImageHeader, annotated: tuple[int, int], are_turned: bool
+) -> list[tuple[Problem, str]]:
+    loaded = header.loaded if are_turned else header.stored
+    if annotated == loaded or min(annotated) <= 0:
         return []
-    if annotated == header.stored:
-        return [(Problem.TURNED, '')]
-    width, height = header.loaded
+    if annotated in (header.loaded, header.stored):
+        return [(Problem.TURNED if are_turned else Problem.UNTURNED, '')]
+    width, height = loaded
     return [(Problem.OTHER_SIZE, f'{width} x {height}, not {annotated[0]} x {annotated[1]}')]

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from mmdet_ols.datasets.relabelled import RelabelledDataset
+from mmdet_ols.datasets.text_files import decode_text
 from mmdet_ols.registry import register_dataset
 
 
@@ -191,4 +192,7 @@ def _text(path: Path) -> str:
             'LabelFileDataset.'
         )
     data = path.read_bytes()
-    return (gzip.decompress(data) if path.suffix == '.gz' else data).decode('utf-8-sig')
+    try:
+        return decode_text(gzip.decompress(data) if path.suffix == '.gz' else data).text
+    except ValueError as error:
+        raise ValueError(f'{path} cannot be read, since {error} Save it as UTF-8.') from error

@@ -49,11 +49,7 @@ def usable_objects(annotation: VOCAnnotation, image: str) -> UsableObjects:
         ValueError: The boxes are not in pixels; the message names the file.
         OSError: The image has to be opened and cannot be.
     """
-    if _is_relative(annotation):
-        raise ValueError(
-            f'The annotation file {annotation.path}: its boxes must be in pixels, but all of their '
-            'edges lie between 0 and 1, as shares of the width and height: multiply them by those.'
-        )
+    check_pixels(annotation)
     boxes = {item.number: _pixels(item) for item in annotation.objects if item.box is not None}
     if annotation.size and all(_is_inside(box, annotation.size) for box in boxes.values()):
         size = limits = annotation.size
@@ -83,10 +79,18 @@ def _pixels(item: VOCObject) -> list[int]:
     return [int(edge) - 1 for edge in item.box]
 
 
-def _is_relative(annotation: VOCAnnotation) -> bool:
-    """Whether all boxes are shares of the image's size, of which pixels would keep nothing."""
+def check_pixels(annotation: VOCAnnotation) -> None:
+    """Refuse boxes that are shares of the image's size, of which pixels would keep nothing.
+
+    Raises:
+        ValueError: All boxes are.
+    """
     edges = [edge for item in annotation.objects if item.box for edge in item.box]
-    return any(0 < edge < 1 for edge in edges) and all(0 <= edge <= 1 for edge in edges)
+    if any(0 < edge < 1 for edge in edges) and all(0 <= edge <= 1 for edge in edges):
+        raise ValueError(
+            f'The annotation file {annotation.path}: its boxes must be in pixels, but all of their '
+            'edges lie between 0 and 1, as shares of the width and height: multiply them by those.'
+        )
 
 
 def _is_inside(box: list[int], size: tuple[int, int]) -> bool:

@@ -6,7 +6,7 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,8 +17,12 @@ LAYOUT = """ROOT/
   Annotations/NAME.xml
   ImageSets/Main/SPLIT.txt   (one NAME a line)
   JPEGImages/NAME.jpg"""
-#: In the order in which one is taken where several images have the same name.
-IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff', '.jp2', '.ppm', '.pgm')
+#: In the order in which one is taken where several images have the same name. OpenCV reads the last
+#: ones in some releases or not at all, which is another matter than a file that is not there.
+IMAGE_SUFFIXES = (
+    *('.jpg', '.jpeg', '.jfif', '.png', '.bmp', '.webp', '.tif', '.tiff', '.jp2', '.ppm', '.pgm'),
+    *('.gif', '.avif', '.heic', '.heif'),
+)
 #: How many missing files a message lists.
 LISTED = 10
 
@@ -90,7 +94,7 @@ class VOCFolder:
         Raises:
             LookupError: There is no annotation for it, or there are several; the message says so.
         """
-        for name, suffix in _readings(line.strip('\ufeff \t'), self._prefixes):
+        for name, suffix in readings(line.strip('\ufeff \t'), self._prefixes):
             path = os.path.join(self.annotations, f'{name}.xml')
             if not os.path.isfile(path):
                 inside = self._index(self.annotations).find(name, ('.xml',))
@@ -199,6 +203,36 @@ def list_lines(path: str | Path) -> list[str]:
     return lines
 
 
+def readings(line: str, prefixes: Sequence[str] = ()) -> Iterator[tuple[str, str]]:
+    """What a line of a list may mean: a name, and the image's extension if the line has one.
+
+    The whole line comes first, since names may hold blanks; then its first column, and all but its
+    last one.
+
+    Args:
+        line: The line.
+        prefixes: Folders with a slash at their end, which may stand in front of the name.
+    """
+    whole = line.strip('\'"')
+    columns = [re.split(r'[\s,;]', whole, maxsplit=1)[0], re.split(r'[\s,;]+(?=\S*$)', whole)[0]]
+    for text in dict.fromkeys([whole, *columns]):
+        path = text.replace('\\', '/').strip()
+        while path.startswith('./'):
+            path = path[2:]
+        inside = [
+            path.rpartition(f'/{prefix}')[2] if f'/{prefix}' in path else path[len(prefix) :]
+            for prefix in prefixes
+            if f'/{prefix}' in path or path.startswith(prefix)
+        ]
+        for name in (path, *inside):
+            stem, suffix = os.path.splitext(name)
+            if suffix.lower() in (*IMAGE_SUFFIXES, '.xml'):
+                yield name, ''
+                yield stem.lstrip('/'), '' if suffix.lower() == '.xml' else suffix
+            elif name:
+                yield name, ''
+
+
 def voc_classes(root: str | Path) -> tuple[str, ...]:
     """Read the class names from all annotations of a folder in VOC's layout, in alphabetical order.
 
@@ -232,7 +266,7 @@ def no_annotations(root: str | Path, ann_subdir: str = 'Annotations') -> FileNot
     )
 
 
-def count_classes(paths: Sequence[str]) -> Counter[str]:
+def count_classes(paths: Iterable[str]) -> Counter[str]:
     """Count the objects of each class in annotation files.
 
     Raises:
@@ -283,32 +317,6 @@ def _visible_files(folder: str) -> Iterator[str]:
         for name in files:
             if not name.startswith('.'):
                 yield name if inside == '.' else f'{inside}/{name}'.replace(os.sep, '/')
-
-
-def _readings(line: str, prefixes: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """What a line may mean: a name, and the image's extension if the line has one.
-
-    The whole line comes first, since names may hold blanks; then its first column, and all but its
-    last one.
-    """
-    whole = line.strip('\'"')
-    columns = [re.split(r'[\s,;]', whole, maxsplit=1)[0], re.split(r'[\s,;]+(?=\S*$)', whole)[0]]
-    for text in dict.fromkeys([whole, *columns]):
-        path = text.replace('\\', '/').strip()
-        while path.startswith('./'):
-            path = path[2:]
-        inside = [
-            path.rpartition(f'/{prefix}')[2] if f'/{prefix}' in path else path[len(prefix) :]
-            for prefix in prefixes
-            if f'/{prefix}' in path or path.startswith(prefix)
-        ]
-        for name in (path, *inside):
-            stem, suffix = os.path.splitext(name)
-            if suffix.lower() in (*IMAGE_SUFFIXES, '.xml'):
-                yield name, ''
-                yield stem.lstrip('/'), '' if suffix.lower() == '.xml' else suffix
-            elif name:
-                yield name, ''
 
 
 def _key(path: str) -> str:

@@ -14,6 +14,7 @@ from mmengine.registry import DATASETS, DefaultScope
 from mmdet_ols.checks.class_lists import check_class_lists
 from mmdet_ols.checks.logs import warn
 from mmdet_ols.checks.processes import is_first_process
+from mmdet_ols.checks.survey.progress import progress
 from mmdet_ols.config_tree import is_a, registered_class, type_name
 from mmdet_ols.datasets.tree import datasets_of_config
 from mmdet_ols.datasets.voc_files import VOCFolder, count_classes, no_annotations, shortened
@@ -87,7 +88,7 @@ def _named_classes(datasets: Sequence[tuple[str, ConfigDict]]) -> tuple[str, ...
 
 def _classes_of(files: Sequence[str]) -> tuple[str, ...]:
     """All classes of these annotation files, sorted."""
-    counts = count_classes(files)
+    counts = count_classes(progress(files, 'Reading the classes'))
     if not counts:
         raise ValueError(
             f'{MARKER} needs objects, but none of the {len(files)} annotation files holds one.'

@@ -2,12 +2,14 @@
 
 import io
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 from toy_voc_folder import SIZE, write_image
 
 from mmdet_ols.checks.images import check_images
+from mmdet_ols.datasets.image_header import read_image_header
 
 
 def picture(mode='RGB', size=SIZE):
@@ -19,6 +21,11 @@ def encoded(image, kind, **options):
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()
+
+
+def deep(suffix):
+    pixels = np.random.default_rng(0).integers(0, 4096, (*SIZE[::-1], 3), dtype=np.uint16)
+    return cv2.imencode(suffix, pixels)[1].tobytes()
 
 
 @pytest.fixture
@@ -52,6 +59,14 @@ def test_good_images_pass(check, kind, name, mode):
     assert (problems.errors, problems.warnings) == ([], [])
 
 
+def test_animated_images_are_decoded(check, monkeypatch):
+    content = encoded(picture(), 'WEBP', save_all=True, append_images=[picture('L')])
+    assert check(content, 'a.webp').errors == []  # of which OpenCV 4.12 reads the first picture
+    monkeypatch.setattr(cv2, 'imdecode', lambda pixels, flags: None)
+    (message,) = check(content, 'a.webp').errors
+    assert 'a.webp' in message and 'cannot be decoded by OpenCV' in message
+
+
 def test_what_follows_the_end_of_an_image_does_not_matter(check):
     for tail in (b'\0\0', b'\r\n', b'made by a camera'):
         assert check(encoded(picture(), 'JPEG') + tail).warnings == []
@@ -69,6 +84,7 @@ def test_what_follows_the_end_of_an_image_does_not_matter(check):
         (bytes(500), 'cannot be decoded by OpenCV'),
         (b'\0\0\0\x18ftypheic' + bytes(500), 'cannot be decoded by OpenCV'),
         (encoded(picture(), 'JPEG')[:40], 'cannot be decoded by OpenCV'),
+        (b'\xff\xd8\xff' + bytes(500) + b'\xff\xd9', 'cannot be decoded by OpenCV'),
     ],
 )
 def test_files_that_are_no_images_are_errors(check, content, text):
@@ -93,6 +109,8 @@ def test_images_that_are_cut_off_are_named(check, kind, name):
     [
         (encoded(picture('CMYK'), 'JPEG'), 'a.jpg', 'are in CMYK'),
         (encoded(picture('I;16'), 'PNG'), 'a.png', 'have 16 bits a channel'),
+        (deep('.png'), 'a.png', 'have 16 bits a channel'),
+        (deep('.tif'), 'a.tif', 'have 16 bits a channel'),
         (encoded(picture(), 'PNG'), 'a.jpg', 'in another format than their names say'),
     ],
 )
@@ -122,6 +140,38 @@ def test_images_may_be_loaded_unturned(tmp_path):
     picture().save(path, exif=exif)
     assert len(check_images([path], {path: SIZE}).warnings) == 1
     assert check_images([path], {path: SIZE}, are_turned=False).warnings == []
+    (message,) = check_images([path], {path: SIZE[::-1]}, are_turned=False).warnings
+    assert 'are loaded unturned' in message and "color_type='color'" in message
+    (message,) = check_images([path], {path: (80, 60)}, are_turned=False).warnings
+    assert 'a.jpg (40 x 30, not 80 x 60)' in message
+
+
+@pytest.mark.parametrize('kind', ['JPEG', 'MPO', 'PNG', 'WEBP'])
+def test_images_are_turned_as_opencv_turns_them(tmp_path, kind):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = str(tmp_path / 'a')
+    picture().save(path, kind, exif=exif)
+    height, width = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR).shape[:2]
+    assert read_image_header(path).loaded == (width, height)
+
+
+def test_a_damaged_exif_is_passed_over_without_a_word(tmp_path, recwarn):
+    path = tmp_path / 'a.jpg'
+    for tail in (b'', b'II*\0', b'garbage', b'II*\0\x08\0\0\0', b'II*\0\x08\0\0\0\1\0\x12\1'):
+        path.write_bytes(encoded(picture(), 'JPEG', exif=b'Exif\0\0' + tail))
+        assert read_image_header(str(path)).loaded == SIZE
+    assert len(recwarn) == 0
+
+
+def test_an_orientation_in_xmp_alone_turns_nothing(tmp_path):
+    exif = Image.Exif()
+    exif[0x010F] = 'the maker of the camera'
+    xmp = b'<rdf:Description tiff:Orientation="6"/>'
+    path = tmp_path / 'a.jpg'
+    path.write_bytes(encoded(picture(), 'JPEG', exif=exif, xmp=xmp))
+    assert cv2.imread(str(path)).shape[:2] == SIZE[::-1]
+    assert read_image_header(str(path)).loaded == SIZE
 
 
 def test_many_files_are_counted_and_the_first_named(tmp_path):

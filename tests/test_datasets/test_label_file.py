@@ -91,6 +91,15 @@ def test_a_packed_file_and_names_with_other_folders(folder):
     assert LabelFileDataset(images(folder), path, 'worst').noisy_labels.tolist() == WORST
 
 
+def test_the_text_may_be_in_any_encoding(folder):
+    path = folder / 'labels.txt'
+    path.write_text(TEXT, encoding='utf-16')
+    assert LabelFileDataset(images(folder), path, 'worst', 'clean').noisy_labels.tolist() == WORST
+    path.write_bytes(bytes(9))
+    with pytest.raises(ValueError, match=r'labels\.txt cannot be read, since it is not text'):
+        LabelFileDataset(images(folder), path, 'worst', 'clean')
+
+
 def test_the_wrong_labels_are_recorded(folder):
     path = labelled(folder).save_record(folder / 'run')
     assert path.read_text() == 'index,clean_label,noisy_label\n1,0,1\n2,1,2\n3,2,0\n'

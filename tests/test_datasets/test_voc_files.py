@@ -43,7 +43,7 @@ def test_lists_of_all_kinds_name_the_same_images(tmp_path, lines):
         assert image.image == str(root / f'JPEGImages/{image.name}.jpg')
 
 
-@pytest.mark.parametrize('suffix', ['.JPG', '.jpeg', '.png', '.PNG', '.bmp'])
+@pytest.mark.parametrize('suffix', ['.JPG', '.jpeg', '.png', '.PNG', '.bmp', '.jfif', '.HEIC'])
 def test_images_may_have_any_extension(tmp_path, suffix):
     root = make_folder(tmp_path, {'a': XML})
     (root / 'JPEGImages/a.jpg').rename(root / f'JPEGImages/a{suffix}')

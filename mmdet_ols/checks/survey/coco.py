@@ -4,16 +4,30 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from mmdet_ols.checks.images import other_file
 from mmdet_ols.checks.survey.coco_rules import check_coco, repeated_entries
+from mmdet_ols.checks.survey.progress import waiting
 from mmdet_ols.checks.survey.records import FileContents, category_number
 from mmdet_ols.config_tree import is_a, owner_of
 
 AREA_REMEDY = 'Correct or remove their boxes.'
-#: From this share of boxes on that reach beyond their image, they are looked at as corners.
-MANY = 0.5
+#: A box as it stands in the file, and the width and height of its image.
+Box = tuple[Sequence[float], float, float]
+#: If more than this share of boxes reaches beyond their image, they are read otherwise on trial.
+MANY = 0.05
+#: What tools write in place of COCO's four numbers, and the edges of the box by that.
+OTHER_READINGS: dict[str, Callable[..., tuple[float, ...]]] = {
+    'two corners': lambda a, b, c, d: (a, b, c, d),
+    'their centre, the width and the height': lambda a, b, c, d: (
+        *(a - c / 2, b - d / 2),
+        *(a + c / 2, b + d / 2),
+    ),
+    'y before x': lambda a, b, c, d: (b, a, b + d, a + c),
+}
 
 
 def read_coco(config: dict[str, Any], dataset: Any) -> FileContents:
@@ -27,7 +41,8 @@ def read_coco(config: dict[str, Any], dataset: Any) -> FileContents:
         ValueError: The file is not JSON of COCO's kind.
     """
     path = str(dataset.ann_file)
-    content = read_json(path)
+    with waiting(path):
+        content = read_json(path)
     contents = FileContents(sources=[path])
     classes = dataset.metainfo.get('classes') or ()
     is_lvis = is_a(type(dataset), 'LVISV05Dataset')
@@ -41,7 +56,9 @@ def read_coco(config: dict[str, Any], dataset: Any) -> FileContents:
     contents.objects = Counter(names[item['category_id']] for item in annotations)
     _leave_out(content, contents, dataset)
     contents.complete = _is_plain(type(dataset))
-    contents.warnings += _corners(content, path) + repeated_entries(content, path)
+    boxes = _boxes(content)
+    contents.errors = _shares(boxes, path)
+    contents.warnings += _other_readings(boxes, path) + repeated_entries(content, path)
     return contents
 
 
@@ -63,7 +80,9 @@ def read_json(path: str) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise ValueError(f'{problem}: it must be UTF-8, but {error}. Save it as UTF-8.') from error
     except ValueError as error:
-        raise ValueError(f'{problem} ({error!r}).') from error
+        what = '' if raw.startswith(b'{') else other_file(raw[:64])
+        reason = f'it is {what}' if what else f'it is no valid JSON ({error})'
+        raise ValueError(f'{problem}: {reason}. Fetch or export it again.') from error
     if not isinstance(content, dict):
         raise ValueError(
             f'{problem}: it must hold an object with images, annotations and categories, but holds '
@@ -90,8 +109,9 @@ def _leave_out(content: dict[str, Any], contents: FileContents, dataset: Any) ->
         else:
             contents.leave_out_object(
                 'image not listed',
-                f'annotation {item["id"]}',
-                'Correct its `image_id`, or add the image to `images` of the file.',
+                f'annotation {item["id"]}, image_id {item["image_id"]!r}',
+                'Correct the `image_id`, or add the image to `images` of the file. A text is never '
+                'the id of a number.',
             )
     for image in content['images']:
         items = by_image[image['id']]
@@ -131,26 +151,49 @@ def _reason(item: dict[str, Any], image: dict[str, Any], is_named: bool) -> tupl
     return ('crowd', '') if item.get('iscrowd') else ('', '')
 
 
-def _corners(content: dict[str, Any], path: str) -> list[str]:
-    """Notice boxes that hold two corners where COCO has a corner, the width and the height."""
+def _boxes(content: dict[str, Any]) -> list[Box]:
+    """All boxes that lie in an image of the file."""
     images = {image['id']: image for image in content['images']}
-    beyond = corners = total = 0
-    for item in content.get('annotations') or []:
-        image = images.get(item['image_id'])
-        if image is None:
-            continue
-        total += 1
-        x, y, third, fourth = item['bbox']
-        width, height = image['width'], image['height']
-        if x + third > width + 1 or y + fourth > height + 1:
-            beyond += 1
-            corners += x < third <= width + 1 and y < fourth <= height + 1
-    if total and beyond > MANY * total and corners > 0.9 * beyond:
-        return [
-            f'{path}: {beyond} of {total} boxes reach beyond their image, but would not if they '
-            'held two corners. COCO writes a box as [x, y, width, height]: check `bbox`.'
-        ]
-    return []
+    return [
+        (item['bbox'], image['width'], image['height'])
+        for item in content.get('annotations') or []
+        if not item.get('ignore') and (image := images.get(item['image_id'])) is not None
+    ]
+
+
+def _shares(boxes: Sequence[Box], path: str) -> list[str]:
+    """Notice boxes that are shares of the image's size, which leave nothing to learn from."""
+    are_small = all(0 <= edge <= 1 for box, _, _ in boxes for edge in box)
+    if not are_small or not any(0 < edge < 1 for box, _, _ in boxes for edge in box):
+        return []
+    return [
+        f'{path}: boxes must be in pixels, but all {len(boxes)} lie between 0 and 1, as shares of '
+        'the width and height: multiply them by those.'
+    ]
+
+
+def _other_readings(boxes: Sequence[Box], path: str) -> list[str]:
+    """Notice boxes that only lie in their images if they are read otherwise than as COCO's."""
+    beyond = _count_beyond(boxes, lambda x, y, width, height: (x, y, x + width, y + height))
+    if beyond <= MANY * len(boxes):
+        return []
+    return [
+        f'{path}: {beyond} of {len(boxes)} boxes reach beyond their image, but would not if they '
+        f'held {what}. COCO writes a box as [x, y, width, height], from its upper left corner: '
+        'check `bbox`, and the width and height of the images.'
+        for what, reading in OTHER_READINGS.items()
+        if _count_beyond(boxes, reading) < 0.1 * beyond
+    ][:1]
+
+
+def _count_beyond(boxes: Sequence[Box], reading: Callable[..., tuple[float, ...]]) -> int:
+    """How many boxes are not inside of their image; a pixel more is no news."""
+    count = 0
+    for box, width, height in boxes:
+        left, top, right, bottom = reading(*box)
+        is_inside = -1 <= left <= right <= width + 1 and -1 <= top <= bottom <= height + 1
+        count += not is_inside
+    return count
 
 
 def _is_plain(cls: Any) -> bool:

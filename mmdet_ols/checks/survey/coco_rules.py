@@ -20,11 +20,13 @@ class Rule:
         broken: Whether an item does not have it.
         problem: What is wrong then, after 'N of M images'.
         remedy: What to do.
+        key: The entry that it is about, whose value the message gives.
     """
 
     broken: Callable[[Any], bool]
     problem: str
     remedy: str
+    key: str = ''
 
 
 def check_coco(
@@ -101,6 +103,8 @@ def _broken(name: str, items: Items, rules: list[Rule], path: str) -> list[str]:
         broken = [item for item in items if rule.broken(item)]
         if broken:
             first = _call(name, broken[0])
+            if rule.key in broken[0]:
+                first += f', {rule.key} {broken[0][rule.key]!r}'
             sentences.append(
                 f'{path}: {len(broken)} of {len(items)} {name} {rule.problem} (first: {first}). '
                 f'{rule.remedy}'
@@ -119,7 +123,11 @@ def _category_rules(classes: Collection[str]) -> list[Rule]:
     repeats_name = _repeats('name')
     return [
         Rule(_lacks('id'), "have no 'id'", 'Give each a number of its own.'),
-        Rule(_lacks('name'), "have no 'name'", 'Name them.'),
+        Rule(
+            lambda item: not isinstance(item.get('name'), str),
+            "have no 'name' that is a text, which alone can be in `metainfo.classes`",
+            'Name them, and write numbers in quotes.',
+        ),
         Rule(_repeats('id'), 'have the id of another one', REMEDY_IDS),
         Rule(
             lambda item: repeats_name(item) and item['name'] in classes,
@@ -144,6 +152,7 @@ def _image_rules(is_lvis: bool) -> list[Rule]:
                 _lacks_length(key),
                 f"have no '{key}' above 0",
                 'Write the size of each image in pixels: exporters often have an option for it.',
+                key,
             )
             for key in ('width', 'height')
         ),
@@ -171,17 +180,20 @@ def _annotation_rules(content: dict[str, Any]) -> list[Rule]:
         Rule(
             lambda item: _has(item, 'category_id') and item['category_id'] not in known,
             'have a `category_id` that is not among the categories of the file',
-            'Add the category, or correct them.',
+            'Add the category, or correct them: a text is never the id of a number.',
+            'category_id',
         ),
         Rule(
             lambda item: asked(item) and not _is_box(item.get('bbox')),
             'have no `bbox` of four numbers [x, y, width, height]',
             'Write one, or remove them.',
+            'bbox',
         ),
         Rule(
             lambda item: asked(item) and not _is_number(item.get('area')),
-            "have no 'area', which the host needs",
+            "have no 'area' that is a number, which the host needs",
             'Write width * height of the box, or the area of the mask.',
+            'area',
         ),
     ]
 

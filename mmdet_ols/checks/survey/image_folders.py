@@ -14,7 +14,9 @@ from mmdet_ols.checks.survey.records import FileContents
 #: Folders that other programs leave behind; those whose name begins with a dot are others.
 LITTER = ('__MACOSX', '__pycache__', '@eaDir', 'lost+found', '$RECYCLE.BIN', 'RECYCLER')
 #: What images are called that MMPretrain does not read unless it is told to.
-OTHER_IMAGES = ('.webp', '.gif', '.tiff', '.jfif', '.avif', '.heic', '.jp2')
+OTHER_IMAGES = ('.webp', '.gif', '.tiff', '.jfif', '.avif', '.jp2')
+#: What no release of OpenCV reads: the photographs of iPhones.
+UNREADABLE = ('.heic', '.heif')
 
 
 def read_image_folders(config: dict[str, Any], dataset: Any) -> FileContents:
@@ -37,6 +39,9 @@ def read_image_folders(config: dict[str, Any], dataset: Any) -> FileContents:
                 _leave_out(contents, file)
                 continue
             contents.images += 1
+            if not os.path.exists(path):
+                contents.leave_out_image('broken link', file, 'Fetch what they link to.')
+                continue
             contents.objects[name] += 1
             hidden += any(part.startswith('.') for part in Path(file).parts[1:-1])
         if hidden:
@@ -82,8 +87,14 @@ def read_image_list(config: dict[str, Any], dataset: Any) -> FileContents:
     path = str(dataset.ann_file)
     contents = FileContents(sources=[path])
     classes = [str(name) for name in dataset.metainfo.get('classes') or ()]
-    lines = [line.strip() for line in list_from_file(path)]
+    try:
+        lines = [line.strip() for line in list_from_file(path)]
+    except UnicodeDecodeError as error:
+        contents.errors.append(f'{path} must be in UTF-8, but {error}: save it as UTF-8.')
+        return contents
     contents.images = len(lines)
+    class_of: dict[str, str] = {}
+    several: dict[str, str] = {}
     for number, line in enumerate(lines, 1):
         file, blank, label = line.rpartition(' ')
         if not line or not blank:
@@ -107,25 +118,32 @@ def read_image_list(config: dict[str, Any], dataset: Any) -> FileContents:
             break
         name = classes[index] if 0 <= index < len(classes) else f'label {index}'
         contents.objects[name] += 1
+        other = class_of.setdefault(file, name)
+        if other != name:
+            several.setdefault(file, f'{file} is {other} and {name}')
+    if several:
+        contents.warnings.append(
+            f'{path} gives {len(several)} images more than one class (first: '
+            f'{next(iter(several.values()))}): keep the lines with the right class.'
+        )
     return contents
 
 
 def _files(folder: str, contents: FileContents) -> Iterator[str]:
-    """Every file of a folder that the host lists, however deep."""
+    """Every file of a folder that the host lists, however deep, and links to no file."""
     contents.sources.append(folder)
     for entry in os.scandir(folder):
-        if not entry.name.startswith('.') and entry.is_file():
-            yield entry.path
-        elif entry.is_dir():
+        if entry.is_dir():
             yield from _files(entry.path, contents)
+        elif not entry.name.startswith('.'):
+            yield entry.path
 
 
 def _leave_out(contents: FileContents, file: str) -> None:
     suffix = Path(file).suffix.lower()
-    if suffix in OTHER_IMAGES:
+    if suffix in (*OTHER_IMAGES, *UNREADABLE):
         contents.images += 1
-        contents.leave_out_image(
-            f'{suffix} file',
-            file,
-            f"Add '{suffix}' to `extensions` of the data set, or convert them.",
-        )
+        remedy = f"Add '{suffix}' to `extensions` of the data set, or convert them."
+        if suffix in UNREADABLE:
+            remedy = 'Convert them to JPEG, since OpenCV cannot read them.'
+        contents.leave_out_image(f'{suffix} file', file, remedy)

@@ -20,6 +20,7 @@ from mmdet_ols.config_tree import (
     type_name,
 )
 from mmdet_ols.datasets.tree import GIVING_ALL, IN_MEMORY, RELABELLING, inner_datasets, map_datasets
+from mmdet_ols.datasets.voc_annotations import read_annotation
 
 #: These read all images when they are built, or change labels on purpose: what is in them counts.
 SEEN_THROUGH = (IN_MEMORY, *RELABELLING)
@@ -101,12 +102,25 @@ def count_loaded(dataset: Any) -> Loaded:
     return loaded
 
 
-def image_sizes(dataset: Any) -> dict[str, tuple[int, int]]:
-    """What the annotations of a loaded data set say about the (width, height) of its images."""
+def image_sizes(dataset: Any, are_turned: bool = True) -> dict[str, tuple[int, int]]:
+    """What the annotations of a loaded data set say about the (width, height) of its images.
+
+    Args:
+        dataset: The data set.
+        are_turned: Whether its pipeline turns images by their EXIF orientation.
+    """
     sizes = {}
     for info in known_samples(dataset):
-        if isinstance(info, Mapping) and info.get('width') and info.get('height'):
-            sizes[str(info.get('img_path'))] = (int(info['width']), int(info['height']))
+        if not isinstance(info, Mapping) or not info.get('width') or not info.get('height'):
+            continue
+        size = (int(info['width']), int(info['height']))
+        if 'xml_path' in info and not are_turned:
+            # Where VOC's XML has no size, the data sets take that of the image, and turn it.
+            stated = read_annotation(info['xml_path']).size
+            if stated is None:
+                continue
+            size = stated
+        sizes[str(info.get('img_path'))] = size
     return sizes
 
 

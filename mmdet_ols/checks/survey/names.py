@@ -24,8 +24,8 @@ def near_duplicates(surveys: Sequence[SplitSurvey]) -> list[str]:
             if dataset.loaded is not None:
                 counts.update(dict.fromkeys(dataset.loaded.classes, 0))
     alike: dict[str, list[str]] = defaultdict(list)
-    for name in counts:
-        alike[skeleton(name)].append(name)
+    for name in counts:  # A and a, or - and _, are classes of their own where letters are read
+        alike[skeleton(name) if len(name) > 1 else name].append(name)
     groups = [sorted(names) for names in alike.values() if len(names) > 1]
     if not groups:
         return []

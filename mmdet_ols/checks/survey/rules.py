@@ -149,7 +149,8 @@ def _same_images(surveys: Sequence[SplitSurvey]) -> list[str]:
         both = [path for path in survey.loaded.paths if contents.get(path, path) in learned]
         if both:
             same = learned[contents.get(both[0], both[0])]
-            named = both[0] if same == both[0] else f'{both[0]}, which is {same}'
+            is_named = both[0] in train.loaded.paths  # maybe next to a copy
+            named = both[0] if is_named else f'{both[0]}, which is {same}'
             warnings.append(
                 f'{len(both)} of the {survey.loaded.images} images of {survey.name} are images of '
                 f'train as well (first: {named}): what is measured on them is too good.'

@@ -29,6 +29,7 @@ from mmdet_ols.checks.survey.loaded import (
     plain_config,
 )
 from mmdet_ols.checks.survey.masks import check_masks
+from mmdet_ols.checks.survey.progress import waiting
 from mmdet_ols.checks.survey.records import DatasetSurvey, SplitSurvey
 from mmdet_ols.config_tree import is_a, registered_class, type_name
 from mmdet_ols.datasets.tree import LABEL_FILE, NOISY, leaf_datasets, walk_datasets
@@ -119,8 +120,9 @@ def _survey_leaf(config: Any, surveyed: DatasetSurvey, where: str) -> Any:
         surveyed.note = 'does not know its length'
         return dataset
     try:
-        load(dataset)
-        surveyed.loaded = count_loaded(dataset)
+        with waiting(str(getattr(dataset, 'ann_file', ''))):
+            load(dataset)
+            surveyed.loaded = count_loaded(dataset)
     except Exception as error:
         raise ValueError(_cannot_be_read(where, config, error)) from error
     paths = surveyed.loaded.paths
@@ -155,7 +157,7 @@ def _examine_images(dataset: Any, surveyed: DatasetSurvey, where: str, are_turne
     """Find images that cannot be decoded, or that come out otherwise than they were annotated."""
     assert surveyed.loaded is not None  # whose images are examined
     paths = [path for path in surveyed.loaded.paths if '://' not in path]
-    problems = check_images(paths, image_sizes(dataset), are_turned)
+    problems = check_images(paths, image_sizes(dataset, are_turned), are_turned)
     _raise(problems.errors, where)
     surveyed.warnings = problems.warnings
 

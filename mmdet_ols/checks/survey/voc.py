@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ from mmdet_ols.datasets.voc_files import (
     VOCFolder,
     list_lines,
     locate_image,
+    readings,
     shortened,
 )
 
@@ -170,7 +172,7 @@ def _warn_of_repeated(images: Sequence[SplitImage], split: str, contents: FileCo
 
 def _warn_of_unlisted(folder: VOCFolder, split: str, contents: FileContents) -> None:
     """Warn of annotations that no list next to this one names, for whatever task."""
-    listed: set[str] = set()
+    lines: set[str] = set()
     place = Path(split).parent
     # VOC itself has lists for other tasks in ImageSets/Segmentation and so on.
     paths = (
@@ -179,9 +181,10 @@ def _warn_of_unlisted(folder: VOCFolder, split: str, contents: FileContents) -> 
     for path in sorted(paths):
         contents.sources.append(str(path))
         try:
-            listed |= {_stem(word) for line in list_lines(path) for word in (line, line.split()[0])}
+            lines.update(list_lines(path))
         except (ValueError, OSError):  # not a list, or one that is empty
             continue
+    listed = {_stem(name) for line in lines for name, _ in readings(line)}
     unlisted = [path for path in folder.all_annotations() if _stem(path) not in listed]
     if unlisted:
         contents.warnings.append(
@@ -193,7 +196,8 @@ def _warn_of_unlisted(folder: VOCFolder, split: str, contents: FileContents) -> 
 
 
 def _stem(text: str) -> str:
-    """The name in a line or a path, without folders and extension, in small letters."""
-    name = text.replace('\\', '/').rpartition('/')[2]
-    stem, suffix = os.path.splitext(name)
-    return (stem if suffix.lower() in ('.xml', *IMAGE_SUFFIXES) else name).casefold()
+    """The name in a path without folders and extensions, as of a.jpg.xml, in small letters."""
+    stem, suffix = os.path.splitext(text.rpartition('/')[2])
+    while suffix.lower() in ('.xml', *IMAGE_SUFFIXES):
+        stem, suffix = os.path.splitext(stem)
+    return unicodedata.normalize('NFC', stem + suffix).casefold()

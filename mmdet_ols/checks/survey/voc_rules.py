@@ -7,7 +7,7 @@ from typing import Any
 
 from mmdet_ols.checks.survey.records import FileContents
 from mmdet_ols.datasets.image_header import read_image_header
-from mmdet_ols.datasets.usable_objects import NO_AREA, usable_objects
+from mmdet_ols.datasets.usable_objects import NO_AREA, OUTSIDE, check_pixels, usable_objects
 from mmdet_ols.datasets.voc_annotations import Oddity, VOCAnnotation, VOCObject, clean_name
 
 #: Where MMDetection's XMLDataset ends with a traceback, and what it would need instead.
@@ -24,6 +24,8 @@ UNKNOWN_CLASS = 'unknown class'
 DIFFICULT = 'difficult'
 TOO_SMALL = 'too small'
 NO_OBJECT = 'no object'
+#: If more than this share of boxes has to be clipped, they may have been drawn on other images.
+MANY = 0.05
 
 
 class _Rules:
@@ -79,9 +81,9 @@ class StrictRules(_Rules):
 
     def count(self, annotation: VOCAnnotation, image: str) -> None:
         """Count the objects of one file."""
-        for where, oddity in annotation.all_oddities():
-            if oddity in FATAL:
-                self.fatal.setdefault(oddity, []).append(where)
+        check_pixels(annotation)
+        for oddity in annotation.oddities:
+            self._note(oddity, annotation.path)
         size = annotation.size
         if size is None and not annotation.oddities:
             size = read_image_header(image).loaded  # as the host does, which then has to open it
@@ -90,6 +92,8 @@ class StrictRules(_Rules):
             self.contents.objects[item.raw_name] += 1
             example = f'{annotation.path}, object {item.number}'
             reason, remedy = self._never_loaded(item)
+            for oddity in () if reason else item.oddities:  # the host reads no more of others
+                self._note(oddity, example)
             if not reason and item.raw_box is not None:
                 loaded += 1
                 box = [int(edge) - 1 for edge in item.raw_box]
@@ -117,13 +121,17 @@ class StrictRules(_Rules):
         if self.without_area:
             self.contents.warnings.append(
                 f'{self.split}: {self.without_area} boxes have no area (xmax <= xmin or '
-                'ymax <= ymin).'
+                f'ymax <= ymin), and are loaded all the same. {self.remedy}'
             )
         if self.outside:
             self.contents.warnings.append(
                 f'{self.split}: {len(self.outside)} boxes reach beyond the image by its <size> '
-                f'(first: {self.outside[0]}).'
+                f'(first: {self.outside[0]}). {self.remedy}'
             )
+
+    def _note(self, oddity: Oddity, where: str) -> None:
+        if oddity in FATAL:
+            self.fatal.setdefault(oddity, []).append(where)
 
     def _never_loaded(self, item: VOCObject) -> tuple[str, str]:
         if Oddity.STRUCTURE in item.oddities:
@@ -150,10 +158,13 @@ class LenientRules(_Rules):
     def __init__(self, dataset: Any, contents: FileContents) -> None:
         super().__init__(dataset, contents)
         self.classes = {clean_name(name) for name in dataset.metainfo.get('classes') or ()}
+        self.usable = self.clipped = 0
 
     def count(self, annotation: VOCAnnotation, image: str) -> None:
         """Count the objects of one file."""
         usable = usable_objects(annotation, image)
+        self.usable += len(usable.objects)
+        self.clipped += usable.clipped
         reasons = {item.number: reason for item, reason in usable.left_out}
         loaded, learnt = 0, []
         boxes = {item.number: box for item, box in usable.objects}
@@ -169,7 +180,8 @@ class LenientRules(_Rules):
                 reason = self.left_out_by_flag(item, boxes[item.number])
             if reason:
                 example = f'{annotation.path}, object {item.number}'
-                self.contents.leave_out_object(reason, example)
+                remedy = 'Correct or remove their boxes.' if reason == OUTSIDE else ''
+                self.contents.leave_out_object(reason, example, remedy)
             else:
                 learnt.append(item)
         if self.filter_empty and not loaded:
@@ -182,5 +194,11 @@ class LenientRules(_Rules):
         if self.without_area:
             self.contents.warnings.append(
                 f'{self.split}: {self.without_area} boxes have no area (xmax <= xmin or '
-                'ymax <= ymin) and are left out.'
+                'ymax <= ymin) and are left out. Correct or remove them.'
+            )
+        if self.clipped > MANY * self.usable:
+            self.contents.warnings.append(
+                f'{self.split}: {self.clipped} of {self.usable} boxes reach beyond their image, '
+                'and are clipped. If they were drawn before the images were scaled, or hold y '
+                'before x, correct them.'
             )

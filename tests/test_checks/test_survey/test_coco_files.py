@@ -10,6 +10,7 @@ from toy_coco import coco_content, write_coco
 from toy_survey import coco_set, run_config
 
 from mmdet_ols.checks.data import check_datasets, survey_datasets
+from mmdet_ols.checks.survey import progress
 from mmdet_ols.checks.survey.coco_rules import check_coco
 
 
@@ -74,17 +75,20 @@ def put(part, key, value):
         (put('annotations', 'id', 0), 'have the id of another one .*first: id 0'),
         (drop('annotations', 'area'), r"1 of 4 annotations have no 'area'.*width \* height"),
         (put('annotations', 'area', None), "have no 'area'"),
+        (put('annotations', 'area', '9'), "have no 'area' that is a number.*first: id 1, area '9'"),
         (drop('annotations', 'bbox'), 'have no `bbox` of four numbers'),
         (put('annotations', 'bbox', []), 'have no `bbox` of four numbers'),
         (put('annotations', 'bbox', [1, 2, 3, float('nan')]), 'have no `bbox` of four numbers'),
         (put('annotations', 'bbox', ['1', 2, 3, 4]), 'have no `bbox` of four numbers'),
         (drop('annotations', 'image_id'), "have no 'image_id'"),
         (put('annotations', 'category_id', 9), 'not among the categories'),
+        (put('annotations', 'category_id', '1'), r"not among the categories.*category_id '1'\)"),
         (drop('images', 'width'), "1 of 3 images have no 'width' above 0.*a.jpg"),
         (put('images', 'height', 0), "have no 'height' above 0"),
         (put('images', 'id', 0), '1 of 3 images have the id of another one'),
         (drop('images', 'file_name'), "have no 'file_name'"),
         (put('categories', 'name', 'cat'), 'have the name of another one'),
+        (put('categories', 'name', 7), "have no 'name' that is a text.*first: id 2, 7"),
         (put('categories', 'id', 1), '1 of 2 categories have the id of another one'),
         (lambda content: content.pop('images'), 'must have a list `images`'),
         (lambda content: content.update(categories=[]), 'must have a list `categories`'),
@@ -103,7 +107,9 @@ def test_what_exporters_leave_out_is_named_before_the_start(root, mend, message)
         (b'\xef\xbb\xbf{}', 'byte order mark'),
         ('{"images": "M\u00f6we"}'.encode('latin-1'), 'must be UTF-8'),
         (b'[]', 'holds a list'),
-        (b'', "not in COCO's format"),
+        (b'', r"not in COCO's format: it is no valid JSON \(.*\)\. Fetch or export it again"),
+        (b'{"images": [{"id": 1, "file_na', 'it is no valid JSON'),
+        (b'version https://git-lfs.github.com/spec/v1\n', "it is a pointer of Git LFS: run 'git"),
     ],
 )
 def test_files_that_are_no_json_of_this_kind(root, content, message):
@@ -160,14 +166,48 @@ def test_images_without_objects_are_counted(root):
     assert surveys[0].loaded.images == 2
 
 
-def test_boxes_that_hold_two_corners_are_noticed(root, said):
+@pytest.mark.parametrize(
+    ('box', 'other', 'reading'),
+    [
+        ([20, 10, 38, 39], [2, 4, 10, 12], 'two corners'),
+        ([30, 32, 19, 14], [10, 10, 18, 18], 'their centre, the width and the height'),
+        ([45, 5, 10, 30], [5, 5, 10, 10], 'y before x'),
+        ([30, 32, 28, 30], [1, 1, 10, 10], None),  # which no reading brings inside
+    ],
+)
+def test_boxes_that_hold_other_numbers_are_noticed(root, said, box, other, reading):
+    def mend(content):
+        for image in content['images']:
+            image['height'] = 60 if reading == 'y before x' else 40
+        for item in content['annotations']:
+            item['bbox'] = [other, box, other][item['image_id']]
+
+    write_coco(root / 'train.json', {'cat': 1, 'dog': 2}, mend=mend)
+    check(root)
+    texts = [text for text in said if 'reach beyond their image' in text]
+    assert len(texts) == (reading is not None)
+    assert all('1 of 3 boxes' in text and f'if they held {reading}.' in text for text in texts)
+
+
+def test_boxes_as_shares_of_the_image_are_an_error(root):
     def mend(content):
         for item in content['annotations']:
-            item['bbox'] = [20, 10, 38, 39]
+            item.update(bbox=[0, 0.1, 0.5, 1], area=0.5)
+
+    write_coco(root / 'train.json', {'cat': 2}, mend=mend)
+    with pytest.raises(ValueError, match='train.json: boxes must be in pixels, but all 2 lie'):
+        check(root)
+
+
+def test_what_is_ignored_may_have_no_box(root):
+    def mend(content):
+        item = content['annotations'][0]
+        item['ignore'] = True
+        del item['bbox']
 
     write_coco(root / 'train.json', {'cat': 2, 'dog': 2}, mend=mend)
-    check(root)
-    assert len(said) == 1 and 'held two corners' in said[0]
+    surveys, _ = survey_datasets(run_config(train=coco_set(root, 'train.json', ('cat', 'dog'))))
+    assert surveys[0].datasets[0].contents.objects_left_out['ignored'].count == 1
 
 
 def test_missing_images_are_named(root):
@@ -279,6 +319,15 @@ def test_masks_that_a_pipeline_asks_for(root, segmentation, message, said):
     ])  # fmt: skip
     check(root, pipeline=LOADING)
     assert said == []
+
+
+@pytest.mark.parametrize('large', [0, 10**9])
+def test_on_a_terminal_large_files_are_said_to_be_read(root, monkeypatch, capsys, large):
+    monkeypatch.setattr(progress, 'LARGE', large)
+    monkeypatch.setenv('FORCE_COLOR', '1')
+    write_coco(root / 'train.json', {'cat': 2, 'dog': 2})
+    check(root)
+    assert ('Reading' in capsys.readouterr().out) == (large == 0)
 
 
 def test_masks_that_are_ignored_are_counted(root, said):

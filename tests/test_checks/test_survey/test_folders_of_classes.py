@@ -78,15 +78,27 @@ def test_images_that_are_not_listed_are_counted(folders, said):
     root = folders('train', 'ant', 'bee')
     folders('val', 'ant', 'bee')
     (root / 'train/ant/x.webp').write_bytes(b'')
+    (root / 'train/ant/x.HEIC').write_bytes(b'')
     (root / 'train/loose.jpg').write_bytes(b'')
     (root / 'train/ant/.hidden.jpg').write_bytes(b'')
     (root / 'train/bee/notes.txt').write_text('')
     check(root, head=2)
+    said.sort()  # by their extensions
     assert [text.partition(' (first')[0] for text in said] == [
+        'train_dataloader, CustomDataset: 1 images are left out: .heic file',
         'train_dataloader, CustomDataset: 1 images are left out: .webp file',
         'train_dataloader, CustomDataset: 1 images are left out: outside the classes',
     ]
-    assert "Add '.webp' to `extensions`" in said[0]
+    assert 'Convert them to JPEG' in said[0] and "Add '.webp' to `extensions`" in said[1]
+
+
+def test_links_to_no_file_are_counted(folders, said):
+    root = folders('train', 'ant', 'bee')
+    folders('val', 'ant', 'bee')
+    (root / 'train/ant/9.jpg').symlink_to('annex/9.jpg')
+    check(root, head=2)
+    (message,) = said
+    assert '1 images are left out: broken link (first: ant/9.jpg)' in message
 
 
 def test_copies_in_hidden_folders_of_a_class_are_noticed(folders, said):
@@ -115,6 +127,20 @@ def test_lists_of_images_are_read_like_folders(folders):
     (root / 'list.txt').write_text('ant/0.jpg 0\nbee/0.jpg\n')
     with pytest.raises(ValueError, match=r"list\.txt, line 2: .*holds 'bee/0\.jpg'"):
         survey_datasets(cfg)
+    (root / 'list.txt').write_text('ant/0.jpg 0\nbee/0.jpg 1\n', encoding='utf-16')
+    with pytest.raises(ValueError, match=r'list\.txt must be in UTF-8, but .* as UTF-8\.'):
+        survey_datasets(cfg)
+
+
+def test_images_of_two_classes_in_a_list_are_counted(folders):
+    root = folders('train', 'ant', 'bee')
+    (root / 'list.txt').write_text('ant/0.jpg 0\nbee/0.jpg 1\nant/0.jpg 0\nbee/0.jpg 0\n')
+    options = dict(ann_file='list.txt', metainfo=dict(classes=('ant', 'bee')))
+    _, problems = survey_datasets(
+        run_config(2, 'mmpretrain', train=folder_set(root, 'train', **options))
+    )
+    (message,) = problems.warnings
+    assert 'gives 1 images more than one class (first: bee/0.jpg is bee and ant)' in message
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,13 @@ def test_names_that_differ(first, second):
     assert skeleton(first) != skeleton(second)
 
 
+def test_single_letters_are_names_of_their_own(root, said):
+    write_xml(root / 'Annotations/b.xml', ['A', 'a', '-', '_', 'b', ' b'])
+    check_datasets(run_config(train=voc_set(root, ('A', 'a', '-', '_', 'b', ' b'))))
+    (message,) = (text for text in said if 'look like' in text)
+    assert message.startswith("2 class names look like 1 that are written differently: ' b'")
+
+
 def test_near_duplicates_are_a_warning_with_counts(root, said):
     write_xml(root / 'Annotations/b.xml', ['Fo\u0308x', 'CAT'])
     classes = ('cat', 'CAT', 'dog', 'F\u00f6x', 'Fo\u0308x')

@@ -124,6 +124,20 @@ def test_what_ends_the_host_with_a_traceback_is_an_error_with_the_line_to_put_in
     assert read(LenientVOCDataset, root, classes=('cat', '猫')).errors == []
 
 
+def test_objects_that_the_host_leaves_out_may_be_odd(tmp_path):
+    road = object_xml('road', difficult='<difficult>Unspecified</difficult>', box='')
+    root = make_folder(tmp_path, {'a': annotation_xml(object_xml(), road)})
+    contents = read(XMLDataset, root)
+    assert contents.errors == [] and explained(contents) == loaded(XMLDataset, root) == (1, 1)
+
+
+@pytest.mark.parametrize('cls', [XMLDataset, LenientVOCDataset])
+def test_boxes_as_shares_of_the_image_are_an_error(tmp_path, cls):
+    share = object_xml(box=box_xml(0.1, 0.2, 0.5, 1))
+    (error,) = read(cls, make_folder(tmp_path, {'a': annotation_xml(share)})).errors
+    assert 'a.xml: its boxes must be in pixels' in error
+
+
 @pytest.mark.parametrize(
     'lines', ['a \nb\n', 'a\n\nb\n', '\ufeffa\nb\n', 'a 1\nb -1\n', 'a.jpg\nb']
 )
@@ -155,6 +169,7 @@ def test_boxes_without_area_are_counted(tmp_path, cls):
     root = make_folder(tmp_path, {'a': annotation_xml(object_xml(), flat, flat)})
     contents = read(cls, root)
     assert '2 boxes have no area (xmax <= xmin or ymax <= ymin)' in contents.warnings[0]
+    assert 'Correct' in contents.warnings[0]
     assert explained(contents) == loaded(cls, root)
 
 
@@ -163,6 +178,19 @@ def test_boxes_beyond_the_image_are_counted(tmp_path):
     root = make_folder(tmp_path, {'a': annotation_xml(object_xml(), wide)})
     (warning,) = read(XMLDataset, root).warnings
     assert '1 boxes reach beyond the image' in warning and 'a.xml, object 2' in warning
+    assert 'LenientVOCDataset' in warning
+
+
+def test_boxes_that_our_own_data_set_clips_or_leaves_out_are_counted(tmp_path):
+    wide, outside = object_xml(box=box_xml(5, 6, 90, 20)), object_xml(box=box_xml(50, 6, 90, 20))
+    good = [object_xml(box=box_xml(1, 1, 20, end)) for end in range(4, 27)]
+    root = make_folder(tmp_path, {'a': annotation_xml(*good, wide, outside)})
+    contents = read(LenientVOCDataset, root)  # of 24 boxes, one may be an oversight
+    entry = contents.objects_left_out['box outside the image']
+    assert entry.count == 1 and entry.remedy and contents.warnings == []
+    root = make_folder(tmp_path, {'a': annotation_xml(*good[:9], wide)})
+    (warning,) = read(LenientVOCDataset, root).warnings
+    assert '1 of 10 boxes reach beyond their image' in warning
 
 
 @pytest.mark.parametrize('cls', [XMLDataset, LenientVOCDataset])
@@ -191,3 +219,19 @@ def test_repeated_lines_and_unlisted_files_are_warnings(tmp_path):
     contents = read(XMLDataset, root)
     for path in ('ImageSets/Main/train.txt', 'ImageSets/Segmentation/val.txt', 'Annotations/a.xml'):
         assert str(root / path) in contents.sources
+
+
+@pytest.mark.parametrize(
+    ('name', 'lines'),
+    [
+        ('a', 'a,1\n'),
+        ('a', '"a"\n'),
+        ('a b', 'JPEGImages\\a b.jpg 1\n'),
+        ('a.jpg', 'a.jpg\n'),  # whose annotation is a.jpg.xml
+        ('e\u0301', '\u00e9\n'),
+    ],
+)
+def test_files_that_a_line_names_in_another_form_are_listed(tmp_path, name, lines):
+    root = make_folder(tmp_path, {name: annotation_xml(object_xml())}, lines)
+    contents = read(LenientVOCDataset, root)
+    assert (contents.images, contents.warnings, contents.errors) == (1, [], [])

@@ -12,6 +12,7 @@ from toy_voc import jpeg, write_xml
 
 from mmdet_ols.checks.data import check_datasets, survey_datasets
 from mmdet_ols.checks.survey import survey as survey_module
+from mmdet_ols.checks.survey.fingerprints import fingerprints
 
 CLASSES = ('cat', 'dog', 'fox')
 
@@ -185,6 +186,22 @@ def test_images_of_train_in_val_are_counted_under_any_name(root, said):
         f'2 of the 3 images of val are images of train as well (first: {root}/JPEGImages/copy.jpg, '
         f'which is {root}/JPEGImages/a.jpg)'
     )
+    said.clear()
+    (root / 'ImageSets/Main/train.txt').write_text('a\nb\nc\ncopy\n')
+    (root / 'ImageSets/Main/val.txt').write_text('a\nd\n')
+    check_datasets(run_config(**splits))  # a itself, though its copy is learned from, too
+    assert any(f'train as well (first: {root}/JPEGImages/a.jpg)' in text for text in said)
+
+
+@pytest.mark.parametrize('kind', ['BMP', 'PPM', 'TIFF', 'PNG'])
+def test_other_images_with_the_same_black_frame_are_not_the_same(tmp_path, kind):
+    paths = [str(tmp_path / name) for name in ('a', 'b', 'copy of a')]
+    for path, shade in zip(paths, (60, 200, 60)):
+        image = Image.new('RGB', (640, 480))
+        image.paste((shade, 80, 0), (200, 200, 300, 280))
+        image.save(path, kind)
+    texts = fingerprints(paths)
+    assert texts[paths[0]] == texts[paths[2]] != texts[paths[1]]
 
 
 def test_splits_of_other_kinds_are_compared_by_the_names_of_their_classes(root):
@@ -226,3 +243,5 @@ def test_images_that_the_pipeline_does_not_turn_are_compared_unturned(root, tmp_
 
     assert len(warnings('color')) == 1
     assert warnings('color_ignore_orientation') == []
+    annotation.write_text('<annotation/>')  # of no size, so that the data set takes the image's
+    assert warnings('color') == warnings('color_ignore_orientation') == []
