@@ -120,7 +120,7 @@ def _write_cache(path: Path, key: str, scores: np.ndarray) -> None:
     try:
         with whole_file(path, 'wb') as file:
             np.savez_compressed(file, key=key, scores=scores)
-    except OSError as error:  # somebody else's work directory, or a full disk
+    except OSError as error:  # another user's work directory, or a full disk
         print_log(
             f'The scores cannot be kept, so the next report computes them again: {error}',
             logger='current',

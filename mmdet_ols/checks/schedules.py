@@ -39,9 +39,8 @@ def schedule_warnings(cfg: Config) -> list[str]:
     length = train_cfg.get('max_epochs') if by_epoch else train_cfg.get('max_iters')
     if not length:
         return []
-    if not by_epoch:
-        return [*_without_epochs(cfg), *_of_another_length(cfg, by_epoch, length)]
-    return _of_another_length(cfg, by_epoch, length)
+    idle = [] if by_epoch else _without_epochs(cfg)
+    return [*idle, *_of_another_length(cfg, by_epoch, length)]
 
 
 def _without_epochs(cfg: Config) -> list[str]:

@@ -125,7 +125,7 @@ def _category_rules(classes: Collection[str]) -> list[Rule]:
         Rule(_lacks('id'), "have no 'id'", 'Give each a number of its own.'),
         Rule(
             lambda item: not isinstance(item.get('name'), str),
-            "have no 'name' that is a text, which alone can be in `metainfo.classes`",
+            "have no 'name' that is a text, as the names in `metainfo.classes` are",
             'Name them, and write numbers in quotes.',
         ),
         Rule(_repeats('id'), 'have the id of another one', REMEDY_IDS),
