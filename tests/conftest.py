@@ -64,6 +64,14 @@ def pytest_collection_finish():
     gc.freeze()
 
 
+@pytest.fixture(scope='session', autouse=True)
+def subsets():
+    """As in the tools: MMEngine's defect would fail a test in which an address is used again."""
+    from mmdet_ols.datasets.host_subsets import mend_subsets
+
+    mend_subsets()
+
+
 @pytest.fixture(autouse=True)
 def seed():
     """The same random numbers in every run and whichever tests are selected."""

@@ -19,6 +19,7 @@ from torch import nn
 
 from mmdet_ols.checks.building import building_errors
 from mmdet_ols.config_tree import type_name
+from mmdet_ols.datasets.host_subsets import mend_subsets
 from mmdet_ols.datasets.tree import datasets_of_config
 from mmdet_ols.visualization import hosts_texts
 
@@ -58,6 +59,7 @@ def build_runner(cfg: Config) -> Runner | FlexibleRunner:
     """
     _check_launcher(cfg)
     _check_dump(cfg)
+    mend_subsets()
     with building_errors(cfg):
         return _build_runner(cfg)
 
