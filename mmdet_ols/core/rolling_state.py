@@ -79,7 +79,7 @@ class RollingState(nn.Module):
         self._made_on_meta = False
         if not self._is_possible():
             self.reset_parameters()
-        elif self._has_sums():  # saved in the middle of a period by something that rolls over
+        elif self.has_sums():  # saved in the middle of a period by something that rolls over
             self.roll_over_scheduled = True
 
     def _is_possible(self) -> bool:
@@ -201,7 +201,7 @@ class RollingState(nn.Module):
         Loops call `train()` between two passes, so that looking at the sums costs no step anything.
         """
         self._start_unless_loaded()
-        if not self.roll_over_scheduled and self._has_sums():
+        if not self.roll_over_scheduled and self.has_sums():
             self.roll_over_scheduled = True
             warnings.warn(
                 f'{name} has been trained on, and its soft labels were not updated yet. If nothing '
@@ -210,7 +210,8 @@ class RollingState(nn.Module):
                 stacklevel=3,
             )
 
-    def _has_sums(self) -> bool:
+    def has_sums(self) -> bool:
+        """Whether anything was collected since the last roll-over, in this process or before."""
         tensors = [*self._collected_buffers().values(), *(self._own or {}).values()]
         return any(not tensor.is_meta and bool(tensor.any()) for tensor in tensors)
 
@@ -264,7 +265,7 @@ class RollingState(nn.Module):
             for tensor in (self._own or {}).values():
                 tensor.zero_()
         self._keep_float32()  # load_state_dict(assign=True) takes tensors as they are
-        if self._has_sums():  # resumed in the middle of a period by something that rolls over
+        if self.has_sums():  # resumed in the middle of a period by something that rolls over
             self.roll_over_scheduled = True
 
 

@@ -164,7 +164,7 @@ class SoftLabelState(RollingState):
         """The share of its own class, and the entropy, of each class's soft label (K,), (K,)."""
         raise NotImplementedError
 
-    def _has_sums(self) -> bool:
+    def has_sums(self) -> bool:
         counts = [self.sample_count, *([self._own['sample_count']] if self._own else [])]
         return any(not count.is_meta and bool(count.any()) for count in counts)
 

@@ -33,6 +33,9 @@ class CutOutSquare:
         ValueError: The size is below 1.
     """
 
+    #: InMemoryDataset, which each image passes only once, refuses transforms that say so.
+    is_random = True
+
     def __init__(self, size: int, fill: float | Sequence[float] = 0) -> None:
         check_integer('size', size)
         self.size = size

@@ -12,7 +12,6 @@ from torch.utils.data import get_worker_info
 
 from mmdet_ols.core.random_streams import generator
 from mmdet_ols.datasets.batch_transforms import BatchTransform
-from mmdet_ols.datasets.cut_out_square import CutOutSquare
 from mmdet_ols.datasets.tree import walk_datasets
 from mmdet_ols.datasets.wrapper import DatasetWrapper
 from mmdet_ols.registry import register_dataset, register_function
@@ -31,6 +30,7 @@ class InMemoryDataset(DatasetWrapper):
     Args:
         dataset: The data set that loads the images, or its config. Its pipeline is run once for
             each image: it must load and pack it (`PackInputs`), with nothing random in between.
+            A random transform of your own is known as such by an attribute `is_random = True`.
         batch_transforms: `BatchTransform`s or their configs, which are applied to each batch.
         device: Device on which the images are kept and augmented. On 'cuda' they never leave the
             GPU.
@@ -72,8 +72,8 @@ class InMemoryDataset(DatasetWrapper):
                     f'{type(transform).__name__}.'
                 )
         for transform in _transforms(self.dataset):
-            marked = getattr(transform, '_methods_with_randomness', ())  # as MMCV's own are
-            if marked or isinstance(transform, CutOutSquare):
+            marked_by_mmcv = getattr(transform, '_methods_with_randomness', ())
+            if marked_by_mmcv or getattr(transform, 'is_random', False):
                 raise ValueError(
                     '`dataset.pipeline` must not be random, since each image passes it only once '
                     f'in a run, but got {type(transform).__name__}: give its counterpart for '

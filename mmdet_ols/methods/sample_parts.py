@@ -71,19 +71,16 @@ def remove_sample_parts(cfg: Config) -> dict[str, Any]:
     return {}
 
 
-def stage_epoch(cfg: Config, method: str, option: str, value: float, first: int = 0) -> int:
-    """The epoch that a stage begins with, counted from 0.
+def epochs_for_stages(cfg: Config, method: str) -> int:
+    """How many epochs a config has, for a method that begins with some of its parts later.
 
     Args:
         cfg: The config.
         method: Name of the method, for errors.
-        option: Name of the option, for errors.
-        value: A share of the config's epochs, below 1, or a number of epochs that pass before.
-        first: The earliest epoch that is possible.
 
     Raises:
-        ValueError: The value is neither, or the stage would never start; or the config is none of a
-            classifier that can learn so, for which more epochs would be no remedy.
+        ValueError: The training loop counts no epochs; or the config is none of a classifier that
+            can learn so, for which more epochs would be no remedy.
     """
     _classifier(cfg, method)
     max_epochs = (cfg.get('train_cfg') or {}).get('max_epochs')
@@ -92,6 +89,22 @@ def stage_epoch(cfg: Config, method: str, option: str, value: float, first: int 
             f"{method} has stages, which begin with epochs, but the config's training loop counts "
             'none: set train_cfg=dict(by_epoch=True, max_epochs=N).'
         )
+    return max_epochs
+
+
+def stage_epoch(max_epochs: int, method: str, option: str, value: float, first: int = 0) -> int:
+    """The epoch that a stage begins with, counted from 0.
+
+    Args:
+        max_epochs: The epochs of the config.
+        method: Name of the method, for errors.
+        option: Name of the option, for errors.
+        value: A share of the config's epochs, below 1, or a number of epochs that pass before.
+        first: The earliest epoch that is possible.
+
+    Raises:
+        ValueError: The value is neither, or the stage would never start.
+    """
     note = f' of {method}, a share of the epochs below 1 or a number of epochs,'
     check_number(option, value, 'at least 0', note)
     # Rounded first, since 0.29 * 100 is a little less than 29.

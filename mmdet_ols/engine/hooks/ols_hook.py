@@ -237,7 +237,7 @@ class OLSHook(Hook):
         """Treat a teacher as all others once its loss has seen samples, as in mutual learning."""
         for name, state in list(self._teachers.items()):
             state.reduce_sums()  # so that all ranks come to the same answer
-            if state._has_sums():
+            if state.has_sums():
                 self._losses[name] = self._teachers.pop(name)
 
 

@@ -81,7 +81,7 @@ class CheckpointWriter:
         )
 
     def _say_what_is_left_out(self, runner: Any, replayed: bool, paths: Paths) -> None:
-        if replayed and any(state._has_sums() for state in paths.values()):
+        if replayed and any(state.has_sums() for state in paths.values()):
             runner.logger.info(
                 f'Resuming from this checkpoint replays epoch {self._started_epoch + 1} from its '
                 'start, so the samples counted in it so far are left out.'
