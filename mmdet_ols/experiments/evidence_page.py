@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from mmdet_ols.experiments.across import tables_across, without_option
+from mmdet_ols.experiments.across import options_of, tables_across, without_option
 from mmdet_ols.experiments.comparison import Comparison
 from mmdet_ols.experiments.evidence import MISTAKES, PLAIN_LOOP, EvidenceRow, read_rows
 from mmdet_ols.experiments.tables import class_table, main_table, notes, recorded
@@ -52,8 +52,12 @@ def evidence_tables(rows: Sequence[EvidenceRow], selection: Selection) -> str:
     """
     if not rows:
         raise ValueError('There are no rows yet: record runs with tools/compare.py --record FILE.')
-    if selection.across and not any(f'{selection.across}=' in row.options for row in rows):
-        raise ValueError(f'--across must name an option of the rows, but got {selection.across!r}.')
+    given = dict.fromkeys(key for row in rows for key in options_of(row))
+    if selection.across and selection.across not in given:
+        raise ValueError(
+            f'--across must name an option of the rows, but got {selection.across!r}; they have '
+            f'{", ".join(given) or "none"}.'
+        )
     logged = dict.fromkeys(key for row in rows for key in row.metrics)
     unknown = [key for key in selection.metrics if key not in logged]
     if unknown:
