@@ -201,16 +201,15 @@ def _commands_of_runs(rows: Sequence[EvidenceRow]) -> list[str]:
         return _commands_of_mistakes(rows)
     plain_loop = test == PLAIN_LOOP
     tool = 'benchmarks/plain_comparison.py' if plain_loop else 'tools/compare.py'
-    groups: dict[tuple[str, str, tuple[int, ...]], list[EvidenceRow]] = {}
+    groups: dict[tuple[str, str, tuple[int, ...], bool], list[EvidenceRow]] = {}
     for row in {row.settings: row for row in rows}.values():
         seeds = tuple(sorted({r.seed for r in rows if r.settings == row.settings}))
-        groups.setdefault((row.config, row.options, seeds), []).append(row)
+        groups.setdefault((row.config, row.options, seeds, bool(row.method)), []).append(row)
     commands = []
-    for (config, options, seeds), group in groups.items():
+    for (config, options, seeds, has_method), group in groups.items():
         words = ['python', tool, config]
-        methods = [row.method for row in group if row.method]
-        if methods:
-            words += ['--methods', *methods]
+        if has_method:
+            words += ['--methods', *(row.method for row in group)]
         given = shlex.split(options)
         values = [word for word in given if '=' in word]
         words += ['--seeds', *map(str, seeds)]

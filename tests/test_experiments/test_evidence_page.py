@@ -47,6 +47,13 @@ def test_tables_have_the_statistics_of_the_paired_differences():
     assert 'python tools/compare.py configs/a.py --methods hard ols --seeds 0 1 2\n' in text
 
 
+def test_the_commands_make_every_run():
+    plain = [replace(r, name='a', method='', settings='plain') for r in ROWS[:3]]
+    text = evidence_tables([*plain, *ROWS[3:]], Selection())
+    for words in ('', '--methods ols '):
+        assert f'python tools/compare.py configs/a.py {words}--seeds 0 1 2\n' in text
+
+
 def test_rows_that_differ_in_more_than_their_method_get_tables_of_their_own():
     fast = [
         replace(r, settings=f'{r.settings} fast', base='fast', options='a.lr=1', commit='abc')
