@@ -16,7 +16,9 @@ from mmdet_ols.experiments.writing import markdown_table
 
 #: Where a page holds a table: the words of `mmdet-ols evidence`, files relative to the page.
 MARKED = re.compile(
-    r'(?P<begin><!-- evidence: (?P<words>.*?) -->\n).*?(?P<end><!-- end of evidence -->)', re.DOTALL
+    r'(?P<begin><!-- evidence: (?P<words>[^>]*?) -->\n)(?:(?!<!-- evidence:).)*?'
+    r'(?P<end><!-- end of evidence -->)',
+    re.DOTALL,
 )
 
 
@@ -94,10 +96,12 @@ def fill_page(page: str | Path, parse: Callable[[list[str]], tuple[list[str], Se
             show of them.
 
     Raises:
-        ValueError: A comment cannot be understood, or a file has no rows.
+        ValueError: The page has no such comments, one cannot be understood, or a file has no rows.
         OSError: The page or a file cannot be read.
     """
     page = Path(page)
+    text = page.read_text(encoding='utf-8')
+    _check_marks(page, text)
 
     def table(match: re.Match[str]) -> str:
         try:
@@ -108,7 +112,23 @@ def fill_page(page: str | Path, parse: Callable[[list[str]], tuple[list[str], Se
             raise ValueError(f'{page}, <!-- evidence: {match["words"]} -->: {error}') from error
         return f'{match["begin"]}\n{made}\n{match["end"]}'
 
-    return MARKED.sub(table, page.read_text(encoding='utf-8'))
+    return MARKED.sub(table, text)
+
+
+def _check_marks(page: Path, text: str) -> None:
+    """Make sure that every comment of a page has its end: the text up to it is replaced.
+
+    Raises:
+        ValueError: One has none, or there is no comment at all.
+    """
+    rest = MARKED.sub('', text)
+    begun = re.search(r'<!--\s*evidence:.*|<!--\s*end of evidence.*', rest)
+    if begun or rest == text:
+        wrong = f'but got {begun[0]!r} without the other one' if begun else 'but it has none'
+        raise ValueError(
+            f'{page} must hold each table between the lines <!-- evidence: FILE.csv --> and <!-- '
+            f'end of evidence -->, {wrong}.'
+        )
 
 
 def _group(rows: Sequence[EvidenceRow], selection: Selection) -> str:

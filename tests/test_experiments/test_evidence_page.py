@@ -132,6 +132,27 @@ def test_a_page_is_filled_between_its_marks(tmp_path):
         filled_page(page)
 
 
+MARKS = '<!-- evidence: a.csv -->\n', '<!-- end of evidence -->\n'
+
+
+@pytest.mark.parametrize(
+    ('text', 'wrong'),
+    [
+        ('# No table\n', 'it has none'),
+        (f'{MARKS[0]}\nto be kept\n\n{"".join(MARKS)}', "got '<!-- evidence: a.csv -->'"),
+        (f'{"".join(MARKS)}\nto be kept\n\n{MARKS[1]}', "got '<!-- end of evidence -->'"),
+        (f'{"".join(MARKS)}<!-- evidence: a.csv --> \n{MARKS[1]}', 'evidence: a.csv --> '),
+        (f'<!--evidence: a.csv -->\n{MARKS[1]}', 'evidence: a.csv -->'),
+    ],
+)
+def test_a_mark_without_its_end_is_refused(tmp_path, text, wrong):
+    EvidenceFile(tmp_path / 'a.csv').add(ROWS[0])
+    page = tmp_path / 'page.md'
+    page.write_text(text)
+    with pytest.raises(ValueError, match=f'page.md must hold each table between .*{wrong}'):
+        filled_page(page)
+
+
 @pytest.mark.parametrize('page', sorted(DOCS.rglob('*.md')), ids=lambda page: page.name)
 def test_the_pages_agree_with_their_rows(page):
     text = page.read_text(encoding='utf-8')
