@@ -205,7 +205,7 @@ def read_rows(path: str | Path) -> list[EvidenceRow]:
         ValueError: It is not a file of rows, or a row is broken.
         OSError: It cannot be read.
     """
-    with Path(path).open(encoding='utf-8', newline='') as file:
+    with Path(path).open(encoding='utf-8-sig', newline='') as file:  # spreadsheets write a mark
         lines = list(csv.reader(file))
     if not lines:
         return []
@@ -218,11 +218,13 @@ def read_rows(path: str | Path) -> list[EvidenceRow]:
         )
     rows = []
     for number, line in enumerate(cells, 2):
-        if not line:
+        if not any(line):
             continue
         try:
+            if len(line) != len(header):
+                raise ValueError(f'it has {len(line)} cells, but the file {len(header)} columns')
             rows.append(_row(dict(zip(header, line))))
-        except (KeyError, ValueError) as error:
+        except ValueError as error:
             raise ValueError(
                 f'{path}, row {number}: {error}. Mend the row, or remove it; its run can be '
                 'recorded again as long as its folder is there.'
@@ -250,8 +252,8 @@ def _texts(values: dict[str, float], keys: Iterable[str]) -> list[str]:
 
 def _row(cells: dict[str, str]) -> EvidenceRow:
     facts = {name: cells.pop(name) for name in COLUMNS}
-    if not facts['seed'] or not facts['length'][:1].isdigit():
-        raise ValueError('it needs a seed and a length')
+    if not (facts['seed'] and facts['seconds'] and facts['length'].partition(' ')[0].isdecimal()):
+        raise ValueError("it needs a seed, a length such as '20 epochs', and its seconds")
     numbers = {name: int(facts[name]) if facts[name] else None for name in _NUMBERS}
     values = {key: float(text) for key, text in cells.items() if text}
     return EvidenceRow(
