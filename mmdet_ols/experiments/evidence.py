@@ -216,20 +216,23 @@ def read_rows(path: str | Path) -> list[EvidenceRow]:
             f'{path} must have the columns of a file of runs, but {", ".join(missing)} is not '
             'there: name another file, or move this one away.'
         )
-    rows = []
+    rows: dict[tuple[str, int, str], EvidenceRow] = {}
     for number, line in enumerate(cells, 2):
         if not any(line):
             continue
         try:
             if len(line) != len(header):
                 raise ValueError(f'it has {len(line)} cells, but the file {len(header)} columns')
-            rows.append(_row(dict(zip(header, line))))
+            row = _row(dict(zip(header, line)))
+            if row.identity in rows:
+                raise ValueError('its settings, seed and test are those of another row')
+            rows[row.identity] = row
         except ValueError as error:
             raise ValueError(
                 f'{path}, row {number}: {error}. Mend the row, or remove it; its run can be '
                 'recorded again as long as its folder is there.'
             ) from error
-    return rows
+    return list(rows.values())
 
 
 def to_csv(rows: Sequence[EvidenceRow]) -> str:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from mmdet_ols.experiments.across import options_of, tables_across, without_option
 from mmdet_ols.experiments.comparison import Comparison
 from mmdet_ols.experiments.evidence import MISTAKES, PLAIN_LOOP, EvidenceRow, read_rows
+from mmdet_ols.experiments.recording import differ
 from mmdet_ols.experiments.tables import class_table, main_table, notes, recorded
 from mmdet_ols.experiments.writing import markdown_table
 
@@ -50,10 +51,12 @@ def evidence_tables(rows: Sequence[EvidenceRow], selection: Selection) -> str:
         selection: What to show of them.
 
     Raises:
-        ValueError: There are no rows, none with the name of the reference, or none with a metric.
+        ValueError: There are no rows, none with the name of the reference, or none with a metric;
+            or a run has other results in another file.
     """
     if not rows:
         raise ValueError('There are no rows yet: record runs with tools/compare.py --record FILE.')
+    rows = _each_run_once(rows)
     given = dict.fromkeys(key for row in rows for key in options_of(row))
     if selection.across and selection.across not in given:
         raise ValueError(
@@ -71,6 +74,19 @@ def evidence_tables(rows: Sequence[EvidenceRow], selection: Selection) -> str:
     for row in rows:
         groups.setdefault(_compared_in(row, selection), []).append(row)
     return '\n\n'.join(_group(group, selection) for group in groups.values()) + '\n'
+
+
+def _each_run_once(rows: Sequence[EvidenceRow]) -> list[EvidenceRow]:
+    """The first row of each run; several files may hold the same one."""
+    first: dict[tuple[str, int, str], EvidenceRow] = {}
+    for row in rows:
+        known = first.setdefault(row.identity, row)
+        if differ(known.metrics, row.metrics):
+            raise ValueError(
+                f'A run counts once, but {row.name} seed {row.seed} has other results in another '
+                f'file (of {known.date} and of {row.date}): remove one of the two rows.'
+            )
+    return list(first.values())
 
 
 def _compared_in(row: EvidenceRow, selection: Selection) -> tuple[str, ...]:

@@ -89,6 +89,7 @@ def test_a_row_as_a_run():
         (','.join(COLUMNS) + '\n<<<<<<< HEAD\n', 'row 2'),
         (to_csv([ROW]).rstrip() + ',99\n', 'row 2: it has 20 cells, but the file 19 columns'),
         (to_csv([LATER, ROW]).replace(',,\n', '\n'), 'row 2: it has'),
+        (to_csv([ROW, LATER, replace(ROW, machine='b')]), 'row 4: .* those of another row'),
         (to_csv([ROW]).replace(',61,', ',,'), 'row 2: it needs .* seconds'),
         (to_csv([ROW]).replace('20 epochs', '20epochs'), 'row 2: it needs .* a length such as'),
     ],

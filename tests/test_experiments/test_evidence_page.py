@@ -132,6 +132,13 @@ def test_a_page_is_filled_between_its_marks(tmp_path):
         filled_page(page)
 
 
+def test_a_run_that_stands_in_several_files_counts_once(tmp_path):
+    assert evidence_tables([*ROWS, *ROWS], Selection()) == evidence_tables(ROWS, Selection())
+    again = replace(ROWS[1], date='2027-01-01', metrics={'accuracy/top1': 50.0})
+    with pytest.raises(ValueError, match='hard seed 1 has other results in another file .*2027'):
+        evidence_tables([*ROWS, again], Selection())
+
+
 MARKS = '<!-- evidence: a.csv -->\n', '<!-- end of evidence -->\n'
 
 
