@@ -165,6 +165,10 @@ def compare(args: argparse.Namespace) -> None:
         with user_errors():
             write_comparison(comparison, work_dir, how)
         print(f'Written: {work_dir / "comparison.md"}, with tables as CSV and pictures next to it')
+    with user_errors():
+        for task in tasks:  # the process that ran them may have recorded them elsewhere, or nowhere
+            if experiment.row(task.folder) is None:
+                display.warn(experiment.keep(task.folder))
     end_unless_finished(outcome, len(experiment.runs))
 
 

@@ -19,6 +19,7 @@ from mmdet_ols.experiments.evidence import EvidenceFile, read_rows
 from mmdet_ols.experiments.experiment import Experiment
 from mmdet_ols.experiments.provenance import machine, versions
 from mmdet_ols.experiments.specification import Request, read_variants
+from mmdet_ols.experiments.starter import starting
 from mmdet_ols.experiments.writing import to_markdown, write_comparison
 
 CONFIG = toy_plan.CONFIG.replace('max_epochs=2', 'max_epochs=3')
@@ -145,6 +146,26 @@ def test_the_command_records_what_was_finished_before(config, tmp_path, monkeypa
         assert '1 of 1 runs are finished and kept' in capsys.readouterr().out
         assert (tmp_path / work_dir / 'comparison.md').is_file()
     (row,) = read_rows(path)
+    assert row.metrics[TOP1] == 60.0
+
+
+def test_a_command_that_only_watches_records_as_well(config, tmp_path, monkeypatch, capsys):
+    variants = read_variants([Request('hard', str(config), 'hard', ())])
+    of_another = Experiment(variants, [0], tmp_path / 'runs')
+
+    def watch(*_):
+        train(of_another, of_another.folders[0], 50.0, 70.0, 60.0)
+        return {}
+
+    monkeypatch.setattr(Experiment, 'check', lambda self, strict: None)
+    monkeypatch.setattr('mmdet_ols.cli.execution.watch', watch)
+    words = ['compare.py', str(config), '--methods', 'hard', '--seeds', '0']
+    words += ['--work-dir', str(tmp_path / 'runs'), '--record', str(tmp_path / 'rows.csv')]
+    monkeypatch.setattr(sys, 'argv', words)
+    with starting(tmp_path / 'runs', ['another']):
+        tool.main()
+    assert 'Only watching' in capsys.readouterr().out
+    (row,) = read_rows(tmp_path / 'rows.csv')
     assert row.metrics[TOP1] == 60.0
 
 
