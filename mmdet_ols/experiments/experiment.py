@@ -93,7 +93,7 @@ class Experiment:
             if not self.read(folder).recorded:
                 needed.add(variant.name)
         wanted = [variant for variant in self.variants if variant.name in needed]
-        check_ready(((variant.name, variant.cfg) for variant in wanted), strict)
+        check_ready(((variant.name, variant.cfg) for variant in wanted), strict, self.tta)
 
     def label(self, folder: Path) -> str:
         """A run's name for people."""
