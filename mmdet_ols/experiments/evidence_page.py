@@ -57,6 +57,10 @@ def evidence_tables(rows: Sequence[EvidenceRow], selection: Selection) -> str:
     if not rows:
         raise ValueError('There are no rows yet: record runs with tools/compare.py --record FILE.')
     rows = _each_run_once(rows)
+    if selection.across and (selection.reference is not None or selection.classes):
+        raise ValueError(
+            '--across shows neither differences nor classes: leave out --reference and --classes.'
+        )
     given = dict.fromkeys(key for row in rows for key in options_of(row))
     if selection.across and selection.across not in given:
         raise ValueError(

@@ -85,6 +85,12 @@ def test_an_option_without_values_is_an_error(option):
         evidence_tables([row('hard', '0.1', 60)], Selection(across=option))
 
 
+@pytest.mark.parametrize('ignored', [{'reference': 'hard'}, {'classes': True}])
+def test_what_such_a_table_does_not_show_is_refused(ignored):
+    with pytest.raises(ValueError, match='leave out --reference and --classes'):
+        tables([row('hard', '0.1', 60)], **ignored)
+
+
 def test_a_diverged_run_is_not_the_best_and_equal_ones_are_all():
     rows = [row('hard', '1', float('nan')), row('hard', '0.1', 60)]
     rows += [row('ols', '1', 60), row('ols', '0.1', 60), row('ols', '0.01', 50)]
