@@ -39,7 +39,7 @@ from mmdet_ols.experiments.writing import check_extras, write_comparison
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     _add_rows(parser)
-    parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2], help='(0 1 2)')
+    parser.add_argument('--seeds', nargs='+', type=int, action='extend', help='(0 1 2)')
     add_executor_options(parser)
     parser.add_argument(
         '--work-dir',
@@ -48,6 +48,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--allow',
         nargs='+',
+        action='extend',
         default=[],
         metavar='KEY',
         help='config entries in which the rows may differ besides their methods, as in '
@@ -74,6 +75,7 @@ def parse_args() -> argparse.Namespace:
     add_strict_option(parser)
     add_trust_option(parser)
     args = parser.parse_args()
+    args.seeds = [0, 1, 2] if args.seeds is None else args.seeds
     _check(parser, args)
     return args
 
@@ -85,6 +87,7 @@ def _add_rows(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--methods',
         nargs='+',
+        action='extend',
         default=[],
         metavar='METHOD',
         help='train each config with each of these methods, as in hard ls ols:alpha=0.3; without '

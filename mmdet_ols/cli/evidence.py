@@ -42,7 +42,12 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
         '--reference', metavar='NAME', help='the row to compare the others with (the first)'
     )
     parser.add_argument(
-        '--metrics', nargs='+', default=[], metavar='KEY', help='show only these metrics'
+        '--metrics',
+        nargs='+',
+        action='extend',
+        default=[],
+        metavar='KEY',
+        help='show only these metrics',
     )
     parser.add_argument('--classes', action='store_true', help='add the AP of each class')
     parser.add_argument(
