@@ -118,6 +118,8 @@ def _check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     check_executor(parser, args)
     if len(set(args.seeds)) < len(args.seeds):
         parser.error(f'--seeds must differ from each other, but got {args.seeds}')
+    if not all(0 <= seed < 2**32 for seed in args.seeds):
+        parser.error(f'--seeds must be from 0 to {2**32 - 1}, as NumPy takes them: {args.seeds}')
     if not args.configs and not args.variant:
         parser.error('name at least one CONFIG or --variant')
     if args.methods and not args.configs:

@@ -225,6 +225,14 @@ def test_an_option_that_is_given_again_adds_to_the_first(monkeypatch):
     assert tool.parse_args().seeds == [0, 1, 2]
 
 
+@pytest.mark.parametrize('seed', [-1, 2**32])
+def test_a_seed_that_no_run_could_take_is_refused(seed, monkeypatch, capsys):
+    monkeypatch.setattr(sys, 'argv', ['compare.py', DEMO, '--seeds', '0', str(seed)])
+    with pytest.raises(SystemExit):
+        tool.parse_args()
+    assert '--seeds must be from 0 to 4294967295' in capsys.readouterr().err
+
+
 def test_nothing_starts_if_the_result_could_not_be_written(one_run, monkeypatch):
     monkeypatch.setattr(LocalExecutor, 'run', None)
     monkeypatch.setitem(sys.modules, 'matplotlib.figure', None)
