@@ -122,6 +122,27 @@ def test_a_row_counts_as_a_run_wherever_it_was_made(config, tmp_path):
         assert changed.open_tasks == list(changed.tasks.values())
 
 
+@pytest.mark.parametrize(
+    ('key', 'pair'),
+    [
+        ('load_from', ('/a/epoch_9.pth', '/b/epoch_9.pth')),
+        ('train_dataloader.dataset.data_root', ('/a/train', '/b/train')),
+    ],
+)
+def test_rows_whose_runs_would_count_for_each_other_are_refused(config, tmp_path, key, pair):
+    names = 'first', 'second'
+    options = [(f'{key}={value}', 'train_dataloader.num_workers=0') for value in pair]
+    rows = [Request(n, str(config), None, own) for n, own in zip(names, options)]
+    file = EvidenceFile(tmp_path / 'rows.csv')
+    variants = read_variants(rows)
+    Experiment(variants, [0], tmp_path, allowed=[key])
+    with pytest.raises(ValueError, match=f'--record cannot tell second from first(?s:.*){key}: .*'):
+        Experiment(variants, [0], tmp_path, allowed=[key], evidence=file)
+    # The same run under two names is one run.
+    same = [Request(n, str(config), m, ()) for n, m in zip(names, ('ols', 'ols:alpha=0.5'))]
+    Experiment(read_variants(same), [0], tmp_path, evidence=file)
+
+
 def test_what_is_in_the_file_needs_no_data(config, tmp_path):
     ours = experiment(config, tmp_path / 'runs', seeds=(0,))
     for folder in ours.folders:
