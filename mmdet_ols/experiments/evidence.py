@@ -257,7 +257,8 @@ def _row(cells: dict[str, str]) -> EvidenceRow:
     facts = {name: cells.pop(name) for name in COLUMNS}
     if not (facts['seed'] and facts['seconds'] and facts['length'].partition(' ')[0].isdecimal()):
         raise ValueError("it needs a seed, a length such as '20 epochs', and its seconds")
-    numbers = {name: int(facts[name]) if facts[name] else None for name in _NUMBERS}
+    # pandas writes the numbers of a column with gaps as 15.0.
+    numbers = {k: int(facts[k].removesuffix('.0')) if facts[k] else None for k in _NUMBERS}
     values = {key: float(text) for key, text in cells.items() if text}
     return EvidenceRow(
         **{**facts, **numbers},  # type: ignore[arg-type]

@@ -107,6 +107,8 @@ def test_a_file_that_a_spreadsheet_has_saved_is_read(tmp_path):
     text = to_csv([ROW, LATER]) + ',' * to_csv([ROW, LATER]).splitlines()[0].count(',')
     path.write_bytes(b'\xef\xbb\xbf' + text.replace('\n', '\r\n').encode())
     assert read_rows(path) == [ROW, LATER]
+    path.write_text(to_csv([ROW, LATER]).replace(f',{ROW.best_epoch},', f',{ROW.best_epoch}.0,'))
+    assert read_rows(path) == [ROW, LATER]
 
 
 def test_a_file_that_is_broken_while_runs_go_on_ends_none_of_them(tmp_path):
