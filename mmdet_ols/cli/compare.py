@@ -121,7 +121,7 @@ def _check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     if not all(0 <= seed < 2**32 for seed in args.seeds):
         parser.error(f'--seeds must be from 0 to {2**32 - 1}, as NumPy takes them: {args.seeds}')
     if not args.configs and not args.variant:
-        parser.error('name at least one CONFIG or --variant')
+        parser.error('name at least one CONFIG, in front of the options, or --variant')
     if args.methods and not args.configs:
         parser.error('--methods needs a CONFIG to apply the methods to')
     if any(len(words) < 2 for words in args.variant):

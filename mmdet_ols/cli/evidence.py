@@ -27,7 +27,7 @@ def parse_args() -> argparse.Namespace:
     )
     args = parser.parse_args()
     if bool(args.files) == bool(args.page):
-        parser.error('name either FILE.csv ... or --page PAGE.md')
+        parser.error('name either FILE.csv ..., in front of the options, or --page PAGE.md')
     if args.check and not args.page:
         parser.error('--check needs --page PAGE.md')
     if args.page and _selection(args) != Selection(metrics=[]):

@@ -225,6 +225,13 @@ def test_an_option_that_is_given_again_adds_to_the_first(monkeypatch):
     assert tool.parse_args().seeds == [0, 1, 2]
 
 
+def test_a_config_that_was_taken_for_a_method_is_missed(monkeypatch, capsys):
+    monkeypatch.setattr(sys, 'argv', ['compare.py', '--methods', 'hard', 'ols', DEMO])
+    with pytest.raises(SystemExit):
+        tool.parse_args()
+    assert 'name at least one CONFIG, in front of the options' in capsys.readouterr().err
+
+
 @pytest.mark.parametrize('seed', [-1, 2**32])
 def test_a_seed_that_no_run_could_take_is_refused(seed, monkeypatch, capsys):
     monkeypatch.setattr(sys, 'argv', ['compare.py', DEMO, '--seeds', '0', str(seed)])

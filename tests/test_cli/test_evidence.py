@@ -46,6 +46,9 @@ def test_what_a_page_shows_is_said_in_its_comments(command, words):
     assert 'the comments of --page PAGE.md say what its tables show' in output
 
 
-@pytest.mark.parametrize('words', [[], ['a.csv', '--page', 'b.md'], ['a.csv', '--check']])
+@pytest.mark.parametrize(
+    'words', [[], ['--metrics', 'a', 'a.csv'], ['a.csv', '--page', 'b.md'], ['a.csv', '--check']]
+)
 def test_a_file_or_a_page_is_named(command, words):
-    command(tool.main, *words, ok=False)
+    output = command(tool.main, *words, ok=False)
+    assert 'in front of the options' in output or '--check needs --page' in output
