@@ -74,6 +74,8 @@ def evidence_tables(rows: Sequence[EvidenceRow], selection: Selection) -> str:
             f'--metrics must be of {", ".join(logged)}, but got {", ".join(unknown)}, which no row '
             'has.'
         )
+    if selection.metrics:
+        rows = [row for row in rows if not row.metrics.keys().isdisjoint(selection.metrics)]
     groups: dict[tuple[str, ...], list[EvidenceRow]] = {}
     for row in rows:
         groups.setdefault(_compared_in(row, selection), []).append(row)

@@ -107,6 +107,12 @@ def test_a_metric_that_was_asked_for_is_shown_though_no_table_has_it_by_itself()
         evidence_tables(ROWS, Selection(metrics=['accuracy/top1', 'top1']))
 
 
+def test_rows_without_a_metric_that_was_asked_for_have_no_table():
+    other = replace(row('ols', 0, 1.0), settings='b', base='b', metrics={'coco/bbox_mAP': 0.5})
+    text = evidence_tables([*ROWS, other], Selection(metrics=['accuracy/top1']))
+    assert text == evidence_tables(ROWS, Selection(metrics=['accuracy/top1']))
+
+
 def test_what_cannot_be_shown():
     with pytest.raises(ValueError, match='no rows yet'):
         evidence_tables([], Selection())
