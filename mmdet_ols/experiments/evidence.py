@@ -164,7 +164,11 @@ class EvidenceFile:
         }
 
     def add(self, row: EvidenceRow) -> bool:
-        """Add a row, unless its run has one; say whether it was added."""
+        """Add a row, unless its run has one; say whether it was added.
+
+        Raises:
+            ValueError: The file is broken now, or the row cannot be written into one.
+        """
         if any(known.identity == row.identity for known, _ in self._others):
             return False
         with self._locked():
@@ -236,8 +240,18 @@ def read_rows(path: str | Path) -> list[EvidenceRow]:
 
 
 def to_csv(rows: Sequence[EvidenceRow]) -> str:
-    """Write rows as the text of a file, metrics in the order in which they first occur."""
+    """Write rows as the text of a file, metrics in the order in which they first occur.
+
+    Raises:
+        ValueError: A metric has the name of a column, so that the file could not be read.
+    """
     metrics = list(dict.fromkeys(key for row in rows for key in row.metrics))
+    wrong = [key for key in metrics if key in COLUMNS or key.startswith(BEST)]
+    if wrong:
+        raise ValueError(
+            f'A metric must not have the name of a column of a file of rows, but got {wrong[0]!r}: '
+            'give its evaluator a `prefix`.'
+        )
     best = list(dict.fromkeys(key for row in rows for key in row.best))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator='\n')

@@ -124,6 +124,15 @@ def test_a_file_that_is_broken_while_runs_go_on_ends_none_of_them(tmp_path):
         EvidenceFile(file.path)
 
 
+@pytest.mark.parametrize('name', ['seconds', 'best top1'])
+def test_a_metric_with_the_name_of_a_column_does_not_break_the_file(tmp_path, name):
+    file = EvidenceFile(tmp_path / 'rows.csv')
+    file.add(ROW)
+    with pytest.raises(ValueError, match=f"name of a column .* but got '{name}': give .* `prefix`"):
+        file.add(replace(LATER, metrics={name: 1.5}))
+    assert read_rows(file.path) == [ROW]
+
+
 def test_a_folder_is_refused(tmp_path):
     with pytest.raises(ValueError, match='name a CSV file in it'):
         EvidenceFile(tmp_path)
