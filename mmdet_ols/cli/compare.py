@@ -39,7 +39,7 @@ from mmdet_ols.experiments.writing import check_extras, write_comparison
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     _add_rows(parser)
-    parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2], help='(0 1 2)')
+    parser.add_argument('--seeds', nargs='+', type=int, action='extend', help='(0 1 2)')
     add_executor_options(parser)
     parser.add_argument(
         '--work-dir',
@@ -48,6 +48,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--allow',
         nargs='+',
+        action='extend',
         default=[],
         metavar='KEY',
         help='config entries in which the rows may differ besides their methods, as in '
@@ -74,6 +75,7 @@ def parse_args() -> argparse.Namespace:
     add_strict_option(parser)
     add_trust_option(parser)
     args = parser.parse_args()
+    args.seeds = [0, 1, 2] if args.seeds is None else args.seeds
     _check(parser, args)
     return args
 
@@ -85,6 +87,7 @@ def _add_rows(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--methods',
         nargs='+',
+        action='extend',
         default=[],
         metavar='METHOD',
         help='train each config with each of these methods, as in hard ls ols:alpha=0.3; without '
@@ -115,8 +118,10 @@ def _check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     check_executor(parser, args)
     if len(set(args.seeds)) < len(args.seeds):
         parser.error(f'--seeds must differ from each other, but got {args.seeds}')
+    if not all(0 <= seed < 2**32 for seed in args.seeds):
+        parser.error(f'--seeds must be from 0 to {2**32 - 1}, as NumPy takes them: {args.seeds}')
     if not args.configs and not args.variant:
-        parser.error('name at least one CONFIG or --variant')
+        parser.error('name at least one CONFIG, in front of the options, or --variant')
     if args.methods and not args.configs:
         parser.error('--methods needs a CONFIG to apply the methods to')
     if any(len(words) < 2 for words in args.variant):
@@ -165,6 +170,10 @@ def compare(args: argparse.Namespace) -> None:
         with user_errors():
             write_comparison(comparison, work_dir, how)
         print(f'Written: {work_dir / "comparison.md"}, with tables as CSV and pictures next to it')
+    with user_errors():
+        for task in tasks:  # the process that ran them may have recorded them elsewhere, or nowhere
+            if experiment.row(task.folder) is None:
+                display.warn(experiment.keep(task.folder))
     end_unless_finished(outcome, len(experiment.runs))
 
 

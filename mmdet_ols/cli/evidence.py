@@ -27,7 +27,7 @@ def parse_args() -> argparse.Namespace:
     )
     args = parser.parse_args()
     if bool(args.files) == bool(args.page):
-        parser.error('name either FILE.csv ... or --page PAGE.md')
+        parser.error('name either FILE.csv ..., in front of the options, or --page PAGE.md')
     if args.check and not args.page:
         parser.error('--check needs --page PAGE.md')
     if args.page and _selection(args) != Selection(metrics=[]):
@@ -42,7 +42,12 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
         '--reference', metavar='NAME', help='the row to compare the others with (the first)'
     )
     parser.add_argument(
-        '--metrics', nargs='+', default=[], metavar='KEY', help='show only these metrics'
+        '--metrics',
+        nargs='+',
+        action='extend',
+        default=[],
+        metavar='KEY',
+        help='show only these metrics',
     )
     parser.add_argument('--classes', action='store_true', help='add the AP of each class')
     parser.add_argument(

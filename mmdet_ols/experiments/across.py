@@ -16,6 +16,12 @@ from mmdet_ols.results.statistics import summarise
 UNCHANGED = 'as in the config'
 
 
+def options_of(row: EvidenceRow) -> dict[str, str]:
+    """What overrode entries of a row's config, by their keys."""
+    words = (word.partition('=') for word in shlex.split(row.options))
+    return {key: value for key, equals, value in words if equals}
+
+
 def without_option(row: EvidenceRow, option: str) -> str:
     """What else overrode entries of a row's config."""
     words = shlex.split(row.options)
@@ -80,8 +86,7 @@ def _name(row: EvidenceRow, rows: Sequence[EvidenceRow], option: str) -> str:
 
 def _value(row: EvidenceRow, option: str) -> str:
     """The value of an option that a row was made with."""
-    words = (word.partition('=') for word in shlex.split(row.options))
-    return {key: value for key, _, value in words}.get(option, UNCHANGED)
+    return options_of(row).get(option, UNCHANGED)
 
 
 def _by_number(value: str) -> tuple[int, float, str]:

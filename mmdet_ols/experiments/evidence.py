@@ -164,7 +164,11 @@ class EvidenceFile:
         }
 
     def add(self, row: EvidenceRow) -> bool:
-        """Add a row, unless its run has one; say whether it was added."""
+        """Add a row, unless its run has one; say whether it was added.
+
+        Raises:
+            ValueError: The file is broken now, or the row cannot be written into one.
+        """
         if any(known.identity == row.identity for known, _ in self._others):
             return False
         with self._locked():
@@ -205,7 +209,7 @@ def read_rows(path: str | Path) -> list[EvidenceRow]:
         ValueError: It is not a file of rows, or a row is broken.
         OSError: It cannot be read.
     """
-    with Path(path).open(encoding='utf-8', newline='') as file:
+    with Path(path).open(encoding='utf-8-sig', newline='') as file:  # spreadsheets write a mark
         lines = list(csv.reader(file))
     if not lines:
         return []
@@ -216,23 +220,38 @@ def read_rows(path: str | Path) -> list[EvidenceRow]:
             f'{path} must have the columns of a file of runs, but {", ".join(missing)} is not '
             'there: name another file, or move this one away.'
         )
-    rows = []
+    rows: dict[tuple[str, int, str], EvidenceRow] = {}
     for number, line in enumerate(cells, 2):
-        if not line:
+        if not any(line):
             continue
         try:
-            rows.append(_row(dict(zip(header, line))))
-        except (KeyError, ValueError) as error:
+            if len(line) != len(header):
+                raise ValueError(f'it has {len(line)} cells, but the file {len(header)} columns')
+            row = _row(dict(zip(header, line)))
+            if row.identity in rows:
+                raise ValueError('its settings, seed and test are those of another row')
+            rows[row.identity] = row
+        except ValueError as error:
             raise ValueError(
                 f'{path}, row {number}: {error}. Mend the row, or remove it; its run can be '
                 'recorded again as long as its folder is there.'
             ) from error
-    return rows
+    return list(rows.values())
 
 
 def to_csv(rows: Sequence[EvidenceRow]) -> str:
-    """Write rows as the text of a file, metrics in the order in which they first occur."""
+    """Write rows as the text of a file, metrics in the order in which they first occur.
+
+    Raises:
+        ValueError: A metric has the name of a column, so that the file could not be read.
+    """
     metrics = list(dict.fromkeys(key for row in rows for key in row.metrics))
+    wrong = [key for key in metrics if key in COLUMNS or key.startswith(BEST)]
+    if wrong:
+        raise ValueError(
+            f'A metric must not have the name of a column of a file of rows, but got {wrong[0]!r}: '
+            'give its evaluator a `prefix`.'
+        )
     best = list(dict.fromkeys(key for row in rows for key in row.best))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator='\n')
@@ -250,9 +269,10 @@ def _texts(values: dict[str, float], keys: Iterable[str]) -> list[str]:
 
 def _row(cells: dict[str, str]) -> EvidenceRow:
     facts = {name: cells.pop(name) for name in COLUMNS}
-    if not facts['seed'] or not facts['length'][:1].isdigit():
-        raise ValueError('it needs a seed and a length')
-    numbers = {name: int(facts[name]) if facts[name] else None for name in _NUMBERS}
+    if not (facts['seed'] and facts['seconds'] and facts['length'].partition(' ')[0].isdecimal()):
+        raise ValueError("it needs a seed, a length such as '20 epochs', and its seconds")
+    # pandas writes the numbers of a column with gaps as 15.0.
+    numbers = {k: int(facts[k].removesuffix('.0')) if facts[k] else None for k in _NUMBERS}
     values = {key: float(text) for key, text in cells.items() if text}
     return EvidenceRow(
         **{**facts, **numbers},  # type: ignore[arg-type]

@@ -8,15 +8,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from mmdet_ols.experiments.across import tables_across, without_option
+from mmdet_ols.experiments.across import options_of, tables_across, without_option
 from mmdet_ols.experiments.comparison import Comparison
 from mmdet_ols.experiments.evidence import MISTAKES, PLAIN_LOOP, EvidenceRow, read_rows
+from mmdet_ols.experiments.recording import differ
 from mmdet_ols.experiments.tables import class_table, main_table, notes, recorded
 from mmdet_ols.experiments.writing import markdown_table
 
 #: Where a page holds a table: the words of `mmdet-ols evidence`, files relative to the page.
 MARKED = re.compile(
-    r'(?P<begin><!-- evidence: (?P<words>.*?) -->\n).*?(?P<end><!-- end of evidence -->)', re.DOTALL
+    r'(?P<begin><!-- evidence: (?P<words>[^>]*?) -->\n)(?:(?!<!-- evidence:).)*?'
+    r'(?P<end><!-- end of evidence -->)',
+    re.DOTALL,
 )
 
 
@@ -48,12 +51,22 @@ def evidence_tables(rows: Sequence[EvidenceRow], selection: Selection) -> str:
         selection: What to show of them.
 
     Raises:
-        ValueError: There are no rows, none with the name of the reference, or none with a metric.
+        ValueError: There are no rows, none with the name of the reference, or none with a metric;
+            or a run has other results in another file.
     """
     if not rows:
         raise ValueError('There are no rows yet: record runs with tools/compare.py --record FILE.')
-    if selection.across and not any(f'{selection.across}=' in row.options for row in rows):
-        raise ValueError(f'--across must name an option of the rows, but got {selection.across!r}.')
+    rows = _each_run_once(rows)
+    if selection.across and (selection.reference is not None or selection.classes):
+        raise ValueError(
+            '--across shows neither differences nor classes: leave out --reference and --classes.'
+        )
+    given = dict.fromkeys(key for row in rows for key in options_of(row))
+    if selection.across and selection.across not in given:
+        raise ValueError(
+            f'--across must name an option of the rows, but got {selection.across!r}; they have '
+            f'{", ".join(given) or "none"}.'
+        )
     logged = dict.fromkeys(key for row in rows for key in row.metrics)
     unknown = [key for key in selection.metrics if key not in logged]
     if unknown:
@@ -61,10 +74,25 @@ def evidence_tables(rows: Sequence[EvidenceRow], selection: Selection) -> str:
             f'--metrics must be of {", ".join(logged)}, but got {", ".join(unknown)}, which no row '
             'has.'
         )
+    if selection.metrics:
+        rows = [row for row in rows if not row.metrics.keys().isdisjoint(selection.metrics)]
     groups: dict[tuple[str, ...], list[EvidenceRow]] = {}
     for row in rows:
         groups.setdefault(_compared_in(row, selection), []).append(row)
     return '\n\n'.join(_group(group, selection) for group in groups.values()) + '\n'
+
+
+def _each_run_once(rows: Sequence[EvidenceRow]) -> list[EvidenceRow]:
+    """The first row of each run; several files may hold the same one."""
+    first: dict[tuple[str, int, str], EvidenceRow] = {}
+    for row in rows:
+        known = first.setdefault(row.identity, row)
+        if differ(known.metrics, row.metrics):
+            raise ValueError(
+                f'A run counts once, but {row.name} seed {row.seed} has other results in another '
+                f'file (of {known.date} and of {row.date}): remove one of the two rows.'
+            )
+    return list(first.values())
 
 
 def _compared_in(row: EvidenceRow, selection: Selection) -> tuple[str, ...]:
@@ -90,10 +118,12 @@ def fill_page(page: str | Path, parse: Callable[[list[str]], tuple[list[str], Se
             show of them.
 
     Raises:
-        ValueError: A comment cannot be understood, or a file has no rows.
+        ValueError: The page has no such comments, one cannot be understood, or a file has no rows.
         OSError: The page or a file cannot be read.
     """
     page = Path(page)
+    text = page.read_text(encoding='utf-8')
+    _check_marks(page, text)
 
     def table(match: re.Match[str]) -> str:
         try:
@@ -104,7 +134,23 @@ def fill_page(page: str | Path, parse: Callable[[list[str]], tuple[list[str], Se
             raise ValueError(f'{page}, <!-- evidence: {match["words"]} -->: {error}') from error
         return f'{match["begin"]}\n{made}\n{match["end"]}'
 
-    return MARKED.sub(table, page.read_text(encoding='utf-8'))
+    return MARKED.sub(table, text)
+
+
+def _check_marks(page: Path, text: str) -> None:
+    """Make sure that every comment of a page has its end: the text up to it is replaced.
+
+    Raises:
+        ValueError: One has none, or there is no comment at all.
+    """
+    rest = MARKED.sub('', text)
+    begun = re.search(r'<!--\s*evidence:.*|<!--\s*end of evidence.*', rest)
+    if begun or rest == text:
+        wrong = f'but got {begun[0]!r} without the other one' if begun else 'but it has none'
+        raise ValueError(
+            f'{page} must hold each table between the lines <!-- evidence: FILE.csv --> and <!-- '
+            f'end of evidence -->, {wrong}.'
+        )
 
 
 def _group(rows: Sequence[EvidenceRow], selection: Selection) -> str:
@@ -197,16 +243,15 @@ def _commands_of_runs(rows: Sequence[EvidenceRow]) -> list[str]:
         return _commands_of_mistakes(rows)
     plain_loop = test == PLAIN_LOOP
     tool = 'benchmarks/plain_comparison.py' if plain_loop else 'tools/compare.py'
-    groups: dict[tuple[str, str, tuple[int, ...]], list[EvidenceRow]] = {}
+    groups: dict[tuple[str, str, tuple[int, ...], bool], list[EvidenceRow]] = {}
     for row in {row.settings: row for row in rows}.values():
         seeds = tuple(sorted({r.seed for r in rows if r.settings == row.settings}))
-        groups.setdefault((row.config, row.options, seeds), []).append(row)
+        groups.setdefault((row.config, row.options, seeds, bool(row.method)), []).append(row)
     commands = []
-    for (config, options, seeds), group in groups.items():
+    for (config, options, seeds, has_method), group in groups.items():
         words = ['python', tool, config]
-        methods = [row.method for row in group if row.method]
-        if methods:
-            words += ['--methods', *methods]
+        if has_method:
+            words += ['--methods', *(row.method for row in group)]
         given = shlex.split(options)
         values = [word for word in given if '=' in word]
         words += ['--seeds', *map(str, seeds)]

@@ -8,10 +8,12 @@ from pathlib import Path
 from mmdet_ols.experiments.comparability import check_comparable, check_same_config
 from mmdet_ols.experiments.comparison import Comparison, Sweep
 from mmdet_ols.experiments.evidence import EvidenceFile, EvidenceRow
+from mmdet_ols.experiments.identity import portable_settings
 from mmdet_ols.experiments.provenance import read_records, record_start
 from mmdet_ols.experiments.readiness import check_ready
 from mmdet_ols.experiments.recording import best_epoch_of, describe_run, differ, identity_of
 from mmdet_ols.experiments.rows import provider
+from mmdet_ols.experiments.settings import describe, differences
 from mmdet_ols.experiments.specification import RunSpec, Variant
 from mmdet_ols.experiments.tasks import RunTask
 from mmdet_ols.results.metrics import headline_metrics
@@ -34,7 +36,7 @@ class Experiment:
         evidence: The file whose rows count as finished runs, and to which runs are added.
 
     Raises:
-        ValueError: The rows differ in more than their methods.
+        ValueError: The rows differ in more than their methods, or in nothing that is recorded.
     """
 
     def __init__(
@@ -54,6 +56,8 @@ class Experiment:
         self.tta, self.trust = tta, trust
         self.metric, self.lower_is_better = metric, lower_is_better
         self.differs = check_comparable({v.name: v.forms for v in variants}, allowed)
+        if evidence is not None:
+            _check_rows_differ(variants)
         #: Seed by seed, so that a first comparison is there early.
         self.runs: dict[Path, tuple[Variant, RunSpec]] = {
             Path(work_dir, variant.name, f'seed_{seed}'): (variant, variant.run(seed))
@@ -93,7 +97,7 @@ class Experiment:
             if not self.read(folder).recorded:
                 needed.add(variant.name)
         wanted = [variant for variant in self.variants if variant.name in needed]
-        check_ready(((variant.name, variant.cfg) for variant in wanted), strict)
+        check_ready(((variant.name, variant.cfg) for variant in wanted), strict, self.tta)
 
     def label(self, folder: Path) -> str:
         """A run's name for people."""
@@ -235,3 +239,27 @@ class Experiment:
             return read_records(folder)
         row = self.row(folder)
         return [] if row is None else [self.evidence.facts(row)]
+
+
+def _check_rows_differ(variants: Sequence[Variant]) -> None:
+    """Make sure that no run would count as one of another variant once that is recorded.
+
+    Raises:
+        ValueError: Two variants differ only in where their data or weights lie.
+    """
+    first: dict[str, Variant] = {}
+    for variant in variants:
+        other = first.setdefault(variant.portable_key, variant)
+        deciding = portable_settings(variant.forms.trained)
+        places = {
+            key: pair
+            for key, pair in differences(other.forms.trained, variant.forms.trained).items()
+            if key in deciding
+        }
+        if places:
+            raise ValueError(
+                f'--record cannot tell {variant.name} from {other.name}: in its rows the name of a '
+                'folder stands for data and that of a file for weights, and these are the same:\n'
+                f'{describe(places, other.name, variant.name)}\n'
+                'Rename one of each pair, or leave out --record.'
+            )

@@ -23,14 +23,18 @@ from mmdet_ols.checks.schedules import schedule_warnings
 from mmdet_ols.checks.start import weights_at_start
 from mmdet_ols.config_tree import all_hooks, is_a, registered_class
 from mmdet_ols.datasets.tree import SPLITS
+from mmdet_ols.engine.tta import use_tta
 
 
-def check_ready(configs: Iterable[tuple[str, Config]], strict: bool = False) -> None:
+def check_ready(
+    configs: Iterable[tuple[str, Config]], strict: bool = False, tta: bool = False
+) -> None:
     """Make sure that runs can start: hooks, losses, model, data and pretrained weights.
 
     Args:
         configs: Resolved configs, each with the name to give in errors.
         strict: Whether what may be wrong with the data is an error rather than a warning.
+        tta: Whether they are tested with test-time augmentation.
 
     Raises:
         ValueError: A model cannot be built, or a data set is wrong.
@@ -50,6 +54,10 @@ def check_ready(configs: Iterable[tuple[str, Config]], strict: bool = False) -> 
                     warned.append(warning)
                     warn(warning)
             model = _built_model(cfg)
+            if tta:
+                tested = deepcopy(cfg)
+                use_tta(tested)
+                _built_model(tested)
             parts = ('dataloader', 'evaluator')
             data = [cfg.get(f'{split}_{part}') for split in SPLITS for part in parts]
             if data not in checked_data:  # mostly the same for all

@@ -71,8 +71,9 @@ def with_needed_rows(rows: Sequence[Request]) -> list[Request]:
         needs = needed_run(row.method)
         if needs is None or provider(row, complete, needs.method) is not None:
             continue
-        name, taken = method_slug(needs.method), {other.name for other in complete}
-        name = f'{_name_of(row.config)}_{name}' if name in taken else name
+        slug, taken = method_slug(needs.method), {other.name for other in complete}
+        names = (slug, f'{_name_of(row.config)}_{slug}', f'{row.name}_{slug}')
+        name = next((name for name in names if name not in taken), names[-1])
         complete.append(Request(name, row.config, needs.method, row.options))
     return complete
 

@@ -49,6 +49,8 @@ def flat_settings(cfg: Mapping[str, Any]) -> dict[str, Any]:
         elif isinstance(node, (list, tuple)) and node:
             for index, child in enumerate(node):
                 walk(f'{key}.{index}', child)
+        elif isinstance(node, (set, frozenset)):  # in an order that differs between processes
+            flat[key] = sorted(node, key=repr)
         elif callable(node):
             flat[key] = f'{node.__module__}.{node.__name__}'
         else:

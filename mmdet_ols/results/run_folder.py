@@ -140,6 +140,8 @@ def read_run(
             result = _read_result(_result_of_test(test))
             if result is not None and test.name >= starts[-1].name:
                 run.tested = _metrics(result)
+    if run.tested and not needs_test:  # it stands for a last validation that was cut short
+        run.validations.setdefault(length, run.tested)
     return run
 
 

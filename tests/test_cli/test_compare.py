@@ -215,6 +215,31 @@ def test_the_command_is_recorded_with_the_variables_that_the_configs_read(
     assert made['command'].startswith('`EPOCHS=3 python compare.py')
 
 
+def test_an_option_that_is_given_again_adds_to_the_first(monkeypatch):
+    words = [DEMO, '--methods', 'hard', '--methods', 'ls', 'ols', '--seeds', '3', '--seeds', '4']
+    monkeypatch.setattr(sys, 'argv', ['compare.py', *words, '--allow', 'a', '--allow', 'b'])
+    args = tool.parse_args()
+    assert args.methods == ['hard', 'ls', 'ols']
+    assert (args.seeds, args.allow) == ([3, 4], ['a', 'b'])
+    monkeypatch.setattr(sys, 'argv', ['compare.py', DEMO])
+    assert tool.parse_args().seeds == [0, 1, 2]
+
+
+def test_a_config_that_was_taken_for_a_method_is_missed(monkeypatch, capsys):
+    monkeypatch.setattr(sys, 'argv', ['compare.py', '--methods', 'hard', 'ols', DEMO])
+    with pytest.raises(SystemExit):
+        tool.parse_args()
+    assert 'name at least one CONFIG, in front of the options' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('seed', [-1, 2**32])
+def test_a_seed_that_no_run_could_take_is_refused(seed, monkeypatch, capsys):
+    monkeypatch.setattr(sys, 'argv', ['compare.py', DEMO, '--seeds', '0', str(seed)])
+    with pytest.raises(SystemExit):
+        tool.parse_args()
+    assert '--seeds must be from 0 to 4294967295' in capsys.readouterr().err
+
+
 def test_nothing_starts_if_the_result_could_not_be_written(one_run, monkeypatch):
     monkeypatch.setattr(LocalExecutor, 'run', None)
     monkeypatch.setitem(sys.modules, 'matplotlib.figure', None)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from mmdet_ols.cli import evidence as tool
-from mmdet_ols.experiments.evidence import EvidenceFile, EvidenceRow
+from mmdet_ols.experiments.evidence import EvidenceFile, EvidenceRow, read_rows
 
 
 @pytest.fixture
@@ -20,6 +22,13 @@ def rows(tmp_path):
 def test_tables_are_printed(command, rows):
     assert '| bbox_mAP (%), higher is better | hard | 25.00 |' in command(tool.main, rows)
     assert 'one of the rows hard' in command(tool.main, rows, '--reference', 'ols', ok=False)
+
+
+def test_metrics_may_be_named_one_by_one(command, rows):
+    keys = 'coco/bbox_mAP', 'mean'
+    EvidenceFile(rows).add(replace(read_rows(rows)[0], seed=1, metrics=dict.fromkeys(keys, 0.5)))
+    output = command(tool.main, rows, '--metrics', keys[0], '--metrics', keys[1])
+    assert '| bbox_mAP (%), ' in output and '| mean, direction unknown | ' in output
 
 
 def test_a_page_is_checked_and_filled(command, rows, tmp_path):
@@ -37,6 +46,9 @@ def test_what_a_page_shows_is_said_in_its_comments(command, words):
     assert 'the comments of --page PAGE.md say what its tables show' in output
 
 
-@pytest.mark.parametrize('words', [[], ['a.csv', '--page', 'b.md'], ['a.csv', '--check']])
+@pytest.mark.parametrize(
+    'words', [[], ['--metrics', 'a', 'a.csv'], ['a.csv', '--page', 'b.md'], ['a.csv', '--check']]
+)
 def test_a_file_or_a_page_is_named(command, words):
-    command(tool.main, *words, ok=False)
+    output = command(tool.main, *words, ok=False)
+    assert 'in front of the options' in output or '--check needs --page' in output

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -77,9 +78,17 @@ def test_rows_that_differ_in_another_option_have_a_table_each():
     assert tables(rows, metrics=['accuracy/top1']).count('| hard |') == 2
 
 
-def test_an_option_without_values_is_an_error():
-    with pytest.raises(ValueError, match=r"--across must name an option of the rows, but got 'x'"):
-        evidence_tables([row('hard', '0.1', 60)], Selection(across='x'))
+@pytest.mark.parametrize('option', ['x', 'lr', 'optim_wrapper'])
+def test_an_option_without_values_is_an_error(option):
+    message = f"--across must name an option of the rows, but got '{option}'; they have a, {LR}"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        evidence_tables([row('hard', '0.1', 60)], Selection(across=option))
+
+
+@pytest.mark.parametrize('ignored', [{'reference': 'hard'}, {'classes': True}])
+def test_what_such_a_table_does_not_show_is_refused(ignored):
+    with pytest.raises(ValueError, match='leave out --reference and --classes'):
+        tables([row('hard', '0.1', 60)], **ignored)
 
 
 def test_a_diverged_run_is_not_the_best_and_equal_ones_are_all():

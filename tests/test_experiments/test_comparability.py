@@ -60,6 +60,14 @@ def test_methods_and_what_nobody_reads_may_differ():
     }
 
 
+def test_the_order_of_a_set_does_not_count():
+    """Another process has another one."""
+    texts = [f"model['ignored'] = {{{numbers}}}\n" for numbers in ('0, 8', '8, 0')]
+    first, second = (settings(text) for text in texts)
+    assert settings_key(first) == settings_key(second)
+    assert settings_key(first) != settings_key(settings("model['ignored'] = {0, 7}\n"))
+
+
 OTHERS = [
     ('optim_wrapper.optimizer.lr', 0.2, r'optim_wrapper\.optimizer\.lr: 0\.1 \(a\), 0\.2 \(b\)'),
     ('optim_wrapper.loss_scale', 2.0, r'loss_scale: \(absent\) \(a\), 2\.0 \(b\)'),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from toy_rows import ROW
 
-from mmdet_ols.experiments.evidence import COLUMNS, EvidenceFile, read_rows
+from mmdet_ols.experiments.evidence import COLUMNS, EvidenceFile, read_rows, to_csv
 
 LATER = replace(
     ROW, seed=1, best_by='', best_epoch=None, best={}, metrics={'accuracy/top1': 75.0, 'new': 1e-5}
@@ -87,6 +87,11 @@ def test_a_row_as_a_run():
         ('a,b\n1,2\n', 'must have the columns .* settings, base'),
         (','.join(COLUMNS) + '\n' + 'x,' * 7 + 'one\n', 'row 2: .* Mend the row'),
         (','.join(COLUMNS) + '\n<<<<<<< HEAD\n', 'row 2'),
+        (to_csv([ROW]).rstrip() + ',99\n', 'row 2: it has 20 cells, but the file 19 columns'),
+        (to_csv([LATER, ROW]).replace(',,\n', '\n'), 'row 2: it has'),
+        (to_csv([ROW, LATER, replace(ROW, machine='b')]), 'row 4: .* those of another row'),
+        (to_csv([ROW]).replace(',61,', ',,'), 'row 2: it needs .* seconds'),
+        (to_csv([ROW]).replace('20 epochs', '20epochs'), 'row 2: it needs .* a length such as'),
     ],
 )
 def test_another_file_is_refused(tmp_path, text, message):
@@ -95,6 +100,15 @@ def test_another_file_is_refused(tmp_path, text, message):
     with pytest.raises(ValueError, match=message):
         EvidenceFile(path)
     assert path.read_text() == text
+
+
+def test_a_file_that_a_spreadsheet_has_saved_is_read(tmp_path):
+    path = tmp_path / 'rows.csv'
+    text = to_csv([ROW, LATER]) + ',' * to_csv([ROW, LATER]).splitlines()[0].count(',')
+    path.write_bytes(b'\xef\xbb\xbf' + text.replace('\n', '\r\n').encode())
+    assert read_rows(path) == [ROW, LATER]
+    path.write_text(to_csv([ROW, LATER]).replace(f',{ROW.best_epoch},', f',{ROW.best_epoch}.0,'))
+    assert read_rows(path) == [ROW, LATER]
 
 
 def test_a_file_that_is_broken_while_runs_go_on_ends_none_of_them(tmp_path):
@@ -108,6 +122,15 @@ def test_a_file_that_is_broken_while_runs_go_on_ends_none_of_them(tmp_path):
         file.add(LATER)
     with pytest.raises(ValueError, match='must have the columns'):
         EvidenceFile(file.path)
+
+
+@pytest.mark.parametrize('name', ['seconds', 'best top1'])
+def test_a_metric_with_the_name_of_a_column_does_not_break_the_file(tmp_path, name):
+    file = EvidenceFile(tmp_path / 'rows.csv')
+    file.add(ROW)
+    with pytest.raises(ValueError, match=f"name of a column .* but got '{name}': give .* `prefix`"):
+        file.add(replace(LATER, metrics={name: 1.5}))
+    assert read_rows(file.path) == [ROW]
 
 
 def test_a_folder_is_refused(tmp_path):

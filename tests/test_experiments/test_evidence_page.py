@@ -47,6 +47,13 @@ def test_tables_have_the_statistics_of_the_paired_differences():
     assert 'python tools/compare.py configs/a.py --methods hard ols --seeds 0 1 2\n' in text
 
 
+def test_the_commands_make_every_run():
+    plain = [replace(r, name='a', method='', settings='plain') for r in ROWS[:3]]
+    text = evidence_tables([*plain, *ROWS[3:]], Selection())
+    for words in ('', '--methods ols '):
+        assert f'python tools/compare.py configs/a.py {words}--seeds 0 1 2\n' in text
+
+
 def test_rows_that_differ_in_more_than_their_method_get_tables_of_their_own():
     fast = [
         replace(r, settings=f'{r.settings} fast', base='fast', options='a.lr=1', commit='abc')
@@ -100,6 +107,12 @@ def test_a_metric_that_was_asked_for_is_shown_though_no_table_has_it_by_itself()
         evidence_tables(ROWS, Selection(metrics=['accuracy/top1', 'top1']))
 
 
+def test_rows_without_a_metric_that_was_asked_for_have_no_table():
+    other = replace(row('ols', 0, 1.0), settings='b', base='b', metrics={'coco/bbox_mAP': 0.5})
+    text = evidence_tables([*ROWS, other], Selection(metrics=['accuracy/top1']))
+    assert text == evidence_tables(ROWS, Selection(metrics=['accuracy/top1']))
+
+
 def test_what_cannot_be_shown():
     with pytest.raises(ValueError, match='no rows yet'):
         evidence_tables([], Selection())
@@ -122,6 +135,34 @@ def test_a_page_is_filled_between_its_marks(tmp_path):
     assert filled_page(page) != filled
     page.write_text('<!-- evidence: rows/a.csv --tables -->\n<!-- end of evidence -->\n')
     with pytest.raises(ValueError, match='page.md.*--tables'):
+        filled_page(page)
+
+
+def test_a_run_that_stands_in_several_files_counts_once(tmp_path):
+    assert evidence_tables([*ROWS, *ROWS], Selection()) == evidence_tables(ROWS, Selection())
+    again = replace(ROWS[1], date='2027-01-01', metrics={'accuracy/top1': 50.0})
+    with pytest.raises(ValueError, match='hard seed 1 has other results in another file .*2027'):
+        evidence_tables([*ROWS, again], Selection())
+
+
+MARKS = '<!-- evidence: a.csv -->\n', '<!-- end of evidence -->\n'
+
+
+@pytest.mark.parametrize(
+    ('text', 'wrong'),
+    [
+        ('# No table\n', 'it has none'),
+        (f'{MARKS[0]}\nto be kept\n\n{"".join(MARKS)}', "got '<!-- evidence: a.csv -->'"),
+        (f'{"".join(MARKS)}\nto be kept\n\n{MARKS[1]}', "got '<!-- end of evidence -->'"),
+        (f'{"".join(MARKS)}<!-- evidence: a.csv --> \n{MARKS[1]}', 'evidence: a.csv --> '),
+        (f'<!--evidence: a.csv -->\n{MARKS[1]}', 'evidence: a.csv -->'),
+    ],
+)
+def test_a_mark_without_its_end_is_refused(tmp_path, text, wrong):
+    EvidenceFile(tmp_path / 'a.csv').add(ROWS[0])
+    page = tmp_path / 'page.md'
+    page.write_text(text)
+    with pytest.raises(ValueError, match=f'page.md must hold each table between .*{wrong}'):
         filled_page(page)
 
 

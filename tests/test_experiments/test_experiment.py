@@ -203,6 +203,13 @@ def test_what_would_cost_hours_is_found_before_the_first_run(classifiers, tmp_pa
         experiment(tmp_path, *asked).check()
 
 
+def test_a_test_that_cannot_be_augmented_is_found_before_the_training(classifiers, tmp_path):
+    asked = ('a', str(classifiers[0]), ['tta_model.type=Unknown'])
+    experiment(tmp_path, asked).check()
+    with pytest.raises(ValueError, match='a: the model cannot be built: .*Unknown'):
+        experiment(tmp_path, asked, tta=True).check()
+
+
 def test_a_second_hook_may_not_save_where_runs_overwrite_each_other(classifiers, tmp_path):
     config = tmp_path / 'twice.py'
     config.write_text(

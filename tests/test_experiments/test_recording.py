@@ -19,6 +19,7 @@ from mmdet_ols.experiments.evidence import EvidenceFile, read_rows
 from mmdet_ols.experiments.experiment import Experiment
 from mmdet_ols.experiments.provenance import machine, versions
 from mmdet_ols.experiments.specification import Request, read_variants
+from mmdet_ols.experiments.starter import starting
 from mmdet_ols.experiments.writing import to_markdown, write_comparison
 
 CONFIG = toy_plan.CONFIG.replace('max_epochs=2', 'max_epochs=3')
@@ -121,6 +122,27 @@ def test_a_row_counts_as_a_run_wherever_it_was_made(config, tmp_path):
         assert changed.open_tasks == list(changed.tasks.values())
 
 
+@pytest.mark.parametrize(
+    ('key', 'pair'),
+    [
+        ('load_from', ('/a/epoch_9.pth', '/b/epoch_9.pth')),
+        ('train_dataloader.dataset.data_root', ('/a/train', '/b/train')),
+    ],
+)
+def test_rows_whose_runs_would_count_for_each_other_are_refused(config, tmp_path, key, pair):
+    names = 'first', 'second'
+    options = [(f'{key}={value}', 'train_dataloader.num_workers=0') for value in pair]
+    rows = [Request(n, str(config), None, own) for n, own in zip(names, options)]
+    file = EvidenceFile(tmp_path / 'rows.csv')
+    variants = read_variants(rows)
+    Experiment(variants, [0], tmp_path, allowed=[key])
+    with pytest.raises(ValueError, match=f'--record cannot tell second from first(?s:.*){key}: .*'):
+        Experiment(variants, [0], tmp_path, allowed=[key], evidence=file)
+    # The same run under two names is one run.
+    same = [Request(n, str(config), m, ()) for n, m in zip(names, ('ols', 'ols:alpha=0.5'))]
+    Experiment(read_variants(same), [0], tmp_path, evidence=file)
+
+
 def test_what_is_in_the_file_needs_no_data(config, tmp_path):
     ours = experiment(config, tmp_path / 'runs', seeds=(0,))
     for folder in ours.folders:
@@ -145,6 +167,26 @@ def test_the_command_records_what_was_finished_before(config, tmp_path, monkeypa
         assert '1 of 1 runs are finished and kept' in capsys.readouterr().out
         assert (tmp_path / work_dir / 'comparison.md').is_file()
     (row,) = read_rows(path)
+    assert row.metrics[TOP1] == 60.0
+
+
+def test_a_command_that_only_watches_records_as_well(config, tmp_path, monkeypatch, capsys):
+    variants = read_variants([Request('hard', str(config), 'hard', ())])
+    of_another = Experiment(variants, [0], tmp_path / 'runs')
+
+    def watch(*_):
+        train(of_another, of_another.folders[0], 50.0, 70.0, 60.0)
+        return {}
+
+    monkeypatch.setattr(Experiment, 'check', lambda self, strict: None)
+    monkeypatch.setattr('mmdet_ols.cli.execution.watch', watch)
+    words = ['compare.py', str(config), '--methods', 'hard', '--seeds', '0']
+    words += ['--work-dir', str(tmp_path / 'runs'), '--record', str(tmp_path / 'rows.csv')]
+    monkeypatch.setattr(sys, 'argv', words)
+    with starting(tmp_path / 'runs', ['another']):
+        tool.main()
+    assert 'Only watching' in capsys.readouterr().out
+    (row,) = read_rows(tmp_path / 'rows.csv')
     assert row.metrics[TOP1] == 60.0
 
 

@@ -99,6 +99,9 @@ def test_the_row_of_a_teacher_is_added_where_it_is_missing():
     assert with_needed_rows(added) == added
     rows, _ = requested_rows(['a.py', 'b.py'], ['tfkd_self', 'cutout+tfkd_self:alpha=0.5'])
     assert [row.name for row in with_needed_rows(rows)[4:]] == ['hard', 'b_hard']
+    rows, _ = requested_rows(['a.py'], ['tfkd_self'], sweep=['x.lr', '1', '2', '3'])
+    names = [row.name for row in with_needed_rows(rows)[3:]]
+    assert names == ['hard', 'a_hard', 'lr=3_hard']
     # A checkpoint that is named needs no run.
     rows, _ = requested_rows(['a.py'], ['tfkd_self:teacher=t.pth', 'ols'])
     assert with_needed_rows(rows) == rows

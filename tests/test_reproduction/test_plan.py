@@ -119,7 +119,7 @@ def test_what_cannot_run_is_said_and_the_others_go_on(config, tmp_path, monkeypa
     asked = [cell(config, 'hard'), cell(other, 'hard', data='seven')]
     plan = Plan(asked, [0], tmp_path / 'runs', data={'seven': '/elsewhere'})
 
-    def check_ready(configs, strict):
+    def check_ready(configs, strict, tta):
         for name, cfg in configs:
             if cfg.data_root == '/elsewhere':
                 raise ValueError(f'{name}: no data')

@@ -114,6 +114,18 @@ def test_a_test_counts_if_it_is_of_the_last_training(tmp_path, stamp, counts):
     assert run.final == ({MAP: 0.7} if counts else None)
 
 
+def test_a_test_stands_for_a_last_validation_that_was_cut_short(tmp_path):
+    lines = [trained(1), validated(1, 0.1), trained(2)]
+    make_start(tmp_path, '20260101_000000', lines)
+    stamp = '20260102_000000'
+    (tmp_path / 'test' / stamp).mkdir(parents=True)
+    (tmp_path / 'test' / stamp / f'{stamp}.json').write_text(json.dumps({MAP: 0.7}))
+    run = read_run(tmp_path, 2, test_folder=tmp_path / 'test')
+    assert run.final == {MAP: 0.7} and run.best(MAP) == (2, 0.7)
+    other = read_run(tmp_path, 2, test_folder=tmp_path / 'test', needs_test=True)
+    assert other.best(MAP) == (1, 0.1)  # validations see other data
+
+
 def test_an_iteration_based_run_counts_iterations(tmp_path):
     """MMEngine writes its validations as epoch 0 and its training lines as epoch 1."""
     lines = [trained(1, 50), validated(0, 0.1), trained(1, 100), validated(0, 0.2)]
