@@ -183,6 +183,17 @@ def test_dsl_draws_the_samples_of_a_class_by_seed_and_epoch():
     assert (criterion.epoch, criterion.seed) == (1, 7)
 
 
+def test_dsl_corrects_nothing_before_it_knows_the_labels():
+    """Otherwise all samples were of class 0, and every label would be corrected to it."""
+    criterion = DeepSelfLearningLoss(C, N, correct_from=1)
+    with pytest.raises(ValueError, match=r'the given labels.* call .*put\(given=labels\)'):
+        criterion.take(dict(feature=torch.randn(N, 4)))
+    assert not criterion.state.is_known
+    criterion.state.put(given=torch.arange(N) % C)
+    criterion.take(dict(feature=torch.randn(N, 4)))
+    assert criterion.state.is_known
+
+
 # --- M-correction --------------------------------------------------------------------------------
 
 
