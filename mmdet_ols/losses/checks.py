@@ -142,6 +142,15 @@ def check_shapes(loss: Loss, cls_score: Any, label: Any) -> None:
         )
 
 
+def check_ignored_class(loss: Loss, ignore_index: int) -> None:
+    """Raise a ValueError if one of the classes is to be ignored where labels are softmax rows."""
+    if not loss.use_sigmoid and 0 <= ignore_index < loss.num_columns:
+        raise ValueError(
+            f'`ignore_index` names the class {ignore_index}, but `label` holds rows, whose entries '
+            'are shares: leave it out, and give the samples to ignore rows of zeros.'
+        )
+
+
 def _what_is_no_tensor(name: str, cls_score: Any, label: Any) -> str:
     if not isinstance(cls_score, Tensor):
         return (

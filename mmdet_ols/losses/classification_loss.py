@@ -32,6 +32,7 @@ from mmdet_ols.losses.checks import (
     check_class_weight,
     check_devices,
     check_focal_form,
+    check_ignored_class,
     check_implementation,
     check_labels,
     check_shapes,
@@ -220,6 +221,8 @@ class ClassificationLoss(nn.Module):
         if weight is not None:
             weight = self._flat_weight(weight, cls_score)
 
+        if as_rows:
+            check_ignored_class(self, ignore_index)
         if self.training and not self.looked_for_probabilities:
             warn_of_probabilities(self, logits)
         loss = self.fused_loss(logits, label, weight, avg_factor, reduction, ignore_index)

@@ -49,6 +49,23 @@ def test_an_ignore_index_above_the_classes(dtype):
     assert criterion.sample_count.sum() == 8
 
 
+@pytest.mark.parametrize('ignored', [0, 1, C - 1])
+def test_a_class_cannot_be_ignored_in_rows(ignored):
+    """PyTorch refuses it as well. A share of 1 would be taken for the class 1."""
+    scores, label = batch()
+    rows = F.one_hot(label, C).float()
+    for criterion in (OLSLoss(C, ignore_index=ignored), LSLoss(C, ignore_index=ignored)):
+        with pytest.raises(ValueError, match=f'names the class {ignored}, but .*rows of zeros'):
+            criterion(scores, rows)
+    with pytest.raises(ValueError, match='`ignore_index` names the class'):
+        OLSLoss(C)(scores, rows, ignore_index=ignored)
+    rows[3] = 0
+    loss = OLSLoss(C, alpha=1, ignore_index=255, reduction='none')(scores, rows)
+    expected = F.cross_entropy(scores, label, reduction='none')
+    expected[3] = 0
+    assert_close(loss, expected)
+
+
 def test_no_reduction():
     scores, label = batch()
     loss = OLSLoss(C, alpha=1, reduction='none')(scores, label)

@@ -288,6 +288,15 @@ def test_nothing_is_learned_from_a_network_that_has_diverged(loss, name):
     assert_close(criterion.state_dict(), before, rtol=0, atol=0)
 
 
+def test_a_share_of_1_is_not_the_ignored_class_1():
+    """`MCorrectionClassifier` sends rows, in which ignored samples have zeros already."""
+    scores, label, index = next(batches(1))
+    criterion = MCorrectionLoss(C, N, ignore_index=1)
+    rows = criterion.corrected_rows(scores, label, index)
+    expected = F.cross_entropy(scores, label, ignore_index=1, reduction='sum') / B
+    assert_close(criterion(scores, rows, sample_idx=index), expected)
+
+
 def test_m_correction_measures_images_without_a_label():
     scores, label, _ = next(batches(1))
     label[0] = 255
