@@ -365,7 +365,8 @@ class ClassificationLoss(nn.Module):
         if weight is None or weight.device == logits.device:
             return weight
         moved = weight.to(logits.device)
-        if not moved.is_meta:
+        # Made in inference mode, as in Lightning's first validation, it could train nothing later.
+        if torch.is_grad_enabled() and not moved.is_meta:
             self.column_weight = moved
         return moved
 
