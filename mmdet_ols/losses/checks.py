@@ -282,7 +282,7 @@ def check_labels(loss: Loss, label: Tensor, valid: Tensor) -> None:
         message = (
             f'A label must be in [0, {last}] (num_classes={loss.num_classes}, background='
             f"{loss.background}) or the ignore_index: set num_classes to the data set's number "
-            'of classes, or correct the label.'
+            'of classes, or ignore_index to the label of what has no class, or correct the label.'
         )
     else:
         values = torch.where(valid, label, 0).sum(-1, dtype=torch.float32)
