@@ -372,6 +372,11 @@ class ClassificationLoss(nn.Module):
 
     def _flat_weight(self, weight: Tensor, cls_score: Tensor) -> Tensor:
         """Return the weights as a column or, for a weight of every score, as rows."""
+        if not isinstance(weight, Tensor):
+            raise TypeError(
+                f'`weight` must be a tensor, but got a {type(weight).__name__}: pass '
+                'torch.as_tensor(weight, device=cls_score.device).'
+            )
         if weight.shape in (cls_score.shape[:-1], (*cls_score.shape[:-1], 1)):
             return weight.float().reshape(-1, 1)
         # One for every score, as rows or flat: FSAF's head sends the latter.

@@ -221,6 +221,13 @@ def test_what_is_no_tensor_is_refused_with_the_remedy(scores, label, message):
         OLSLoss(C)(scores, label)
 
 
+def test_weights_of_samples_that_are_no_tensor_are_refused_with_the_remedy():
+    scores, label = batch()
+    for weight in ([1.0] * len(label), np.ones(len(label)), 1.0):
+        with pytest.raises(TypeError, match=r'`weight` must be a tensor, .*as_tensor\(weight'):
+            OLSLoss(C)(scores, label, weight)
+
+
 def test_bad_class_weights_are_refused():
     for weight in (torch.tensor(2.0), WEIGHT[:, None], WEIGHT[None]):
         with pytest.raises(ValueError, match='`class_weight` must hold a weight for each column'):
