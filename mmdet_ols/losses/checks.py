@@ -187,6 +187,33 @@ def _without_second(cls_score: Tensor) -> tuple[int, ...]:
     return (cls_score.shape[0], *cls_score.shape[2:])
 
 
+def check_weight(loss: Loss, weight: Any, cls_score: Tensor) -> None:
+    """Refuse weights that are not one for each sample, or under sigmoid for each score.
+
+    Raises:
+        TypeError: They are no tensor.
+        ValueError: The shape does not fit.
+    """
+    if not isinstance(weight, Tensor):
+        raise TypeError(
+            f'`weight` must be a tensor, but got a {type(weight).__name__}: pass '
+            'torch.as_tensor(weight, device=cls_score.device).'
+        )
+    if weight.shape in (cls_score.shape[:-1], (*cls_score.shape[:-1], 1)):
+        return
+    # One for every score, as rows or flat: FSAF's head sends the latter.
+    if loss.use_sigmoid and weight.numel() == cls_score.numel():
+        return
+    each = 'sample or score' if loss.use_sigmoid else 'sample'
+    hint = ''
+    if weight.shape == (loss.num_columns,):
+        hint = ': weights of the classes are `class_weight` of the constructor'
+    raise ValueError(
+        f'`weight` must give one weight for each {each}, '
+        f'but got shape {tuple(weight.shape)} for scores {tuple(cls_score.shape)}{hint}.'
+    )
+
+
 def check_devices(loss: nn.Module, logits: Tensor, label: Tensor) -> None:
     """Raise a ValueError unless scores, labels and what the loss keeps lie on one device."""
     if type(logits) is not Tensor and hasattr(logits, 'full_tensor'):

@@ -36,6 +36,7 @@ from mmdet_ols.losses.checks import (
     check_implementation,
     check_labels,
     check_shapes,
+    check_weight,
     refuse_heat_maps,
     warn_in_eval_mode,
     warn_of_probabilities,
@@ -372,24 +373,10 @@ class ClassificationLoss(nn.Module):
 
     def _flat_weight(self, weight: Tensor, cls_score: Tensor) -> Tensor:
         """Return the weights as a column or, for a weight of every score, as rows."""
-        if not isinstance(weight, Tensor):
-            raise TypeError(
-                f'`weight` must be a tensor, but got a {type(weight).__name__}: pass '
-                'torch.as_tensor(weight, device=cls_score.device).'
-            )
+        check_weight(self, weight, cls_score)
         if weight.shape in (cls_score.shape[:-1], (*cls_score.shape[:-1], 1)):
             return weight.float().reshape(-1, 1)
-        # One for every score, as rows or flat: FSAF's head sends the latter.
-        if self.use_sigmoid and weight.numel() == cls_score.numel():
-            return weight.float().reshape(-1, self.num_columns)
-        each = 'sample or score' if self.use_sigmoid else 'sample'
-        hint = ''
-        if weight.shape == (self.num_columns,):
-            hint = ': weights of the classes are `class_weight` of the constructor'
-        raise ValueError(
-            f'`weight` must give one weight for each {each}, '
-            f'but got shape {tuple(weight.shape)} for scores {tuple(cls_score.shape)}{hint}.'
-        )
+        return weight.float().reshape(-1, self.num_columns)
 
     def extra_repr(self) -> str:
         focal = f', gamma={self.gamma}, balance={self.balance}' if self.use_sigmoid else ''
