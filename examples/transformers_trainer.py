@@ -25,6 +25,7 @@ from transformers import (
     TrainingArguments,
     set_seed,
 )
+from transformers.trainer_utils import has_length
 
 from mmdet_ols import OLSLoss
 
@@ -66,6 +67,15 @@ class RollOver(TrainerCallback):
     def __init__(self, criterion: OLSLoss) -> None:
         self.criterion = criterion
         criterion.state.roll_over_scheduled = True  # nothing to warn of: this will call it
+
+    def on_train_begin(
+        self, args: Any, state: Any, control: Any, train_dataloader: Any = None, **kwargs: Any
+    ) -> None:
+        if not has_length(train_dataloader):
+            raise ValueError(
+                '`train_dataset` must have a length, as `state.epoch` does not show the end of a '
+                'stream: call update_soft_labels() every so many steps (`state.global_step`).'
+            )
 
     def on_step_end(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
         # Not in `on_epoch_end`, which comes after the checkpoint of an epoch's last step, and also

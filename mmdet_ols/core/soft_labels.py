@@ -56,7 +56,8 @@ class SoftLabelState(RollingState):
             itself; with `empty_class='keep'`, a class thus keeps its hard label until one of its
             samples has been classified correctly).
         empty_class: What a class without a correct sample gets: 'keep' (its last soft label; the
-            paper leaves 0/0 open) or 'uniform' (as the authors' code).
+            paper leaves 0/0 open) or 'uniform' (as the authors' code). After a period without any
+            sample, as between two roll-overs in a row, all rows are kept.
         freeze_confidence: A soft label whose largest entry has reached this value at a roll-over
             is never replaced again (0.88 in the authors' fine-grained code); None replaces always.
         divide_by: What turns a row of sums into a soft label: 'total' (the row's own sum, so that
@@ -265,14 +266,14 @@ class SoftLabels(SoftLabelState):
         _add(sums['prob_sum'], label, prob.float())
 
     def _replace_rows(self) -> None:
+        seen = self.sample_count.any()
         for block in self._blocks():
             prob_sum, correct = self.prob_sum[block], self.correct_count[block]
             rows = self.soft_labels[block]  # a view: the background row stays as it is
             divisor = (prob_sum.sum(1) if self.divide_by == 'total' else correct)[:, None]
-            if self.empty_class == 'keep':
-                fallback = rows
-            else:
-                fallback = torch.full_like(rows, 1 / self.num_columns)
+            fallback = rows
+            if self.empty_class == 'uniform':
+                fallback = torch.where(seen, 1 / self.num_columns, rows)
             # A total of 0 can occur with correct samples too: sigmoid scores underflow.
             new_rows = torch.where(divisor > 0, prob_sum / divisor, fallback)
             if self.freeze_confidence is not None:

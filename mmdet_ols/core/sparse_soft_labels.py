@@ -217,7 +217,7 @@ class SparseSoftLabels(SoftLabelState):
         largest = torch.maximum(used[1].amax(1), used[2])
         frozen = largest >= (self.freeze_confidence or torch.inf)
         if self.empty_class == 'uniform':
-            empty = ~taught & ~frozen
+            empty = ~taught & ~frozen & self.sample_count.any()
             used[1].masked_fill_(empty[:, None], 1 / self.num_columns)
             used[2].masked_fill_(empty, 1 / self.num_columns if others else 0)
         for old, rows in zip(used, new):

@@ -142,6 +142,15 @@ def check_shapes(loss: Loss, cls_score: Any, label: Any) -> None:
         )
 
 
+def check_ignored_class(loss: Loss, ignore_index: int) -> None:
+    """Raise a ValueError if one of the classes is to be ignored where labels are softmax rows."""
+    if not loss.use_sigmoid and 0 <= ignore_index < loss.num_columns:
+        raise ValueError(
+            f'`ignore_index` names the class {ignore_index}, but `label` holds rows, whose entries '
+            'are shares: leave it out, and give the samples to ignore rows of zeros.'
+        )
+
+
 def _what_is_no_tensor(name: str, cls_score: Any, label: Any) -> str:
     if not isinstance(cls_score, Tensor):
         return (
@@ -176,6 +185,33 @@ def _how_to_match(loss: Loss, cls_score: Tensor) -> str:
 
 def _without_second(cls_score: Tensor) -> tuple[int, ...]:
     return (cls_score.shape[0], *cls_score.shape[2:])
+
+
+def check_weight(loss: Loss, weight: Any, cls_score: Tensor) -> None:
+    """Refuse weights that are not one for each sample, or under sigmoid for each score.
+
+    Raises:
+        TypeError: They are no tensor.
+        ValueError: The shape does not fit.
+    """
+    if not isinstance(weight, Tensor):
+        raise TypeError(
+            f'`weight` must be a tensor, but got a {type(weight).__name__}: pass '
+            'torch.as_tensor(weight, device=cls_score.device).'
+        )
+    if weight.shape in (cls_score.shape[:-1], (*cls_score.shape[:-1], 1)):
+        return
+    # One for every score, as rows or flat: FSAF's head sends the latter.
+    if loss.use_sigmoid and weight.numel() == cls_score.numel():
+        return
+    each = 'sample or score' if loss.use_sigmoid else 'sample'
+    hint = ''
+    if weight.shape == (loss.num_columns,):
+        hint = ': weights of the classes are `class_weight` of the constructor'
+    raise ValueError(
+        f'`weight` must give one weight for each {each}, '
+        f'but got shape {tuple(weight.shape)} for scores {tuple(cls_score.shape)}{hint}.'
+    )
 
 
 def check_devices(loss: nn.Module, logits: Tensor, label: Tensor) -> None:
@@ -273,7 +309,7 @@ def check_labels(loss: Loss, label: Tensor, valid: Tensor) -> None:
         message = (
             f'A label must be in [0, {last}] (num_classes={loss.num_classes}, background='
             f"{loss.background}) or the ignore_index: set num_classes to the data set's number "
-            'of classes, or correct the label.'
+            'of classes, or ignore_index to the label of what has no class, or correct the label.'
         )
     else:
         values = torch.where(valid, label, 0).sum(-1, dtype=torch.float32)

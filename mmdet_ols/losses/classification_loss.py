@@ -32,9 +32,11 @@ from mmdet_ols.losses.checks import (
     check_class_weight,
     check_devices,
     check_focal_form,
+    check_ignored_class,
     check_implementation,
     check_labels,
     check_shapes,
+    check_weight,
     refuse_heat_maps,
     warn_in_eval_mode,
     warn_of_probabilities,
@@ -220,6 +222,8 @@ class ClassificationLoss(nn.Module):
         if weight is not None:
             weight = self._flat_weight(weight, cls_score)
 
+        if as_rows:
+            check_ignored_class(self, ignore_index)
         if self.training and not self.looked_for_probabilities:
             warn_of_probabilities(self, logits)
         loss = self.fused_loss(logits, label, weight, avg_factor, reduction, ignore_index)
@@ -362,25 +366,17 @@ class ClassificationLoss(nn.Module):
         if weight is None or weight.device == logits.device:
             return weight
         moved = weight.to(logits.device)
-        if not moved.is_meta:
+        # Made in inference mode, as in Lightning's first validation, it could train nothing later.
+        if torch.is_grad_enabled() and not moved.is_meta:
             self.column_weight = moved
         return moved
 
     def _flat_weight(self, weight: Tensor, cls_score: Tensor) -> Tensor:
         """Return the weights as a column or, for a weight of every score, as rows."""
+        check_weight(self, weight, cls_score)
         if weight.shape in (cls_score.shape[:-1], (*cls_score.shape[:-1], 1)):
             return weight.float().reshape(-1, 1)
-        # One for every score, as rows or flat: FSAF's head sends the latter.
-        if self.use_sigmoid and weight.numel() == cls_score.numel():
-            return weight.float().reshape(-1, self.num_columns)
-        each = 'sample or score' if self.use_sigmoid else 'sample'
-        hint = ''
-        if weight.shape == (self.num_columns,):
-            hint = ': weights of the classes are `class_weight` of the constructor'
-        raise ValueError(
-            f'`weight` must give one weight for each {each}, '
-            f'but got shape {tuple(weight.shape)} for scores {tuple(cls_score.shape)}{hint}.'
-        )
+        return weight.float().reshape(-1, self.num_columns)
 
     def extra_repr(self) -> str:
         focal = f', gamma={self.gamma}, balance={self.balance}' if self.use_sigmoid else ''

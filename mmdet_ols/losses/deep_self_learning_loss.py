@@ -149,11 +149,17 @@ class DeepSelfLearningLoss(SampleLoss):
             measured: `feature` (N, D).
 
         Raises:
-            ValueError: A feature is not finite.
+            ValueError: A feature is not finite, or the state does not know the given labels.
         """
         features = measured['feature']
         check_measured(self, 'feature', features)
         given = self.state.given.long().to(features.device)
+        if self.num_classes > 1 and not given.any():
+            raise ValueError(
+                'The state of DeepSelfLearningLoss must know the given labels of all training '
+                'samples, but has label 0 for each: call criterion.state.put(given=labels) once, '
+                'with -1 for an ignored label, before the training.'
+            )
         prototypes = []
         for label in range(self.num_classes):
             members = (given == label).nonzero().squeeze(1).cpu()

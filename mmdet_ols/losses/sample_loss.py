@@ -168,7 +168,8 @@ class SampleLoss(ClassificationLoss):
                 f'`cls_score` of {type(self).__name__} must hold a row for each sample, (B, '
                 f'{self.num_classes}), but got shape {tuple(cls_score.shape)}.'
             )
-        valid = label != ignore_index
+        # An entry of a row is a share, and not the index of a class that may be ignored.
+        valid = label != ignore_index if label.dim() == 1 else label >= 0
         check_labels(self, label, valid)
         logits = cls_score.to(torch.promote_types(cls_score.dtype, torch.float32))
         rows = label_rows(label, self.num_classes, valid, logits.dtype)

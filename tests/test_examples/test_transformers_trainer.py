@@ -17,7 +17,7 @@ from test_examples.harness import (
 )
 from torch import nn
 from torch.testing import assert_close
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, IterableDataset
 
 from mmdet_ols import OLSLoss
 
@@ -89,6 +89,17 @@ def test_it_resumes_exactly(tmp_path, steps):
     whole = example.main(tmp_path, **options)
     checkpoint = str(tmp_path / f'checkpoint-{steps}')
     assert_same(example.main(tmp_path, resume=checkpoint, **options), whole)
+
+
+def test_a_stream_is_refused_as_its_epochs_have_no_end(tmp_path, monkeypatch):
+    class Stream(IterableDataset):
+        def __iter__(self):
+            return (text[i] for i in range(64))
+
+    text = example.MadeText()
+    monkeypatch.setattr(example, 'MadeText', Stream)
+    with pytest.raises(ValueError, match='must have a length.* every so many steps'):
+        run(tmp_path, max_steps=4, save_strategy='no')
 
 
 def test_the_best_model_comes_with_its_soft_labels(tmp_path):

@@ -49,6 +49,23 @@ def test_an_ignore_index_above_the_classes(dtype):
     assert criterion.sample_count.sum() == 8
 
 
+@pytest.mark.parametrize('ignored', [0, 1, C - 1])
+def test_a_class_cannot_be_ignored_in_rows(ignored):
+    """PyTorch refuses it as well. A share of 1 would be taken for the class 1."""
+    scores, label = batch()
+    rows = F.one_hot(label, C).float()
+    for criterion in (OLSLoss(C, ignore_index=ignored), LSLoss(C, ignore_index=ignored)):
+        with pytest.raises(ValueError, match=f'names the class {ignored}, but .*rows of zeros'):
+            criterion(scores, rows)
+    with pytest.raises(ValueError, match='`ignore_index` names the class'):
+        OLSLoss(C)(scores, rows, ignore_index=ignored)
+    rows[3] = 0
+    loss = OLSLoss(C, alpha=1, ignore_index=255, reduction='none')(scores, rows)
+    expected = F.cross_entropy(scores, label, reduction='none')
+    expected[3] = 0
+    assert_close(loss, expected)
+
+
 def test_no_reduction():
     scores, label = batch()
     loss = OLSLoss(C, alpha=1, reduction='none')(scores, label)
@@ -202,6 +219,13 @@ def test_class_weights_in_a_call_are_refused():
 def test_what_is_no_tensor_is_refused_with_the_remedy(scores, label, message):
     with pytest.raises(TypeError, match=message):
         OLSLoss(C)(scores, label)
+
+
+def test_weights_of_samples_that_are_no_tensor_are_refused_with_the_remedy():
+    scores, label = batch()
+    for weight in ([1.0] * len(label), np.ones(len(label)), 1.0):
+        with pytest.raises(TypeError, match=r'`weight` must be a tensor, .*as_tensor\(weight'):
+            OLSLoss(C)(scores, label, weight)
 
 
 def test_bad_class_weights_are_refused():

@@ -48,3 +48,23 @@ def test_no_alarm_where_nothing_is_trained():
             criterion(*scores()).backward()
         smoothing(*scores()).backward()  # learns nothing anyway
         criterion.train()(*scores()).backward()
+
+
+class Elsewhere(torch.Tensor):
+    """Stands for a tensor on another device, from which `to` makes a new one."""
+
+    device = torch.device('meta')
+
+    def to(self, *args):
+        return self.as_subclass(torch.Tensor).clone()
+
+
+@pytest.mark.parametrize('gamma', [0.0, 2.0])
+def test_class_weights_that_a_validation_brought_to_the_device_serve_the_training(gamma):
+    """Lightning validates first, and in inference mode, whose tensors no gradient may need."""
+    criterion = OLSLoss(C, use_sigmoid=True, class_weight=[1.0, 2.0, 3.0], gamma=gamma)
+    criterion.column_weight = criterion.column_weight.as_subclass(Elsewhere)
+    with torch.inference_mode():
+        criterion.eval()(*scores(False))
+    criterion.train()(*scores()).backward()
+    assert type(criterion.column_weight) is torch.Tensor  # a training keeps them there

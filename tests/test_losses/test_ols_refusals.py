@@ -83,6 +83,13 @@ def index(*values):
         ),
         ({}, (2, C), [index(0, -1)], {}, r'label must be in \[0, 4\].* Got the label -1'),
         (
+            {},
+            (2, C),
+            [index(0, 255)],
+            {},
+            'or ignore_index to the label of what has no class.* Got the label 255',
+        ),
+        (
             dict(background=True),
             (2, 6),
             [index(0, 6)],

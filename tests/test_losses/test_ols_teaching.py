@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from test_losses.steps import FORMS, C, tensors, with_random_soft_labels
 from torch.testing import assert_close
 
-from mmdet_ols import OLSLoss
+from mmdet_ols import OLSLoss, OLSSingleLoss, OLSSparseLoss
 
 
 def correct(n, columns=C):
@@ -221,3 +221,23 @@ def test_element_wise_losses_that_are_trained_on_teach(reduction):
         call = dict(weight=torch.ones(8), avg_factor=3.0)
     criterion(scores, label, **call)
     assert criterion.sample_count.sum() == 8
+
+
+@pytest.mark.parametrize(
+    'make',
+    [
+        lambda: OLSLoss(C, start='zeros', empty_class='uniform'),
+        lambda: OLSSparseLoss(C, top_m=2, empty_class='uniform'),
+        lambda: OLSSingleLoss(C),
+    ],
+)
+def test_a_second_roll_over_of_an_epoch_keeps_the_soft_labels(make):
+    """Such as of a loop that has one after the last step and one after the epoch."""
+    criterion = make()
+    scores = torch.randn(20, C)
+    criterion(scores, scores.argmax(1))
+    criterion.update_soft_labels()
+    before = criterion.soft_labels.clone()
+    report = criterion.update_soft_labels()
+    assert report.correct_share.isnan()
+    assert_close(criterion.soft_labels, before, rtol=0, atol=0)

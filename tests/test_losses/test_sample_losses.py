@@ -183,6 +183,17 @@ def test_dsl_draws_the_samples_of_a_class_by_seed_and_epoch():
     assert (criterion.epoch, criterion.seed) == (1, 7)
 
 
+def test_dsl_corrects_nothing_before_it_knows_the_labels():
+    """Otherwise all samples were of class 0, and every label would be corrected to it."""
+    criterion = DeepSelfLearningLoss(C, N, correct_from=1)
+    with pytest.raises(ValueError, match=r'the given labels.* call .*put\(given=labels\)'):
+        criterion.take(dict(feature=torch.randn(N, 4)))
+    assert not criterion.state.is_known
+    criterion.state.put(given=torch.arange(N) % C)
+    criterion.take(dict(feature=torch.randn(N, 4)))
+    assert criterion.state.is_known
+
+
 # --- M-correction --------------------------------------------------------------------------------
 
 
@@ -275,6 +286,15 @@ def test_nothing_is_learned_from_a_network_that_has_diverged(loss, name):
     with pytest.raises(ValueError, match=f'`{name}`.* 2 of {N} training samples.*lower learning'):
         criterion.take(measured)
     assert_close(criterion.state_dict(), before, rtol=0, atol=0)
+
+
+def test_a_share_of_1_is_not_the_ignored_class_1():
+    """`MCorrectionClassifier` sends rows, in which ignored samples have zeros already."""
+    scores, label, index = next(batches(1))
+    criterion = MCorrectionLoss(C, N, ignore_index=1)
+    rows = criterion.corrected_rows(scores, label, index)
+    expected = F.cross_entropy(scores, label, ignore_index=1, reduction='sum') / B
+    assert_close(criterion(scores, rows, sample_idx=index), expected)
 
 
 def test_m_correction_measures_images_without_a_label():
