@@ -11,7 +11,7 @@ from typing import NamedTuple
 from mmdet_ols.experiments.tables import duration
 from mmdet_ols.reproduction.layout import method_title
 from mmdet_ols.reproduction.results import CellResult
-from mmdet_ols.reproduction.scales import default_work_dir
+from mmdet_ols.reproduction.scales import default_work_dir, short_option
 
 #: What is shown of the record of a start.
 FACTS = ('machine', 'versions', 'date', 'read from', 'command')
@@ -94,9 +94,8 @@ def _seeds_by_facts(result: CellResult) -> dict[tuple[str, ...], list[int]]:
 
 
 def _config(result: CellResult) -> str:
-    """The name of what was trained, with the last parts of what overrides its entries."""
-    options = (option.rpartition('.')[2] for option in result.options)
-    return ' '.join([PurePosixPath(result.config).stem, *options])
+    """The name of what was trained, with what overrides its entries."""
+    return ' '.join([PurePosixPath(result.config).stem, *map(short_option, result.options)])
 
 
 def _options(result: CellResult) -> tuple[str, ...]:

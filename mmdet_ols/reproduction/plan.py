@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from mmdet_ols.experiments.rows import with_needed_rows
 from mmdet_ols.experiments.specification import Request, Variant, method_slug, read_variants
 from mmdet_ols.experiments.states import State, state_of
 from mmdet_ols.experiments.tasks import RunTask
-from mmdet_ols.reproduction.scales import PlannedCell, place_of
+from mmdet_ols.reproduction.scales import PlannedCell, place_of, short_option
 from mmdet_ols.results.run_folder import Run
 
 
@@ -208,8 +209,8 @@ def _grouped(cells: Iterable[PlannedCell]) -> dict[str, list[PlannedCell]]:
     named: dict[str, list[PlannedCell]] = {}
     for (config, options, _), group in groups.items():
         own = [option for option in options if not option.startswith(_SAME_IN_ALL)]
-        words = [Path(config).stem, *(option.rpartition('.')[2] for option in own)]
-        name = '+'.join(words)
+        words = [Path(config).stem, *map(short_option, own)]
+        name = re.sub(r'[^\w.+=-]', '_', '+'.join(words))  # options may hold paths
         while name in named:  # a config of the same name, or plain next to test-time augmentation
             name += '_'
         named[name] = group

@@ -30,6 +30,14 @@ def test_runs_that_were_made_alike_share_a_row():
     assert made_table([]) == (['runs'], [])
 
 
+def test_options_are_named_by_the_last_part_of_their_keys():
+    """Values may have points as well."""
+    options = ('optim_wrapper.optimizer.lr=0.1', 'load_from=data/weights.pth')
+    made = result('II', 'resnet34_', 'hard', [20.0], options=options)
+    _, [(runs, *_)] = made_table([made])
+    assert runs.startswith('resnet34_cifar100 lr=0.1 load_from=data/weights.pth: Hard labels')
+
+
 def test_commands_name_methods_seeds_and_options():
     detector, hard = (the_cell('X', 'yolo', method) for method in ('ols', 'hard'))
     made = [

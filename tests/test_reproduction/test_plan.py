@@ -111,6 +111,13 @@ def test_configs_of_one_name_and_other_tests_have_folders_of_their_own(config, t
     assert [plan.experiment(f).tta for f in folders] == [False, False, True]
 
 
+def test_folders_have_the_names_and_values_of_options(config, tmp_path):
+    options = ('optim_wrapper.optimizer.lr=0.1', 'load_from=data/weights.pth')
+    plan = Plan([cell(config, 'hard', options=options)], [0], tmp_path)
+    (folder,) = plan.folders
+    assert folder == tmp_path / 'six+lr=0.1+load_from=data_weights.pth' / 'hard' / 'seed_0'
+
+
 def test_what_cannot_run_is_said_and_the_others_go_on(config, tmp_path, monkeypatch):
     from mmdet_ols.experiments import experiment
 
