@@ -41,15 +41,15 @@ class Place(NamedTuple):
 
 
 def commands_to_compare(results: Iterable[CellResult]) -> list[str]:
-    """One `tools/compare.py` for all cells that share config, options and seeds."""
-    groups: dict[tuple[str, tuple[str, ...], tuple[int, ...]], list[str]] = {}
+    """One `tools/compare.py` for all cells that share config, data, options and seeds."""
+    groups: dict[tuple[str, str | None, tuple[str, ...], tuple[int, ...]], list[str]] = {}
     for result in results:
         seeds = tuple(sorted({*result.runs, *result.states}))
-        methods = groups.setdefault((result.config, _options(result), seeds), [])
+        shared = result.config, result.data_root, _options(result), seeds
+        methods = groups.setdefault(shared, [])
         if result.method not in methods:
             methods.append(result.method)
-    return [_compare(config, methods, options, seeds)
-            for (config, options, seeds), methods in groups.items()]  # fmt: skip
+    return [_compare(methods, *shared) for shared, methods in groups.items()]
 
 
 def made_table(results: Sequence[CellResult]) -> tuple[list[str], list[list[str]]]:
@@ -106,13 +106,18 @@ def _options(result: CellResult) -> tuple[str, ...]:
 
 
 def _compare(
-    config: str, methods: Sequence[str], options: Sequence[str], seeds: Sequence[int]
+    methods: Sequence[str],
+    config: str,
+    data_root: str | None,
+    options: Sequence[str],
+    seeds: Sequence[int],
 ) -> str:
     path = Path(config)
     known = path.is_absolute() or path.parts[0] in ('configs', '.', '..')
     words = ['python', 'tools/compare.py', config if known else f'configs/{config}']
     words += ['--methods', *methods]
     words += ['--seeds', *map(str, seeds)] if seeds else []
+    words += ['--data-root', data_root] if data_root else []
     words += [word for word in options if '=' not in word]
     entries = [word for word in options if '=' in word]
     words += ['--cfg-options', *entries] if entries else []
