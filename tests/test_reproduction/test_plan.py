@@ -10,7 +10,7 @@ from toy_plan import CONFIG, cell, finish
 
 from mmdet_ols.experiments.evidence import EvidenceFile
 from mmdet_ols.experiments.states import note_failure
-from mmdet_ols.paper import cells
+from mmdet_ols.paper import cells, same_method
 from mmdet_ols.reproduction import request
 from mmdet_ols.reproduction.plan import Plan
 from mmdet_ols.reproduction.request import FILE, PaperRequest, load_request
@@ -67,6 +67,22 @@ def test_the_small_scale_stands_for_cells_of_the_paper_and_shares_runs(tmp_path)
     assert set(settings(plan).values()) == {1}
     # The authors' options for the data that they are trained on, not for those of the cell.
     assert {c.method for c in small if c.method.startswith('sce')} == {'sce:alpha=0.1,beta=1.0'}
+
+
+def test_what_only_one_method_has_at_the_small_scale_is_said():
+    """A difference to hard labels that is not only that of the methods needs a note."""
+    small = planned_cells('small')
+    notes = {(c.cell.table, c.config): c.notes for c in small if c.method == 'hard'}
+    different = [c for c in small if c.options or not same_method(c.method, c.cell.method)]
+    for c in different:
+        # Of Tf-KD's form, the page has a note because the paper leaves it open.
+        assert c.notes != notes[c.cell.table, c.config] or c.cell.table == 'VI', c
+    assert {c.method for c in different} == {
+        'l2rw', 'sce:alpha=0.1,beta=1.0', 'tfkd_reg:form=fair,alpha=0.1',
+    }  # fmt: skip
+    learning_rates = {c.options: c.notes for c in different if c.options}
+    assert list(learning_rates) == [('optim_wrapper.optimizer.lr=0.1',)]
+    assert 'a learning rate of 0.1' in learning_rates.popitem()[1][0]
 
 
 def test_unknown_scales_and_tables_are_errors():
