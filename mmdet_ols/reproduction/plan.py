@@ -107,13 +107,15 @@ class Plan:
         for name, experiment in self.experiments.items():
             note = _blocked_note(experiment.folders[0])
             note.unlink(missing_ok=True)
-            if all(experiment.is_finished(run) for run in experiment.folders):
-                continue
             cell = next(cell for cell, (group, _) in self._variants.items() if group == name)
             options = OptionNames(f'--data {cell.data}=FOLDER', f'--set {names_of(cell)[0]}')
             try:
                 with naming_options(options):
-                    experiment.check(strict)
+                    if all(experiment.is_finished(run) for run in experiment.folders):
+                        for run in experiment.folders:
+                            experiment.check_folder(run)
+                    else:
+                        experiment.check(strict)
             except ValueError as error:
                 note.parent.mkdir(parents=True, exist_ok=True)
                 note.write_text(str(error), encoding='utf-8')
@@ -172,7 +174,13 @@ class Plan:
             OSError: The file of rows cannot be written.
         """
         experiment = self._of[folder]
-        return experiment.keep(folder) if experiment.row(folder) is None else ''
+        if experiment.row(folder) is not None:
+            return ''
+        try:
+            experiment.check_folder(folder)
+        except ValueError as error:  # its row would have the settings that are asked for now
+            return str(error)
+        return experiment.keep(folder)
 
     def label(self, folder: Path) -> str:
         """A run's name for people."""

@@ -175,6 +175,25 @@ def test_rows_count_as_runs_wherever_they_were_made(config, tmp_path):
     assert there.experiment(done).keep(done) == '' and not (tmp_path / 'there.csv').exists()
 
 
+def test_finished_runs_of_another_config_are_not_those_that_are_asked_for(config, tmp_path):
+    """An entry that is added later leaves the folders of the runs as they are called."""
+
+    def planned(*entries):
+        rows = EvidenceFile(tmp_path / 'runs.csv')
+        return Plan([cell(config, 'hard')], [0], tmp_path, entries={'six': entries}, evidence=rows)
+
+    before, after = planned(), planned('optim_wrapper.optimizer.lr=0.5')
+    (folder,) = before.folders
+    cfg = before.variant(folder).cfg.copy()
+    cfg.randomness = dict(cfg.get('randomness') or {}, seed=0)
+    finish(folder, 50.0, 60.0, cfg=cfg)
+    assert after.folders == [folder] and before.check() == {}
+    assert 'was made with another config' in after.check()['six']
+    assert 'was made with another config' in after.keep(folder)
+    assert not (tmp_path / 'runs.csv').exists()
+    assert before.keep(folder) == '' and (tmp_path / 'runs.csv').exists()
+
+
 def test_times_come_from_what_is_nearest(config, tmp_path):
     other = tmp_path / 'seven.py'
     other.write_text(CONFIG.replace('depth=8', 'depth=14'))
