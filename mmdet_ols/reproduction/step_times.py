@@ -93,18 +93,23 @@ def phases(variant: Variant) -> list[Phase]:
     side = training_side(variant.cfg)
     if side is None or not variant.by_epoch:
         return []
-    settings = portable_settings(variant.forms.trained)
-    kept: dict[str, Any] = {
-        key: value for key, value in settings.items() if PARTS.match(key) and not FREE.search(key)
-    }
-    kept['side'] = side
-    passing = _loss_with_passes(variant.forms.trained)
-    if passing:
-        kept['loss'] = settings[passing]
+    kept = {**step_settings(variant), 'side': side}
     return [
         Phase(settings_key(dict(kept, phase=name) if name else kept), number, name)
         for name, number in phase_epochs(variant.forms.trained, variant.length).items()
     ]
+
+
+def step_settings(variant: Variant) -> dict[str, Any]:
+    """What of the settings of a training a step is made of, the size of the images excepted."""
+    settings = portable_settings(variant.forms.trained)
+    kept: dict[str, Any] = {
+        key: value for key, value in settings.items() if PARTS.match(key) and not FREE.search(key)
+    }
+    passing = _loss_with_passes(variant.forms.trained)
+    if passing:
+        kept['loss'] = settings[passing]
+    return kept
 
 
 def phase_epochs(settings: Mapping[str, Any], length: int) -> dict[str, int]:

@@ -157,6 +157,31 @@ def test_steps_tell_only_of_what_has_not_begun(tmp_path):
     assert times.total_by_steps() == (4072, 1)
 
 
+def test_runs_tell_only_of_methods_that_have_the_same_steps(tmp_path):
+    """PENCIL learns labels next to the network, which hard labels say nothing of."""
+    config = tmp_path / 'six.py'
+    config.write_text(CONFIG.replace('max_epochs=2', 'max_epochs=10'))
+    asked = [cell(config, method, data='cub') for method in ('hard', 'ols', 'pencil')]
+    plan = Plan(asked, [0], tmp_path / 'runs')
+    hard, ols, pencil = (plan.folders_of(c)[0] for c in asked)
+    steps = StepTimes([row(step_kind(plan.variant(pencil)), 0.5)])
+    finish(hard, *range(50, 60), minutes=4)
+    times = RunTimes(plan, steps)
+    assert [times.left(folder) for folder in (hard, ols, pencil)] == [0, 240, 10 * 5994 * 0.5]
+    assert RunTimes(plan).left(pencil) is None
+
+
+def test_methods_have_other_steps_whatever_the_size_of_the_images(tmp_path):
+    config = tmp_path / 'as_they_are.py'
+    text = CONFIG.replace("dict(type='Resize', scale=8), ", '')
+    config.write_text(text.replace('max_epochs=2', 'max_epochs=10'))
+    plan = Plan([cell(config, method) for method in ('hard', 'pencil')], [0], tmp_path / 'runs')
+    hard, pencil = (plan.folders_of(c)[0] for c in plan.cells)
+    assert training_side(plan.variant(hard).cfg) is None
+    finish(hard, *range(50, 60), minutes=4)
+    assert RunTimes(plan).left(pencil) is None
+
+
 @pytest.mark.parametrize(
     ('option', 'before', 'after'), [('start=1', 1, 2), ('start=2', 2, 1), ('', 1, 2)]
 )
