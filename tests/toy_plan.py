@@ -33,8 +33,8 @@ def cell(config, method, table='VII', **values):
     return plain._replace(**values)
 
 
-def finish(folder, *top1, minutes=1):
-    """What a run leaves that reached this accuracy after each epoch."""
+def finish(folder, *top1, minutes=1, cfg=None):
+    """What a run leaves that reached this accuracy after each epoch, with this config."""
     lines = [
         line
         for epoch, value in enumerate(top1, 1)
@@ -43,4 +43,4 @@ def finish(folder, *top1, minutes=1):
             {'accuracy/top1': value, 'step': epoch},
         )
     ]
-    make_start(folder, '20260101_000000', lines, f'2026/01/01 00:{minutes:02d}:00')
+    make_start(folder, '20260101_000000', lines, f'2026/01/01 00:{minutes:02d}:00', cfg)

@@ -82,6 +82,7 @@ def assert_self_contained(page):
             pytest.fail(f'a script in {name}')
     assert not re.search(r'@import|url\((?!#)', page)
     identifiers = [value for _, name, value in reader.attributes if name == 'id']
+    assert len(set(identifiers)) == len(identifiers)
     for _, name, value in reader.attributes:
         if name in ('href', 'xlink:href') and value.startswith('#'):
             assert value[1:] in identifiers

@@ -89,15 +89,27 @@ class Experiment:
             ValueError: A run was made with another config, a model cannot be built, or a data set
                 is wrong.
         """
-        needed = set()  # rows that are all in the file need neither data nor weights
-        for folder, (variant, spec) in self.runs.items():
-            if training_folders(folder):
-                entries = [variant.needs.entry] if variant.needs else []
-                check_same_config(folder, variant.settings_as_dumped(spec.seed), entries)
-            if not self.read(folder).recorded:
-                needed.add(variant.name)
+        for folder in self.runs:
+            self.check_folder(folder)
+        # Rows that are all in the file need neither data nor weights.
+        needed = {
+            variant.name
+            for folder, (variant, _) in self.runs.items()
+            if not self.read(folder).recorded
+        }
         wanted = [variant for variant in self.variants if variant.name in needed]
         check_ready(((variant.name, variant.cfg) for variant in wanted), strict, self.tta)
+
+    def check_folder(self, folder: Path) -> None:
+        """Make sure that a run was made with the config that is asked for.
+
+        Raises:
+            ValueError: It was made with another one.
+        """
+        variant, spec = self.runs[folder]
+        if training_folders(folder):
+            entries = [variant.needs.entry] if variant.needs else []
+            check_same_config(folder, variant.settings_as_dumped(spec.seed), entries)
 
     def label(self, folder: Path) -> str:
         """A run's name for people."""

@@ -17,16 +17,18 @@ def cell_results(plan: Plan) -> list[CellResult]:
 
 def _result(plan: Plan, cell: PlannedCell) -> CellResult:
     folders = plan.folders_of(cell)
+    variant = plan.variant(next(iter(folders.values())))
     return CellResult(
         cell.cell,
         cell.figures,
         cell.config,
         cell.method,
-        cell.options,
+        variant.request.options,  # those of the cell, and what overrides entries of its config
         runs={seed: plan.read(folder) for seed, folder in folders.items()},
         made={seed: plan.made(folder) for seed, folder in folders.items()},
         states={seed: _state(plan, folder) for seed, folder in folders.items()},
         notes=cell.notes,
+        data_root=variant.data_root,
     )
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from mmdet_ols.experiments.tables import duration
 from mmdet_ols.reproduction.layout import method_title
 from mmdet_ols.reproduction.results import CellResult
-from mmdet_ols.reproduction.scales import default_work_dir
+from mmdet_ols.reproduction.scales import default_work_dir, short_option
 
 #: What is shown of the record of a start.
 FACTS = ('machine', 'versions', 'date', 'read from', 'command')
@@ -41,15 +41,15 @@ class Place(NamedTuple):
 
 
 def commands_to_compare(results: Iterable[CellResult]) -> list[str]:
-    """One `tools/compare.py` for all cells that share config, options and seeds."""
-    groups: dict[tuple[str, tuple[str, ...], tuple[int, ...]], list[str]] = {}
+    """One `tools/compare.py` for all cells that share config, data, options and seeds."""
+    groups: dict[tuple[str, str | None, tuple[str, ...], tuple[int, ...]], list[str]] = {}
     for result in results:
         seeds = tuple(sorted({*result.runs, *result.states}))
-        methods = groups.setdefault((result.config, _options(result), seeds), [])
+        shared = result.config, result.data_root, _options(result), seeds
+        methods = groups.setdefault(shared, [])
         if result.method not in methods:
             methods.append(result.method)
-    return [_compare(config, methods, options, seeds)
-            for (config, options, seeds), methods in groups.items()]  # fmt: skip
+    return [_compare(methods, *shared) for shared, methods in groups.items()]
 
 
 def made_table(results: Sequence[CellResult]) -> tuple[list[str], list[list[str]]]:
@@ -94,9 +94,8 @@ def _seeds_by_facts(result: CellResult) -> dict[tuple[str, ...], list[int]]:
 
 
 def _config(result: CellResult) -> str:
-    """The name of what was trained, with the last parts of what overrides its entries."""
-    options = (option.rpartition('.')[2] for option in result.options)
-    return ' '.join([PurePosixPath(result.config).stem, *options])
+    """The name of what was trained, with what overrides its entries."""
+    return ' '.join([PurePosixPath(result.config).stem, *map(short_option, result.options)])
 
 
 def _options(result: CellResult) -> tuple[str, ...]:
@@ -107,13 +106,18 @@ def _options(result: CellResult) -> tuple[str, ...]:
 
 
 def _compare(
-    config: str, methods: Sequence[str], options: Sequence[str], seeds: Sequence[int]
+    methods: Sequence[str],
+    config: str,
+    data_root: str | None,
+    options: Sequence[str],
+    seeds: Sequence[int],
 ) -> str:
     path = Path(config)
     known = path.is_absolute() or path.parts[0] in ('configs', '.', '..')
     words = ['python', 'tools/compare.py', config if known else f'configs/{config}']
     words += ['--methods', *methods]
     words += ['--seeds', *map(str, seeds)] if seeds else []
+    words += ['--data-root', data_root] if data_root else []
     words += [word for word in options if '=' not in word]
     entries = [word for word in options if '=' in word]
     words += ['--cfg-options', *entries] if entries else []

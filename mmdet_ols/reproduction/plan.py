@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from mmdet_ols.experiments.rows import with_needed_rows
 from mmdet_ols.experiments.specification import Request, Variant, method_slug, read_variants
 from mmdet_ols.experiments.states import State, state_of
 from mmdet_ols.experiments.tasks import RunTask
-from mmdet_ols.reproduction.scales import PlannedCell, place_of
+from mmdet_ols.reproduction.scales import PlannedCell, place_of, short_option
 from mmdet_ols.results.run_folder import Run
 
 
@@ -106,13 +107,15 @@ class Plan:
         for name, experiment in self.experiments.items():
             note = _blocked_note(experiment.folders[0])
             note.unlink(missing_ok=True)
-            if all(experiment.is_finished(run) for run in experiment.folders):
-                continue
             cell = next(cell for cell, (group, _) in self._variants.items() if group == name)
             options = OptionNames(f'--data {cell.data}=FOLDER', f'--set {names_of(cell)[0]}')
             try:
                 with naming_options(options):
-                    experiment.check(strict)
+                    if all(experiment.is_finished(run) for run in experiment.folders):
+                        for run in experiment.folders:
+                            experiment.check_folder(run)
+                    else:
+                        experiment.check(strict)
             except ValueError as error:
                 note.parent.mkdir(parents=True, exist_ok=True)
                 note.write_text(str(error), encoding='utf-8')
@@ -171,7 +174,13 @@ class Plan:
             OSError: The file of rows cannot be written.
         """
         experiment = self._of[folder]
-        return experiment.keep(folder) if experiment.row(folder) is None else ''
+        if experiment.row(folder) is not None:
+            return ''
+        try:
+            experiment.check_folder(folder)
+        except ValueError as error:  # its row would have the settings that are asked for now
+            return str(error)
+        return experiment.keep(folder)
 
     def label(self, folder: Path) -> str:
         """A run's name for people."""
@@ -208,8 +217,8 @@ def _grouped(cells: Iterable[PlannedCell]) -> dict[str, list[PlannedCell]]:
     named: dict[str, list[PlannedCell]] = {}
     for (config, options, _), group in groups.items():
         own = [option for option in options if not option.startswith(_SAME_IN_ALL)]
-        words = [Path(config).stem, *(option.rpartition('.')[2] for option in own)]
-        name = '+'.join(words)
+        words = [Path(config).stem, *map(short_option, own)]
+        name = re.sub(r'[^\w.+=-]', '_', '+'.join(words))  # options may hold paths
         while name in named:  # a config of the same name, or plain next to test-time augmentation
             name += '_'
         named[name] = group

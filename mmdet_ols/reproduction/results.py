@@ -23,6 +23,7 @@ class CellResult(NamedTuple):
         made: By seed, how each start of the run was made: command, machine, versions, date.
         states: By seed, where they stand.
         notes: What a reader must know, such as what was reduced.
+        data_root: Where its data lie; None where that is the config's own place.
     """
 
     cell: Cell
@@ -34,6 +35,7 @@ class CellResult(NamedTuple):
     made: Mapping[int, list[dict[str, str]]]
     states: Mapping[int, State]
     notes: tuple[str, ...]
+    data_root: str | None = None
 
     @property
     def failures(self) -> dict[int, str]:

@@ -36,6 +36,12 @@ def default_work_dir(scale: str) -> Path:
     return Path('work_dirs', f'reproduce_{scale}')
 
 
+def short_option(option: str) -> str:
+    """An option `KEY=VALUE` with the last part of its key only, as names of runs have it."""
+    key, _, value = option.partition('=')
+    return f'{key.rpartition(".")[2]}={value}'
+
+
 class PlannedCell(NamedTuple):
     """One cell of the paper, and what is trained for it.
 

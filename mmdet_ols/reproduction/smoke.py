@@ -28,7 +28,7 @@ from mmdet_ols.methods import parse_method
 from mmdet_ols.paper import Cell
 from mmdet_ols.reproduction.features import FIGURE
 from mmdet_ols.reproduction.made_sets import make_data
-from mmdet_ols.reproduction.scales import TTA
+from mmdet_ols.reproduction.scales import TTA, short_option
 from mmdet_ols.reproduction.smoke_kinds import kind_of_data, network_of
 from mmdet_ols.reproduction.smoke_run import (
     SmokeRun,
@@ -282,11 +282,7 @@ def code_key() -> str:
 
 def _slug(config: str, method: str, options: Sequence[str], tta: bool) -> str:
     """The folder of a run, below that of its config."""
-    entries = (option.partition('=') for option in options)
-    words = [
-        method_slug(method),
-        *(f'{key.rpartition(".")[2]}={value}' for key, _, value in entries),
-    ]
+    words = [method_slug(method), *map(short_option, options)]
     if tta:
         words.append('tta')
     name = re.sub(r'[^\w.+=-]+', '_', '_'.join(words))

@@ -20,11 +20,11 @@ from mmdet_ols.reproduction.image_sides import training_side
 #: The parts of a config that a step is made of.
 PARTS = re.compile(r'(model|optim_wrapper|train_cfg)\.|data_preprocessor\.batch_augments\.')
 #: Entries of these that cost nothing to change: losses and what smooths labels, weights to start
-#: from, the number of classes (under 1 % of any of the networks), tests, numbers of the optimizer,
-#: and how long the training is.
+#: from, the number of classes (under 1 % of any of the networks), tests, numbers of optimizers (a
+#: loop may have one of its own), and how long the training is.
 FREE = re.compile(
     r'(^|\.)(loss|loss_\w+|one_hot_smoother|init_cfg|num_classes|test_cfg)(\.|$)'
-    r'|^optim_wrapper\..*\.(lr|momentum|weight_decay)$'
+    r'|^(optim_wrapper|train_cfg)\..*\.(lr|momentum|weight_decay)$'
     r'|^train_cfg\.(by_epoch|max_epochs|val_begin|val_interval|dynamic_intervals)\b'
 )
 #: What a loss with passes over all images does between epochs, and its steps before and after.
@@ -93,18 +93,23 @@ def phases(variant: Variant) -> list[Phase]:
     side = training_side(variant.cfg)
     if side is None or not variant.by_epoch:
         return []
-    settings = portable_settings(variant.forms.trained)
-    kept: dict[str, Any] = {
-        key: value for key, value in settings.items() if PARTS.match(key) and not FREE.search(key)
-    }
-    kept['side'] = side
-    passing = _loss_with_passes(variant.forms.trained)
-    if passing:
-        kept['loss'] = settings[passing]
+    kept = {**step_settings(variant), 'side': side}
     return [
         Phase(settings_key(dict(kept, phase=name) if name else kept), number, name)
         for name, number in phase_epochs(variant.forms.trained, variant.length).items()
     ]
+
+
+def step_settings(variant: Variant) -> dict[str, Any]:
+    """What of the settings of a training a step is made of, the size of the images excepted."""
+    settings = portable_settings(variant.forms.trained)
+    kept: dict[str, Any] = {
+        key: value for key, value in settings.items() if PARTS.match(key) and not FREE.search(key)
+    }
+    passing = _loss_with_passes(variant.forms.trained)
+    if passing:
+        kept['loss'] = settings[passing]
+    return kept
 
 
 def phase_epochs(settings: Mapping[str, Any], length: int) -> dict[str, int]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from mmdet_ols.experiments.settings import settings_key
 from mmdet_ols.reproduction.plan import Plan
-from mmdet_ols.reproduction.step_times import StepTimes
+from mmdet_ols.reproduction.step_times import StepTimes, step_settings
 from mmdet_ols.results.run_folder import Run
 
 
@@ -14,8 +15,9 @@ class RunTimes:
     """Estimates the time of runs from finished ones, and from the pace of those that have begun.
 
     A run takes as long as the finished ones with the same settings; where there are none, as those
-    of the same config with other methods; where there are none either, as its own pace says. Only
-    where it has not begun, the time of its training steps is taken.
+    of the same config with other methods whose training steps compute the same; where there are
+    none either, as its own pace says. Only where it has not begun, the time of its training steps
+    is taken.
 
     Args:
         plan: Whose runs to estimate; its rows of other machines count as well.
@@ -31,14 +33,20 @@ class RunTimes:
         #: How far each run is.
         self.runs = {folder: plan.read(folder) for folder in plan.folders}
         self._by_settings: dict[str, list[float]] = {}
-        self._by_base: dict[str, list[float]] = {}
+        self._by_alike: dict[tuple[str, str], list[float]] = {}
+        #: What a run has to share with another one to take as long, by the settings of each run.
+        self._alike: dict[str, tuple[str, str]] = {}
+        for folder in self.runs:
+            variant = plan.variant(folder)
+            if variant.portable_key not in self._alike:
+                step = settings_key(step_settings(variant))
+                self._alike[variant.portable_key] = variant.portable_base, step
         rows = plan.evidence.rows() if plan.evidence is not None else []
         for row in rows:
-            self._note(row.settings, row.base, row.seconds)
+            self._note(row.settings, row.seconds)
         for folder, run in self.runs.items():
-            variant = plan.variant(folder)
             if run.final and not run.recorded:
-                self._note(variant.portable_key, variant.portable_base, run.seconds)
+                self._note(plan.variant(folder).portable_key, run.seconds)
 
     def whole(self, folder: Path) -> float | None:
         """Seconds that a run takes from start to end; None where it is not known."""
@@ -69,9 +77,9 @@ class RunTimes:
         return sum(known), len(known)
 
     def _by_runs(self, folder: Path) -> float | None:
-        variant, run = self.plan.variant(folder), self.runs[folder]
-        measured = self._by_settings.get(variant.portable_key)
-        measured = measured or self._by_base.get(variant.portable_base)
+        settings, run = self.plan.variant(folder).portable_key, self.runs[folder]
+        measured = self._by_settings.get(settings)
+        measured = measured or self._by_alike.get(self._alike[settings])
         if measured:
             return sum(measured) / len(measured)
         return run.seconds / run.done * run.length if run.done and run.seconds else None
@@ -85,7 +93,8 @@ class RunTimes:
             self._by_steps[key] = self.steps.whole(variant, data)
         return self._by_steps[key]
 
-    def _note(self, settings: str, base: str, seconds: float) -> None:
-        if seconds:
+    def _note(self, settings: str, seconds: float) -> None:
+        """Note how long a run took; one that is not planned tells of no other."""
+        if seconds and settings in self._alike:
             self._by_settings.setdefault(settings, []).append(seconds)
-            self._by_base.setdefault(base, []).append(seconds)
+            self._by_alike.setdefault(self._alike[settings], []).append(seconds)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from toy_plan import CONFIG, cell
 from toy_results import RECORD, made_result, result, the_cell
 
 from mmdet_ols.experiments.states import State
+from mmdet_ols.reproduction.collecting import cell_results
 from mmdet_ols.reproduction.making import commands_to_compare, made_table
+from mmdet_ols.reproduction.plan import Plan
 
 
 def test_runs_that_were_made_alike_share_a_row():
@@ -30,6 +33,14 @@ def test_runs_that_were_made_alike_share_a_row():
     assert made_table([]) == (['runs'], [])
 
 
+def test_options_are_named_by_the_last_part_of_their_keys():
+    """Values may have points as well."""
+    options = ('optim_wrapper.optimizer.lr=0.1', 'load_from=data/weights.pth')
+    made = result('II', 'resnet34_', 'hard', [20.0], options=options)
+    _, [(runs, *_)] = made_table([made])
+    assert runs.startswith('resnet34_cifar100 lr=0.1 load_from=data/weights.pth: Hard labels')
+
+
 def test_commands_name_methods_seeds_and_options():
     detector, hard = (the_cell('X', 'yolo', method) for method in ('ols', 'hard'))
     made = [
@@ -50,3 +61,21 @@ def test_commands_name_methods_seeds_and_options():
     ]
     elsewhere = made_result(hard, {0: 0.8}, config='/tmp/mine.py', options=())
     assert commands_to_compare([elsewhere])[0].startswith('python tools/compare.py /tmp/mine.py')
+
+
+def test_commands_have_the_data_and_entries_that_a_user_named(tmp_path):
+    config = tmp_path / 'six.py'
+    config.write_text(CONFIG)
+    plan = Plan(
+        [cell(config, 'hard', options=('a.b=1',)), cell(config, 'ols', options=('a.b=1',))],
+        [0],
+        tmp_path / 'runs',
+        data={'six': '/my data'},
+        entries={'resnet56': ['load_from=mine.pth']},
+    )
+    results = cell_results(plan)
+    assert [made.options for made in results] == [('a.b=1', 'load_from=mine.pth')] * 2
+    assert commands_to_compare(results) == [
+        f"python tools/compare.py {config} --methods hard ols --seeds 0 --data-root '/my data' "
+        '--cfg-options a.b=1 load_from=mine.pth'
+    ]

@@ -286,7 +286,10 @@ def test_every_cell_has_a_place(tmp_path):
     """All cells at once, the figures' too: nothing of the plan is lost."""
     made = [made_result(cell, {0: 50.0}) for cell in cells()]
     assert all(isinstance(f, Figure) for r in made for f in r.figures)
-    rows = list(csv.DictReader(write_page(made, tmp_path)[2].read_text().splitlines()))
+    html, _, table = write_page(made, tmp_path)
+    assert html.read_text().count('<svg') > 1
+    assert_self_contained(html.read_text())
+    rows = list(csv.DictReader(table.read_text().splitlines()))
     top1 = [row for row in rows if row['metric'] == 'top1_error' and not row['paper_source']]
     assert {row['n'] for row in top1} == {'1'}
     assert len(top1) == sum(f.metric == 'top1_error' for c in cells() for f in figures_of(c))

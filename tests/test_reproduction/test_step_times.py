@@ -24,6 +24,8 @@ from mmdet_ols.reproduction.times import RunTimes
 
 #: Measured on one core.
 KEPT = Path(__file__).parents[2] / 'benchmarks' / 'step_times_cpu.csv'
+#: Measured on a GPU.
+KEPT_OF_GPU = KEPT.with_name('step_times_gpu.csv')
 
 
 def variants(config, *methods, options=()):
@@ -96,6 +98,11 @@ def test_data_and_numbers_of_the_optimizer_do_not_make_a_step():
     ):
         other = variants('cifar100/resnet56_cifar100.py', 'hard', options=[option])['hard']
         assert step_kind(other) != step_kind(clean), option
+    # The loop of Meta-Weight-Net has an optimizer of its own.
+    weighting = variants(
+        'cifar100/resnet56_cifar100.py', 'meta_weight_net', 'meta_weight_net:weight_lr=1e-3'
+    ).values()
+    assert len({step_kind(variant) for variant in weighting}) == 1
     cub, cars = (
         variants(f'fine_grained/resnet50_{data}.py', 'ols')['ols'] for data in ('cub', 'cars')
     )
@@ -148,6 +155,31 @@ def test_steps_tell_only_of_what_has_not_begun(tmp_path):
     times = RunTimes(plan, steps)
     assert [times.left(folder) for folder in (hard, ols, cars)] == [0, 240, 360]
     assert times.total_by_steps() == (4072, 1)
+
+
+def test_runs_tell_only_of_methods_that_have_the_same_steps(tmp_path):
+    """PENCIL learns labels next to the network, which hard labels say nothing of."""
+    config = tmp_path / 'six.py'
+    config.write_text(CONFIG.replace('max_epochs=2', 'max_epochs=10'))
+    asked = [cell(config, method, data='cub') for method in ('hard', 'ols', 'pencil')]
+    plan = Plan(asked, [0], tmp_path / 'runs')
+    hard, ols, pencil = (plan.folders_of(c)[0] for c in asked)
+    steps = StepTimes([row(step_kind(plan.variant(pencil)), 0.5)])
+    finish(hard, *range(50, 60), minutes=4)
+    times = RunTimes(plan, steps)
+    assert [times.left(folder) for folder in (hard, ols, pencil)] == [0, 240, 10 * 5994 * 0.5]
+    assert RunTimes(plan).left(pencil) is None
+
+
+def test_methods_have_other_steps_whatever_the_size_of_the_images(tmp_path):
+    config = tmp_path / 'as_they_are.py'
+    text = CONFIG.replace("dict(type='Resize', scale=8), ", '')
+    config.write_text(text.replace('max_epochs=2', 'max_epochs=10'))
+    plan = Plan([cell(config, method) for method in ('hard', 'pencil')], [0], tmp_path / 'runs')
+    hard, pencil = (plan.folders_of(c)[0] for c in plan.cells)
+    assert training_side(plan.variant(hard).cfg) is None
+    finish(hard, *range(50, 60), minutes=4)
+    assert RunTimes(plan).left(pencil) is None
 
 
 @pytest.mark.parametrize(
@@ -208,3 +240,14 @@ def test_what_was_measured_here_tells_of_every_network():
         ('yolo_hard_voc.py', 'voc'),
     ):
         assert steps.whole(variants(config, 'ols')['ols'], data) > 3600, config
+
+
+@pytest.mark.parametrize(
+    ('path', 'unknown'), [(KEPT, set()), (KEPT_OF_GPU, {'m_correction', 'deep_self_learning'})]
+)
+def test_what_was_measured_here_tells_of_every_method_for_wrong_labels(path, unknown):
+    """A step that was measured must not get another kind by a new default of its method."""
+    steps = read_step_times(path)
+    methods = ('l2rw', 'meta_weight_net', 'm_correction', 'pencil', 'deep_self_learning')
+    of = variants('cifar100/resnet56_noise40_cifar100.py', *methods)
+    assert {m for m in methods if steps.whole(of[m], 'cifar100') is None} == unknown

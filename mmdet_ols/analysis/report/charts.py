@@ -171,6 +171,9 @@ def as_element(figure: Any) -> Markup:
     svg = svg[svg.index('<svg') :]
     svg = re.sub(r'<metadata>.*?</metadata>|<!--.*?-->', '', svg, flags=re.S)
     svg = re.sub(r'<svg [^>]*(viewBox="[^"]*")[^>]*>', r'<svg \1 aria-hidden="true">', svg, count=1)
+    # Every figure has a `text_1`; only what the figure itself refers to has a name of its own.
+    named = set(re.findall(r'#(\w+)[")]', svg))
+    svg = re.sub(r' id="([^"]*)"', lambda match: match[0] if match[1] in named else '', svg)
     svg = svg.replace(INK, 'var(--muted)').replace(FAINT, 'var(--line)')
     svg = re.sub(r'#fe00(\d\d)', lambda match: f'var(--series-{int(match[1])})', svg)
     return Markup(svg)  # noqa: S704  (matplotlib escapes what it writes)
