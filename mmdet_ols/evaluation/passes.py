@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -71,8 +71,8 @@ def indexed_batches(loader: Any, description: str) -> Iterator[tuple[dict[str, A
         start += size
 
 
-def ground_truth_labels(data_samples: list[Any]) -> Tensor:
-    """The label of each of MMPretrain's data samples, of shape (n,).
+def ground_truth_labels(data_samples: Sequence[Any]) -> Tensor:
+    """The label of each of MMPretrain's data samples, as objects or dicts, of shape (n,).
 
     Raises:
         ValueError: A sample has no label, or several.
