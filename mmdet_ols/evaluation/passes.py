@@ -18,6 +18,25 @@ def unwrapped(model: Any) -> nn.Module:
     return model.module if is_model_wrapper(model) else model
 
 
+def refuse_test_time_augmentation(model: Any, hook: str) -> None:
+    """Stop a test that a hook could not follow, before it starts.
+
+    Args:
+        model: The runner's model.
+        hook: Name of the hook.
+
+    Raises:
+        ValueError: The model is tested on several views of each image.
+    """
+    from mmengine.model import BaseTTAModel
+
+    if isinstance(unwrapped(model), BaseTTAModel):
+        raise ValueError(
+            f'{hook} measures on the test images as they are, and not with test-time augmentation: '
+            'leave --tta out, or take the hook out of `custom_hooks`.'
+        )
+
+
 @contextmanager
 def evaluation_mode(model: nn.Module) -> Iterator[Any]:
     """Put a model into eval mode for a while; modes and random numbers are restored afterwards.
