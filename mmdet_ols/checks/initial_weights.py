@@ -136,11 +136,12 @@ def report_whole(report: WeightReport, match: WeightMatch, path: str | Path, use
 def pretrained_parts(model: nn.Module) -> Iterator[Source]:
     """Every part of a built model that starts from pretrained weights, and its file."""
     for path, module in model.named_modules():
-        for init in pretrained_inits(getattr(module, 'init_cfg', None)):
+        inits = pretrained_inits(getattr(module, 'init_cfg', None))
+        for init in inits:
             yield Source(path, module, init['checkpoint'], init.get('prefix'))
-        # Some old backbones keep only the name of the file.
+        # Some backbones, such as DetectoRS's, keep only the name of the file.
         own = getattr(module, 'pretrained', None)
-        if isinstance(own, str) and not getattr(module, 'init_cfg', None):
+        if isinstance(own, str) and not inits:
             yield Source(path, module, own, None)
 
 

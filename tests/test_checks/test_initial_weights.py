@@ -1,9 +1,12 @@
 """How much of its pretrained weights and of a checkpoint a model takes is said before the run."""
 
+from functools import partial
+
 import mmdet.models
 import mmpretrain.models
 import pytest
 import torch
+from mmengine.config import ConfigDict
 from mmengine.model import BaseModule
 from mmengine.runner.checkpoint import load_state_dict
 from torch import nn
@@ -164,6 +167,23 @@ def test_networks_that_load_by_themselves(save):
     assert report.rows[0].tensors == '6 of 8' and len(report.warnings) == 1
     report = pretrained(Detector(init_cfg=save(Backbone().state_dict()), backbone=OwnLoading))
     assert len(report.errors) == 1, 'its code stops'
+
+
+@pytest.mark.parametrize('of', ['PVT', 'DetectoRS'])
+def test_networks_of_mmdetection_that_load_by_themselves(of, save):
+    """The `init_cfg` of PVT has no `type` in MMDetection's configs, and DetectoRS keeps none."""
+    if of == 'PVT':
+        backbone = mmdet.models.PyramidVisionTransformer
+        options = dict(num_layers=[1] * 4, convert_weights=False)
+    else:
+        backbone, options = mmdet.models.DetectoRS_ResNet, dict(depth=50)
+    init = save(backbone(**options).state_dict())
+    if of == 'PVT':
+        del init['type']
+    report = pretrained(Detector(init_cfg=ConfigDict(init), backbone=partial(backbone, **options)))
+    (row,) = report.rows
+    assert row[0] == init['checkpoint'] and row[1:2] + row[3:] == ('backbone', '100 %', '-')
+    assert not report.warnings
 
 
 def test_parts_of_other_libraries_and_files_elsewhere_are_said_to_be_unchecked(save):
