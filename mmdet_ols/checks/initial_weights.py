@@ -83,7 +83,10 @@ def report_checkpoint(
         path: Of the checkpoint.
     """
     parts = {name: match.part(name) for name, _ in model.named_children()}
-    other_classes = any(part.mismatched for name, part in parts.items() if name.endswith('head'))
+    # Of semi-supervised detectors the heads are inside of a student and a teacher.
+    other_classes = any(
+        name.endswith('head') for key in match.mismatched for name in key.split('.')
+    )
     if not match.loaded and 'backbone' not in parts:
         reason = _where_else(content) or explain(
             list(match.sizes),

@@ -214,6 +214,16 @@ def test_a_new_head_for_other_classes_is_one_plain_line():
     assert 'bbox_head.bias is (80,) in the file, (2,) in the model.' in note
 
 
+def test_a_new_head_of_a_semi_supervised_detector_is_one_line_for_each_copy():
+    model, before = nn.Module(), nn.Module()
+    for name in ('student', 'teacher'):
+        model.add_module(name, Detector(num_classes=3))
+        before.add_module(name, Detector(num_classes=2))
+    report = started(model, before.state_dict())
+    assert not report.errors and not report.warnings
+    assert ['as for another number of classes' in note for note in report.notes] == [True, True]
+
+
 def test_a_part_that_a_checkpoint_lacks_is_a_warning():
     content = {k: v for k, v in Detector().state_dict().items() if not k.startswith('neck')}
     (warning,) = started(Detector(), content).warnings
