@@ -32,6 +32,9 @@ def head_of(cfg: Config) -> Head:
     of_classifier = head.get('num_classes') if isinstance(head, Mapping) else None
     # Models that are told the classes as words have room for any number of them.
     of_detector = {} if 'language_model' in model else dict(_box_heads(model, 'model'))
+    detector = model.get('detector')  # of which a semi-supervised one trains two copies
+    if isinstance(detector, Mapping):
+        of_detector.update(_box_heads(detector, 'model.detector'))
     return Head(of_classifier, of_detector)
 
 

@@ -83,7 +83,10 @@ def report_checkpoint(
         path: Of the checkpoint.
     """
     parts = {name: match.part(name) for name, _ in model.named_children()}
-    other_classes = any(part.mismatched for name, part in parts.items() if name.endswith('head'))
+    # Of semi-supervised detectors the heads are inside of a student and a teacher.
+    other_classes = any(
+        name.endswith('head') for key in match.mismatched for name in key.split('.')
+    )
     if not match.loaded and 'backbone' not in parts:
         reason = _where_else(content) or explain(
             list(match.sizes),
@@ -136,11 +139,12 @@ def report_whole(report: WeightReport, match: WeightMatch, path: str | Path, use
 def pretrained_parts(model: nn.Module) -> Iterator[Source]:
     """Every part of a built model that starts from pretrained weights, and its file."""
     for path, module in model.named_modules():
-        for init in pretrained_inits(getattr(module, 'init_cfg', None)):
+        inits = pretrained_inits(getattr(module, 'init_cfg', None))
+        for init in inits:
             yield Source(path, module, init['checkpoint'], init.get('prefix'))
-        # Some old backbones keep only the name of the file.
+        # Some backbones, such as DetectoRS's, keep only the name of the file.
         own = getattr(module, 'pretrained', None)
-        if isinstance(own, str) and not getattr(module, 'init_cfg', None):
+        if isinstance(own, str) and not inits:
             yield Source(path, module, own, None)
 
 

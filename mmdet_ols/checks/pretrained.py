@@ -114,9 +114,18 @@ def _check_initializers(init_cfg: Any, place: str) -> None:
 
 
 def pretrained_inits(init_cfg: Any) -> list[dict]:
-    """Those entries of an `init_cfg` that load a file."""
+    """Those entries of an `init_cfg` that load a file.
+
+    MMDetection's PVT, which loads it by itself, needs no `type`, and its configs have none.
+    """
     inits = init_cfg if isinstance(init_cfg, (list, tuple)) else [init_cfg]
-    return [init for init in inits if init and type_name(init) in ('Pretrained', 'PretrainedInit')]
+    return [init for init in inits if init and _loads_a_file(init)]
+
+
+def _loads_a_file(init: dict) -> bool:
+    if 'type' in init:
+        return type_name(init) in ('Pretrained', 'PretrainedInit')
+    return 'checkpoint' in init
 
 
 def resolve(checkpoint: str) -> str:

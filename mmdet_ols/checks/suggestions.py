@@ -22,11 +22,10 @@ def unregistered(kind: str, registry: Any, cfg: Config | None = None) -> str:
     elsewhere = sorted(name for name in names if name.rpartition('.')[2] == plain)
     start = f'no {registry.name} is registered as {kind!r}'
     if elsewhere:
-        scope = elsewhere[0].partition('.')[0]
-        return (
-            f'{start}, but as {elsewhere[0]!r}: write type={elsewhere[0]!r}, with '
-            f"custom_imports=dict(imports=['{scope}.{_module(registry)}'])."
-        )
+        scope = elsewhere[0].rpartition('.')[0]
+        module = f"custom_imports=dict(imports=['{scope}.{_module(registry)}'])"
+        remedy = f'write type={elsewhere[0]!r}' + (f', with {module}' if scope else '')
+        return f'{start}, but as {elsewhere[0]!r}: {remedy}.'
     similar = did_you_mean(kind, names)
     no_scope = cfg is not None and not cfg.get('default_scope') and registry.scope == 'mmengine'
     if no_scope and not similar:

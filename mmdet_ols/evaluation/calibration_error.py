@@ -10,6 +10,7 @@ import torch
 
 from mmdet_ols.core.arguments import check_choice, check_integer
 from mmdet_ols.evaluation.descriptions import MetricDescription
+from mmdet_ols.evaluation.passes import ground_truth_labels
 from mmdet_ols.registry import BaseMetric, register_metric
 
 #: What is logged, by the norm over the bins.
@@ -79,10 +80,10 @@ class CalibrationError(BaseMetric):
             data_samples: MMPretrain's data samples as dicts.
 
         Raises:
-            ValueError: A score is not a probability.
+            ValueError: A score is not a probability, or a sample has not exactly one label.
         """
         scores = torch.stack([sample['pred_score'] for sample in data_samples])
-        label = torch.cat([sample['gt_label'] for sample in data_samples]).to(scores.device)
+        label = ground_truth_labels(data_samples).to(scores.device)
         confidence, predicted = scores.max(dim=1)
         if bool(((confidence < 0) | (confidence > 1 + 1e-6)).any()):
             raise ValueError(

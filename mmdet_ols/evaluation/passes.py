@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,6 +16,25 @@ def unwrapped(model: Any) -> nn.Module:
     from mmengine.model import is_model_wrapper
 
     return model.module if is_model_wrapper(model) else model
+
+
+def refuse_test_time_augmentation(model: Any, hook: str) -> None:
+    """Stop a test that a hook could not follow, before it starts.
+
+    Args:
+        model: The runner's model.
+        hook: Name of the hook.
+
+    Raises:
+        ValueError: The model is tested on several views of each image.
+    """
+    from mmengine.model import BaseTTAModel
+
+    if isinstance(unwrapped(model), BaseTTAModel):
+        raise ValueError(
+            f'{hook} measures on the test images as they are, and not with test-time augmentation: '
+            'leave --tta out, or take the hook out of `custom_hooks`.'
+        )
 
 
 @contextmanager
@@ -71,8 +90,8 @@ def indexed_batches(loader: Any, description: str) -> Iterator[tuple[dict[str, A
         start += size
 
 
-def ground_truth_labels(data_samples: list[Any]) -> Tensor:
-    """The label of each of MMPretrain's data samples, of shape (n,).
+def ground_truth_labels(data_samples: Sequence[Any]) -> Tensor:
+    """The label of each of MMPretrain's data samples, as objects or dicts, of shape (n,).
 
     Raises:
         ValueError: A sample has no label, or several.

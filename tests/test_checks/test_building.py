@@ -108,6 +108,11 @@ def test_a_name_that_nothing_is_registered_under(kind, expected, message):
     assert expected in text
 
 
+def test_a_name_of_an_unknown_scope_that_needs_none(message):
+    text = message(part=dict(type='mmcls._Part'))
+    assert "registered as 'mmcls._Part', but as '_Part': write type='_Part'." in text
+
+
 def test_a_part_without_type(message):
     assert message(part=dict(type=None)).startswith('model.part')
 

@@ -1,9 +1,12 @@
 """How much of its pretrained weights and of a checkpoint a model takes is said before the run."""
 
+from functools import partial
+
 import mmdet.models
 import mmpretrain.models
 import pytest
 import torch
+from mmengine.config import ConfigDict
 from mmengine.model import BaseModule
 from mmengine.runner.checkpoint import load_state_dict
 from torch import nn
@@ -166,6 +169,23 @@ def test_networks_that_load_by_themselves(save):
     assert len(report.errors) == 1, 'its code stops'
 
 
+@pytest.mark.parametrize('of', ['PVT', 'DetectoRS'])
+def test_networks_of_mmdetection_that_load_by_themselves(of, save):
+    """The `init_cfg` of PVT has no `type` in MMDetection's configs, and DetectoRS keeps none."""
+    if of == 'PVT':
+        backbone = mmdet.models.PyramidVisionTransformer
+        options = dict(num_layers=[1] * 4, convert_weights=False)
+    else:
+        backbone, options = mmdet.models.DetectoRS_ResNet, dict(depth=50)
+    init = save(backbone(**options).state_dict())
+    if of == 'PVT':
+        del init['type']
+    report = pretrained(Detector(init_cfg=ConfigDict(init), backbone=partial(backbone, **options)))
+    (row,) = report.rows
+    assert row[0] == init['checkpoint'] and row[1:2] + row[3:] == ('backbone', '100 %', '-')
+    assert not report.warnings
+
+
 def test_parts_of_other_libraries_and_files_elsewhere_are_said_to_be_unchecked(save):
     model = Detector(init_cfg=dict(type='Pretrained', checkpoint='s3://bucket/a.pth'))
     model.text = nn.Linear(1, 1)
@@ -192,6 +212,16 @@ def test_a_new_head_for_other_classes_is_one_plain_line():
     (note,) = report.notes
     assert '2 tensors of model.bbox_head have another shape in a.pth, as for another number' in note
     assert 'bbox_head.bias is (80,) in the file, (2,) in the model.' in note
+
+
+def test_a_new_head_of_a_semi_supervised_detector_is_one_line_for_each_copy():
+    model, before = nn.Module(), nn.Module()
+    for name in ('student', 'teacher'):
+        model.add_module(name, Detector(num_classes=3))
+        before.add_module(name, Detector(num_classes=2))
+    report = started(model, before.state_dict())
+    assert not report.errors and not report.warnings
+    assert ['as for another number of classes' in note for note in report.notes] == [True, True]
 
 
 def test_a_part_that_a_checkpoint_lacks_is_a_warning():

@@ -6,6 +6,7 @@ import mmdet.models
 import mmpretrain.models
 import pytest
 import torch
+from mmcv.cnn.bricks import ConvAWS2d
 from mmengine.runner.checkpoint import load_state_dict
 from torch import nn
 
@@ -138,6 +139,13 @@ def test_a_model_that_cannot_be_copied_is_compared_by_its_keys():
     match = match_weights(model, given)
     assert match.loaded == {'weight'} and match.mismatched == {'bias': ((3,), (2,))}
     assert match.unexpected == ['x']
+
+
+def test_loading_code_that_asks_for_values_is_no_obstacle():
+    """As that of the convolutions of DetectoRS does, which a copy without memory does not have."""
+    model = nn.Sequential(ConvAWS2d(1, 1, 1))
+    match = match_weights(model, model.state_dict())
+    assert match.share == 1 and not match.missing and not match.unexpected
 
 
 def test_loading_to_compare_says_nothing(caplog, recwarn):

@@ -135,6 +135,14 @@ def test_weights_in_local_files(tmp_path, server):
     check_pretrained(pretrained('s3://bucket/weights.pth'))
 
 
+def test_weights_without_a_type_are_looked_for_too(tmp_path):
+    """So MMDetection's configs of PVT name them."""
+    cfg = pretrained(str(tmp_path / 'weights.pth'))
+    del cfg.model.stages[1].init_cfg[1]['type']
+    with pytest.raises(FileNotFoundError, match=r'no checkpoint file.*weights\.pth'):
+        check_pretrained(cfg)
+
+
 @pytest.mark.parametrize(
     ('init_cfg', 'message'),
     [

@@ -107,3 +107,14 @@ def test_without_torchmetrics_it_says_so_before_the_training(monkeypatch):
 
 def test_a_network_that_has_diverged_has_no_error_and_ends_no_training():
     assert math.isnan(evaluate([[math.nan, math.nan], [0.5, 0.5]], [0, 1])['calibration/ece'])
+
+
+@pytest.mark.parametrize('labels', ([[0, 1], []], [[0, 1]]))
+def test_a_sample_of_several_labels_is_refused(labels):
+    """Otherwise labels would be compared with predictions of other samples."""
+    packed = [
+        dict(pred_score=torch.tensor([0.9, 0.1]), gt_label=torch.tensor(label, dtype=torch.long))
+        for label in labels
+    ]
+    with pytest.raises(ValueError, match='must have exactly one label'):
+        CalibrationError().process(None, packed)

@@ -11,7 +11,12 @@ from torch import Tensor
 from mmdet_ols.core.arguments import check_integer
 from mmdet_ols.evaluation.attacks import FGSM, PGD, Attack
 from mmdet_ols.evaluation.descriptions import MetricDescription
-from mmdet_ols.evaluation.passes import evaluation_mode, ground_truth_labels, indexed_batches
+from mmdet_ols.evaluation.passes import (
+    evaluation_mode,
+    ground_truth_labels,
+    indexed_batches,
+    refuse_test_time_augmentation,
+)
 from mmdet_ols.registry import Hook, register_hook
 
 
@@ -40,7 +45,8 @@ class AdversarialErrorHook(Hook):
         seed: Seed of the random starts.
 
     Raises:
-        ValueError: An argument is out of range, or two attacks have the same name.
+        ValueError: An argument is out of range, two attacks have the same name, or the test has
+            test-time augmentation.
     """
 
     # Before RuntimeInfoHook (VERY_HIGH), which hands the metrics to the log, and before EMAHook
@@ -83,6 +89,10 @@ class AdversarialErrorHook(Hook):
         """Leave validation out where this hook does nothing there."""
         stages = super().get_triggered_stages()
         return stages if self.val_interval else [s for s in stages if s != 'after_val_epoch']
+
+    def before_test(self, runner: Any) -> None:
+        """Refuse what cannot be attacked now, rather than after the test."""
+        refuse_test_time_augmentation(runner.model, 'AdversarialErrorHook')
 
     def after_test_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
         """Add the errors under attack to the metrics of the test."""

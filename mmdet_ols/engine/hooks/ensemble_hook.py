@@ -11,7 +11,12 @@ import torch
 from torch import Tensor
 
 from mmdet_ols.evaluation.descriptions import MetricDescription
-from mmdet_ols.evaluation.passes import evaluation_mode, ground_truth_labels, indexed_batches
+from mmdet_ols.evaluation.passes import (
+    evaluation_mode,
+    ground_truth_labels,
+    indexed_batches,
+    refuse_test_time_augmentation,
+)
 from mmdet_ols.registry import Hook, register_hook
 
 
@@ -33,8 +38,8 @@ class EnsembleHook(Hook):
             the work directory.
 
     Raises:
-        ValueError: A size is not a positive integer or does not divide the length, or the length
-            is not known.
+        ValueError: A size is not a positive integer or does not divide the length, the length is
+            not known, or the test has test-time augmentation.
         FileNotFoundError: Checkpoints are missing; raised before the test starts.
     """
 
@@ -79,6 +84,7 @@ class EnsembleHook(Hook):
 
     def before_test(self, runner: Any) -> None:
         """Look for the checkpoints now, so that a missing one does not waste a test."""
+        refuse_test_time_augmentation(runner.model, 'EnsembleHook')
         self._checkpoints(runner)
 
     def after_test_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:

@@ -117,6 +117,13 @@ def test_a_softmax_of_one_class_is_always_sure(head, is_warned):
     assert any('the loss is 0 from the first step' in text for text in warnings) == is_warned
 
 
+def test_the_head_of_a_semi_supervised_detector_is_compared_too(root):
+    cfg = run_config(2, train=voc_set(root, CLASSES))
+    cfg.model = dict(type='SoftTeacher', detector=cfg.model)
+    with pytest.raises(ValueError, match=r'model\.detector\.bbox_head\.num_classes=3'):
+        check_datasets(cfg)
+
+
 def test_strict_makes_warnings_errors(root):
     with pytest.raises(ValueError, match=r'(?s)is 80.*leave --strict out'):
         check_datasets(run_config(80, train=voc_set(root, CLASSES)), strict=True)

@@ -249,3 +249,12 @@ def test_a_network_without_scores_is_refused(runner):
     model = MODELS.build(dict(classifier(), head=None))
     with pytest.raises(ValueError, match='ImageClassifier gives tuple'):
         measure(runner, model=model)
+
+
+def test_test_time_augmentation_is_refused_before_the_test(tmp_path):
+    model = dict(type='AverageClsScoreTTA', module=classifier())
+    runner = build_tester(tmp_path, [dict(type='AdversarialErrorHook')], model, head=False)
+    with pytest.raises(
+        ValueError, match='AdversarialErrorHook .* leave --tta out, or take the hook out'
+    ):
+        runner.call_hook('before_test')

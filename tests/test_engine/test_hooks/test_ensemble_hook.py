@@ -16,6 +16,7 @@ from torch.testing import assert_close
 from toy_images import (
     CLASSES,
     build_tester,
+    classifier,
     everything,
     image_tensor,
     make_images,
@@ -107,7 +108,7 @@ def test_checkpoints_may_hold_more_than_the_network_under_test_but_not_less(tmp_
 def stub(checkpoints, tested='best.pth', length=LENGTH, **kwargs):
     cfg = dict(train_cfg=dict(max_epochs=length)) if length else dict(train_cfg=None)
     tested = tested and str(checkpoints / tested)
-    return SimpleNamespace(**dict(cfg=cfg, _train_loop={}, _load_from=tested, **kwargs))
+    return SimpleNamespace(**dict(cfg=cfg, model=None, _train_loop={}, _load_from=tested, **kwargs))
 
 
 def test_where_checkpoints_are_looked_for(tmp_path, checkpoints):
@@ -182,3 +183,10 @@ def test_a_training_that_will_not_leave_the_checkpoints_warns_at_its_start(sizes
     assert bool(said) != complete
     EnsembleHook(sizes, folder='elsewhere').before_train(runner)
     assert len(said) == (not complete)
+
+
+def test_test_time_augmentation_is_refused_before_the_test(tmp_path):
+    model = dict(type='AverageClsScoreTTA', module=classifier())
+    runner = build_tester(tmp_path, [dict(type='EnsembleHook')], model, head=False)
+    with pytest.raises(ValueError, match='EnsembleHook .* leave --tta out, or take the hook out'):
+        runner.call_hook('before_test')
