@@ -45,7 +45,10 @@ def draw_embeddings(
             panel = figure.axes[0]  # dots that only the legend shows
             dots = [panel.scatter([], [], s=30, color=colors[label]) for label in named]
             place: Any = dict(loc='outside lower center', ncols=5, frameon=False)
-            figure.legend(dots, texts[len(titles) :], **place)
+            legend = figure.legend(dots, [str(label) for label in named], **place)
+            # Afterwards: matplotlib before 3.10 leaves out what begins with an underscore.
+            for entry, name in zip(legend.get_texts(), texts[len(titles) :]):
+                entry.set_text(name)
     return figure
 
 

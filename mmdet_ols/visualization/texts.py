@@ -51,16 +51,14 @@ def hosts_texts(texts: Sequence[str]) -> Iterator[None]:
         texts: Such as class names.
     """
     from matplotlib import rc_context, rcParams
-    from matplotlib.font_manager import FontProperties, findfont, fontManager
+    from matplotlib.font_manager import FontProperties, findfont
 
     settings: Any = {'text.parse_math': False} if 'text.parse_math' in rcParams else {}
     letters = frozenset(''.join(map(_one_line, texts))).union(string.printable.strip())
     if _lacking(findfont(FontProperties(family=['sans-serif'])), letters):
-        for name in _fonts_for(letters, ('sans-serif',))[0]:
-            paths = [font.fname for font in fontManager.ttflist if font.name == name]
-            if not _lacking(paths[0], letters):
-                settings['font.sans-serif'] = [name, *rcParams['font.sans-serif']]
-                break
+        whole = _font_with(letters)
+        if whole is not None:
+            settings['font.sans-serif'] = [whole, *rcParams['font.sans-serif']]
     with rc_context(settings):
         yield
 
@@ -90,20 +88,32 @@ def _fonts_for(
     letters: frozenset[str], families: tuple[str, ...]
 ) -> tuple[tuple[str, ...], frozenset[str]]:
     """Fonts that have the letters which the default one lacks, and the letters that none has."""
-    from matplotlib.font_manager import FontProperties, findfont, fontManager
+    from matplotlib.font_manager import FontProperties, findfont
 
     absent = _lacking(findfont(FontProperties(family=list(families))), letters)
     chosen: list[str] = []
-    for font in sorted(fontManager.ttflist, key=_oddness):
+    for font in _fonts_for_text():
         if not absent:
             break
-        if any(part in font.name for part in NOT_FOR_TEXT):
-            continue
         still_absent = _lacking(font.fname, absent)
         if still_absent != absent and font.name not in chosen:
             chosen.append(font.name)
             absent = still_absent
     return tuple(chosen), absent
+
+
+@lru_cache(maxsize=32)
+def _font_with(letters: frozenset[str]) -> str | None:
+    """A font that has all of the letters; None if there is none."""
+    return next((f.name for f in _fonts_for_text() if not _lacking(f.fname, letters)), None)
+
+
+def _fonts_for_text() -> list[Any]:
+    """The fonts at hand that have pictures of letters, those that look most usual first."""
+    from matplotlib.font_manager import fontManager
+
+    fonts = sorted(fontManager.ttflist, key=_oddness)
+    return [font for font in fonts if not any(part in font.name for part in NOT_FOR_TEXT)]
 
 
 def _oddness(font: Any) -> tuple[bool, bool, str]:

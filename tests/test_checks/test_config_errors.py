@@ -34,7 +34,7 @@ def config(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ('text', 'message'),
     [
-        ('a = 1\nb = dict(c=1\nd = 2\n', r"config\.py, line 2, is not Python: .*: b = dict\(c=1"),
+        ('a = 1\nb = = 1\nd = 2\n', r'config\.py, line 2, is not Python: .*: b = = 1'),
         ('a = 1\nb = undefined + 1\n', r"config\.py, line 2: b = undefined \+ 1: NameError: name"),
         ("_base_ = ['bad.py']\n", r"bad\.py, line 2: y = undefined \+ 1: NameError"),
         ("_base_ = 'good.py'\nb = _base_.model.neck\n", r'config\.py, line 2: b = .*Attribut'),

@@ -7,7 +7,7 @@ from mmdet_ols.core.whole_files import whole_file
 def test_a_file_is_the_old_one_until_the_new_one_is_whole(old, tmp_path):
     path = tmp_path / 'rows.csv'
     if old is not None:
-        path.write_text(old, newline='')
+        path.write_bytes(old.encode())
     with whole_file(path) as file:
         file.write('ä\r\n')
         file.flush()
