@@ -39,6 +39,16 @@ def test_what_is_not_asked_for_is_left_to_the_cluster():
     assert options.gpus is None and options.flags() == ['--time=10', '--gres=gpu:a100:1']
 
 
+def test_sbatch_has_variables_that_overrule_what_is_asked_for():
+    options = SlurmOptions.parse([*NEEDED, 'memory=32G', 'mail-user=me@here'])
+    names = options.overruled_by()
+    assert {
+        'SBATCH_TIMELIMIT', 'SBATCH_MEM_PER_NODE', 'SBATCH_MAIL_USER', 'SBATCH_GPUS_PER_NODE',
+        'SBATCH_GPUS', 'SBATCH_NO_REQUEUE', 'SBATCH_ARRAY_INX', 'SBATCH_WAIT',
+    } <= set(names)  # fmt: skip
+    assert 'SBATCH_ACCOUNT' not in names  # as the user's shell says, since no option does
+
+
 @pytest.mark.parametrize(
     ('limit', 'minutes'),
     [

@@ -7,7 +7,9 @@ folder next to the runs, and the next start goes on watching it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+import os
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -77,7 +79,8 @@ class SlurmExecutor:
                 '--executor slurm needs submitit: pip install "mmdet_ols[cluster]".'
             ) from error
         check_available()
-        check_accepted(self.options.flags())
+        with _submitting(self.options):
+            check_accepted(self.options.flags())
         trial = self.folder / '.writable'
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -139,7 +142,8 @@ class SlurmExecutor:
             cpu_only = self.options.gpus == 0
             runs = [RunInJob(task, self.note_start, cpu_only) for task in part]
             try:
-                submitted = executor.submit_array(runs)
+                with _submitting(self.options):
+                    submitted = executor.submit_array(runs)
             except (OSError, submitit.core.utils.UncompletedJobError) as error:
                 raise ExecutorError(f'The runs cannot be submitted: {error}') from error
             jobs.update((key_of(task), job.job_id) for task, job in zip(part, submitted))
@@ -172,6 +176,23 @@ class SlurmExecutor:
                 set_dependency(jobs[key_of(task)], jobs[key_of(teacher)])
         if waiting:
             release([jobs[key_of(task)] for task in waiting])
+
+
+@contextmanager
+def _submitting(options: SlurmOptions) -> Iterator[None]:
+    """Hide the environment variables that sbatch, or a job, would follow rather than the options.
+
+    A job in which this process runs has set such variables as well, for itself only.
+    """
+    names = options.overruled_by()
+    if 'SLURM_JOB_ID' in os.environ:
+        of_job = (name for name in os.environ if name.startswith(('SLURM_', 'SLURMD_', 'SRUN_')))
+        names.extend(name for name in of_job if name != 'SLURM_CONF')
+    hidden = {name: os.environ.pop(name) for name in names if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
 
 
 def _is_alive(job: Job | None) -> bool:

@@ -23,12 +23,14 @@ SBATCH_NAMES = {'cpus-per-task': 'cpus', 'mem': 'memory'}
 RESERVED = (
     'array', 'chdir', 'dependency', 'error', 'hold', 'job-name', 'kill-on-invalid-dep', 'nodes',
     'no-requeue', 'ntasks', 'ntasks-per-node', 'open-mode', 'output', 'requeue', 'signal',
-    'test-only', 'wrap',
+    'test-only', 'wait', 'wrap',
 )  # fmt: skip
 #: Minutes that a job needs to start, and to be told in time that it has to stop.
 SHORTEST = 5
 #: They may name GPUs in place of `gpus`.
 NAMING_GPUS = ('gres', 'gpus-per-node', 'gpus-per-task')
+#: How sbatch's environment variables call options that they do not call by their names.
+NAMES_IN_VARIABLES = {'array': 'array_inx', 'mem': 'mem_per_node', 'time': 'timelimit'}
 
 
 @dataclass(frozen=True)
@@ -91,10 +93,19 @@ class SlurmOptions:
 
     def flags(self) -> list[str]:
         """What sbatch is asked for, as its own options."""
+        return [f'--{key}={value}' for key, value in self._wanted().items()]
+
+    def overruled_by(self) -> list[str]:
+        """The environment variables that sbatch would follow rather than what it is asked for."""
+        options = {*self._wanted(), *RESERVED, *NAMING_GPUS, 'gpus'}
+        names = (NAMES_IN_VARIABLES.get(option, option) for option in options)
+        return [f'SBATCH_{name}'.upper().replace('-', '_') for name in names]
+
+    def _wanted(self) -> dict[str, object]:
         wanted = {'time': self.minutes, 'cpus-per-task': self.cpus, 'mem': self.memory}
         wanted['gpus-per-node'] = self.gpus or None
         wanted.update(self.others)
-        return [f'--{key}={value}' for key, value in wanted.items() if value is not None]
+        return {key: value for key, value in wanted.items() if value is not None}
 
     def parameters(self) -> dict[str, Any]:
         """The same as submitit names it, and what every run needs."""
