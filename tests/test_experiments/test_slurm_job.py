@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 from toy_cluster import ShellTask
 
-from mmdet_ols.experiments.executors import slurm_job
+from mmdet_ols.experiments.executors import ExecutorError, slurm, slurm_job, slurm_watch
 from mmdet_ols.experiments.executors.slurm import SlurmExecutor
 from mmdet_ols.experiments.executors.slurm_job import MAX_FRUITLESS, RunFailed, RunInJob
 from mmdet_ols.experiments.executors.slurm_options import SlurmOptions
+from mmdet_ols.experiments.executors.slurm_queue import Job
 from mmdet_ols.experiments.executors.slurm_watch import key_of
 from mmdet_ols.experiments.states import LOG, failure_of, is_locked, locked_log, note_failure
 
@@ -142,3 +143,29 @@ def test_a_submission_is_known_wherever_the_next_command_is_started(tmp_path, mo
     submitted = SlurmExecutor('..', SlurmOptions(60))._submitted()
     assert submitted == {tmp_path / 'run': '1_0'}
     assert key_of(ShellTask(Path('../run'), 'true')) in submitted
+
+
+def test_jobs_are_watched_though_no_new_one_would_be_accepted(tmp_path, monkeypatch):
+    """A partition is drained before a maintenance, or the user may submit no more jobs."""
+    pytest.importorskip('submitit')
+    from submitit.helpers import DelayedSubmission
+
+    def refuse(flags):
+        raise ExecutorError('the partition is drained')
+
+    def queued_jobs():
+        (tmp_path / 'run' / 'done').touch()
+        return {'1_0': Job('1_0', 'RUNNING', 'None', 'node1')}
+
+    (tmp_path / 'run').mkdir()
+    task = ShellTask(tmp_path / 'run', 'true')
+    DelayedSubmission(RunInJob(task)).dump(tmp_path / '1_0_submitted.pkl')
+    monkeypatch.setattr(slurm, 'check_available', lambda: None)
+    monkeypatch.setattr(slurm, 'check_accepted', refuse)
+    monkeypatch.setattr(slurm, 'queued_jobs', queued_jobs)
+    monkeypatch.setattr(slurm_watch, 'queued_jobs', dict)
+    said = []
+    executor = SlurmExecutor(tmp_path, SlurmOptions(60), say=said.append, poll=0)
+    assert executor.run([task]) == {} and said == ['1 runs have jobs already: 1']
+    with pytest.raises(ExecutorError, match='drained'):
+        executor.run([ShellTask(tmp_path / 'new', 'true')])
