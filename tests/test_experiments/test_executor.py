@@ -256,3 +256,13 @@ def test_jobs_share_cores_and_take_gpus_in_turn(monkeypatch):
     ]
     monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '4,7')
     assert [share_of_machine(slot, 2)['CUDA_VISIBLE_DEVICES'] for slot in range(2)] == ['4', '7']
+
+
+def test_jobs_take_the_parts_of_a_gpu_in_turn(monkeypatch):
+    """However many are named, CUDA shows a process only the first of them."""
+    monkeypatch.setenv('CUDA_VISIBLE_DEVICES', 'MIG-4f5c,MIG-a1b2')
+    monkeypatch.setattr('torch.cuda.device_count', lambda: 1)
+    taken = [share_of_machine(slot, 2)['CUDA_VISIBLE_DEVICES'] for slot in range(2)]
+    assert taken == ['MIG-4f5c', 'MIG-a1b2']
+    monkeypatch.setattr('torch.cuda.device_count', lambda: 0)
+    assert 'CUDA_VISIBLE_DEVICES' not in share_of_machine(0, 2)

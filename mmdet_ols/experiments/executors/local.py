@@ -205,9 +205,11 @@ def share_of_machine(slot: int, jobs: int) -> dict[str, str]:
     share = {}
     if 'OMP_NUM_THREADS' not in os.environ:
         share['OMP_NUM_THREADS'] = str(max(1, len(os.sched_getaffinity(0)) // jobs))
-    named = os.environ.get('CUDA_VISIBLE_DEVICES')
+    named = os.environ.get('CUDA_VISIBLE_DEVICES', '')
     count = torch.cuda.device_count()
     devices = named.split(',')[:count] if named else [str(index) for index in range(count)]
+    if devices and named.startswith('MIG-'):  # of which a process sees one, however many are named
+        devices = named.split(',')
     if devices:
         share['CUDA_VISIBLE_DEVICES'] = devices[slot % len(devices)]
     return share
