@@ -50,6 +50,15 @@ def test_a_job_executes_a_run_until_it_is_finished(tmp_path):
     assert '\nsaid []\n' in (task.folder / 'compare.log').read_text()
 
 
+def test_a_run_uses_the_cores_of_its_job_where_nothing_binds_it_to_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, 'sched_getaffinity', lambda pid: set(range(64)))
+    os.environ.pop('OMP_NUM_THREADS', None)
+    os.environ['SLURM_CPUS_ON_NODE'] = '3'
+    task = ShellTask(tmp_path / 'run', 'echo "with $OMP_NUM_THREADS threads"; touch done')
+    RunInJob(task)()
+    assert '\nwith 3 threads\n' in (task.folder / LOG).read_text()
+
+
 @pytest.mark.parametrize(
     ('line', 'why'),
     [
