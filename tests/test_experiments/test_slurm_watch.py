@@ -86,6 +86,15 @@ def test_why_jobs_wait_is_said_once_where_a_user_can_help(watch):
     ]
 
 
+def test_a_job_that_was_queued_again_to_be_held_waits_too(watch):
+    held = 'job requeued in held state'
+    told = watch('a', lambda: [job(0, 'COMPLETING', held)], lambda: [job(0, 'SPECIAL_EXIT', held)])
+    release = 'let it run: scontrol release 7_0'
+    assert told == [
+        ('said', '', f'SLURM job 7_0 waits: {held} ({release})'), ('open', '', ['7_0'])
+    ]  # fmt: skip
+
+
 def test_a_job_that_is_gone_without_a_result_has_failed(watch, tmp_path):
     (tmp_path / '7_0_0_log.err').write_text('slurmstepd: out of memory\n')
     told = watch('ab', lambda: [job(1, 'TIMEOUT', 'TimeLimit')])

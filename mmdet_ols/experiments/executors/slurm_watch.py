@@ -15,6 +15,8 @@ from mmdet_ols.experiments.states import end_of_log, failure_of, note_failure
 USUAL = (
     'None', 'Priority', 'Resources', 'JobArrayTaskLimit', 'Dependency', 'BeginTime', 'Prolog', HELD
 )  # fmt: skip
+#: The states of jobs that wait.
+WAITING = ('PENDING', 'REQUEUE_HOLD', 'RESV_DEL_HOLD', 'SPECIAL_EXIT')
 #: Seconds for which SLURM may be silent before watching ends.
 SILENCE = 600.0
 
@@ -117,7 +119,7 @@ class Watch:
 
     def _say_why_waiting(self, job: Job) -> None:
         """Say each reason once that a user may have to do something about."""
-        if job.state != 'PENDING' or job.reason in USUAL or job.reason in self._said:
+        if job.state not in WAITING or job.reason in USUAL or job.reason in self._said:
             return
         self._said.add(job.reason)
         remedy = f' (let it run: scontrol release {job.id})' if 'held' in job.reason.lower() else ''
