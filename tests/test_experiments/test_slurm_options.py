@@ -23,7 +23,7 @@ def test_words_become_what_sbatch_and_submitit_take():
     others = parameters.pop('additional_parameters')
     assert parameters == dict(
         time=2880, array_parallelism=4, gpus_per_node=1, cpus_per_task=8, mem='32G',
-        srun_args=['--cpus-per-task=8'],
+        srun_args=['--cpus-per-task=8'], wckey=None,
     )  # fmt: skip
     assert others['partition'] == 'gpu' and others['mail-user'] == 'me@here' and others['requeue']
 

@@ -110,6 +110,7 @@ class SlurmOptions:
     def parameters(self) -> dict[str, Any]:
         """The same as submitit names it, and what every run needs."""
         parameters: dict[str, Any] = {'time': self.minutes, 'array_parallelism': self.at_once}
+        parameters['wckey'] = None  # submitit has one of its own, which clusters refuse
         if self.gpus:
             parameters['gpus_per_node'] = self.gpus
         if self.cpus:
