@@ -199,6 +199,7 @@ def test_variables_of_the_shell_or_of_a_job_overrule_no_option(cluster, tmp_path
     (tmp_path / 'tasks.json').write_text(json.dumps({'run': line}))
     shell = {'SBATCH_TIMELIMIT': '7', 'SBATCH_NO_REQUEUE': '1', 'SBATCH_COMMENT': 'kept'}
     job = {'SLURM_JOB_ID': '1', 'SLURM_MEM_PER_NODE': '2000', 'SLURM_CPUS_PER_TASK': '3'}
+    shell['SQUEUE_PARTITION'] = 'nowhere'
     events = events_of(starter({**cluster, **shell, **job}, tmp_path))
     assert events[-1] == ['end', '', []]
     shown = (tmp_path / 'run' / 'shown').read_text()
