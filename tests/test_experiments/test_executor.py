@@ -61,6 +61,12 @@ def test_one_failure_does_not_stop_the_others(tmp_path):
     ]  # fmt: skip
 
 
+def test_a_run_that_the_system_killed_has_probably_run_out_of_memory(tmp_path):
+    failed = Runs(tmp_path, a='kill -9 $$', b='exit 3').run()
+    assert failed['a'].startswith('exit status -9: killed, as the system does when memory runs')
+    assert failed['b'].startswith('exit status 3\n')
+
+
 def test_what_ends_without_an_error_and_without_a_result_has_failed(tmp_path):
     runs = Runs(tmp_path, a='echo once >> count')
     assert 'ended before its time' in runs.run()['a']

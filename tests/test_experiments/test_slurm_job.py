@@ -64,7 +64,7 @@ def test_a_run_uses_the_cores_of_its_job_where_nothing_binds_it_to_them(tmp_path
     [
         ('echo the reason; exit 3', 'exit status 3\n(.*\n)*the reason'),
         ('true', 'ended before its time and without an error'),
-        ('kill -9 $$', 'exit status -9'),
+        ('kill -9 $$', 'exit status -9: killed, as .* when memory runs out\n'),
     ],
 )
 def test_a_run_that_fails_says_so_in_its_folder_and_fails_the_job(tmp_path, line, why):

@@ -100,8 +100,7 @@ class _Execution:
             self.running.remove(process)
             self.free.insert(0, process.slot)
             if status:
-                why = f'exit status {status}\n{end_of_log(process.task.folder)}'
-                self._fail(process.task, why)
+                self._fail(process.task, why_failed(process.task, status))
             else:
                 ended.append(process.task)
         return ended
@@ -196,6 +195,13 @@ def start_in_group(command: Sequence[str], log: IO[str], variables: Mapping[str,
 def ended_early(command: Sequence[str]) -> str:
     """Say that a command did not do its work, though it ended as if it had."""
     return f'it ended before its time and without an error: {shlex.join(command)}'
+
+
+def why_failed(task: Task, status: int) -> str:
+    """Say how a task's command failed, with the last lines that it printed."""
+    killed = status in (-signal.SIGKILL, 128 + signal.SIGKILL)
+    remark = ': killed, as the system does when memory runs out' if killed else ''
+    return f'exit status {status}{remark}\n{end_of_log(task.folder)}'
 
 
 def share_of_machine(slot: int, jobs: int) -> dict[str, str]:

@@ -18,9 +18,10 @@ from mmdet_ols.experiments.executors.local import (
     ended_early,
     share_of_machine,
     start_in_group,
+    why_failed,
 )
 from mmdet_ols.experiments.executors.slurm_watch import key_of
-from mmdet_ols.experiments.states import end_of_log, forget_failure, locked_log, note_failure
+from mmdet_ols.experiments.states import forget_failure, locked_log, note_failure
 
 #: How often in a row a run may be queued again without a new checkpoint.
 MAX_FRUITLESS = 3
@@ -118,7 +119,7 @@ class RunInJob:
             if status:
                 if status < 0 or status > 128:  # ended by a signal
                     self._await_end()
-                raise RunFailed(f'exit status {status}\n{end_of_log(self.task.folder)}')
+                raise RunFailed(why_failed(self.task, status))
 
     def _await_end(self) -> None:
         """Wait for the end of this process, if its child was ended as the first of the job's."""
