@@ -199,7 +199,8 @@ def test_an_interrupt_ends_the_whole_group(tmp_path, number):
     runs.report = report
     # Where the tests run in the background, SIGINT is ignored from the start.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    with pytest.raises(KeyboardInterrupt), terminating_is_interrupting():
+    stopped = pytest.raises(KeyboardInterrupt, match='the runs started here are stopped')
+    with stopped, terminating_is_interrupting():
         runs.run()
     assert not is_alive(int(worker.read_text()))
 

@@ -54,7 +54,7 @@ class LocalExecutor:
                 if waiting or execution.running:
                     time.sleep(self.poll)
         except KeyboardInterrupt:
-            text = 'Interrupted: all runs are stopped. The same command goes on.'
+            text = 'Interrupted: the runs started here are stopped. The same command goes on.'
             raise KeyboardInterrupt(text) from None
         finally:
             end_groups([process.popen for process in execution.running])
