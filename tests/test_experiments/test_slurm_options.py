@@ -44,7 +44,7 @@ def test_sbatch_has_variables_that_overrule_what_is_asked_for():
     names = options.overruled_by()
     assert {
         'SBATCH_TIMELIMIT', 'SBATCH_MEM_PER_NODE', 'SBATCH_MAIL_USER', 'SBATCH_GPUS_PER_NODE',
-        'SBATCH_GPUS', 'SBATCH_NO_REQUEUE', 'SBATCH_ARRAY_INX', 'SBATCH_WAIT',
+        'SBATCH_GPUS', 'SBATCH_EXPORT', 'SBATCH_NO_REQUEUE', 'SBATCH_ARRAY_INX', 'SBATCH_WAIT',
     } <= set(names)  # fmt: skip
     assert 'SBATCH_ACCOUNT' not in names  # as the user's shell says, since no option does
 
@@ -76,6 +76,7 @@ def test_time_limits_are_read_as_slurm_does(limit, minutes):
         (['time=10', 'gpus=2'], 'one process, which uses one GPU'),
         ([*NEEDED, 'array=1-3'], 'sets this option of sbatch itself'),
         ([*NEEDED, 'job_name=x'], 'job-name: the executor sets'),
+        ([*NEEDED, 'export=NONE'], 'export: the executor sets'),
     ],
 )
 def test_what_cannot_be_used_is_refused(words, message):

@@ -21,8 +21,8 @@ KEYS = {
 SBATCH_NAMES = {'cpus-per-task': 'cpus', 'mem': 'memory'}
 #: Options of sbatch that the executor sets itself.
 RESERVED = (
-    'array', 'chdir', 'dependency', 'error', 'hold', 'job-name', 'kill-on-invalid-dep', 'nodes',
-    'no-requeue', 'ntasks', 'ntasks-per-node', 'open-mode', 'output', 'requeue', 'signal',
+    'array', 'chdir', 'dependency', 'error', 'export', 'hold', 'job-name', 'kill-on-invalid-dep',
+    'nodes', 'no-requeue', 'ntasks', 'ntasks-per-node', 'open-mode', 'output', 'requeue', 'signal',
     'test-only', 'wait', 'wrap',
 )  # fmt: skip
 #: Minutes that a job needs to start, and to be told in time that it has to stop.
@@ -120,7 +120,8 @@ class SlurmOptions:
         if self.memory:
             parameters['mem'] = self.memory
         # Clusters may have switched off that jobs are queued again after their node was lost.
-        own = {'requeue': True, 'kill-on-invalid-dep': 'yes', 'ntasks': 1}
+        # submitit finds its job by variables; clusters may have switched off that jobs get any.
+        own = {'export': 'ALL', 'requeue': True, 'kill-on-invalid-dep': 'yes', 'ntasks': 1}
         parameters['additional_parameters'] = {**self.others, **own}
         return parameters
 
