@@ -45,6 +45,7 @@ def test_sbatch_has_variables_that_overrule_what_is_asked_for():
     assert {
         'SBATCH_TIMELIMIT', 'SBATCH_MEM_PER_NODE', 'SBATCH_MAIL_USER', 'SBATCH_GPUS_PER_NODE',
         'SBATCH_GPUS', 'SBATCH_EXPORT', 'SBATCH_NO_REQUEUE', 'SBATCH_ARRAY_INX', 'SBATCH_WAIT',
+        'SBATCH_CLUSTERS',
     } <= set(names)  # fmt: skip
     assert 'SBATCH_ACCOUNT' not in names  # as the user's shell says, since no option does
 
@@ -77,6 +78,7 @@ def test_time_limits_are_read_as_slurm_does(limit, minutes):
         ([*NEEDED, 'array=1-3'], 'sets this option of sbatch itself'),
         ([*NEEDED, 'job_name=x'], 'job-name: the executor sets'),
         ([*NEEDED, 'export=NONE'], 'export: the executor sets'),
+        ([*NEEDED, 'clusters=other'], 'clusters=other: .* a login node of the other one'),
     ],
 )
 def test_what_cannot_be_used_is_refused(words, message):

@@ -97,7 +97,7 @@ class SlurmOptions:
 
     def overruled_by(self) -> list[str]:
         """The environment variables that sbatch would follow rather than what it is asked for."""
-        options = {*self._wanted(), *RESERVED, *NAMING_GPUS, 'gpus'}
+        options = {*self._wanted(), *RESERVED, *NAMING_GPUS, 'gpus', 'clusters'}
         names = (NAMES_IN_VARIABLES.get(option, option) for option in options)
         return [f'SBATCH_{name}'.upper().replace('-', '_') for name in names]
 
@@ -155,6 +155,11 @@ def _given(words: Sequence[str]) -> dict[str, str]:
         key = SBATCH_NAMES.get(key, key)
         if key in given:
             raise ValueError(f'--slurm names {key} twice.')
+        if key in ('cluster', 'clusters'):
+            raise ValueError(
+                f'--slurm {key}={value}: jobs are watched on the cluster of this machine only. '
+                'Start from a login node of the other one.'
+            )
         if key in RESERVED:
             raise ValueError(f'--slurm {key}: the executor sets this option of sbatch itself.')
         given[key] = value
