@@ -113,6 +113,18 @@ def test_what_a_job_has_written_may_come_later_than_its_end(watch, tmp_path):
     assert told == [('failed', 'a', 'the reason')]
 
 
+def test_a_shared_disk_may_fail_for_a_moment(watch, tmp_path, monkeypatch):
+    answers = iter([OSError('Stale file handle')])
+
+    def next_command(task):
+        for error in answers:
+            raise error
+
+    monkeypatch.setattr(ShellTask, 'next_command', next_command)
+    over = [job(0, 'COMPLETED')]
+    assert watch('a', lambda: over, lambda: over, patience=60) == [('finished', 'a', '')]
+
+
 def test_a_silent_controller_ends_the_watch_but_no_run(watch, monkeypatch):
     monkeypatch.setattr(slurm_watch, 'SILENCE', 0.0)
     with pytest.raises(ExecutorError, match=r'no answer\. The jobs go on; the same command'):

@@ -129,7 +129,7 @@ class Watch:
         """Why a run without a job is not finished, as far as its folder says; None if it is."""
         try:
             return None if task.next_command() is None else ''
-        except (ValueError, WaitsForAnotherRun) as error:
+        except (ValueError, OSError, WaitsForAnotherRun) as error:  # OSError: a stale NFS handle
             return str(error)
 
     def _how_it_ended(self, task: Task, job: Job | None) -> str:
