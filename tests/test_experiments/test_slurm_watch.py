@@ -86,6 +86,17 @@ def test_why_jobs_wait_is_said_once_where_a_user_can_help(watch):
     ]
 
 
+def test_that_nodes_are_missing_is_said_once_whichever_they_are(watch):
+    told = watch('a', *(
+        lambda nodes=nodes: [job(0, 'PENDING', f'ReqNodeNotAvail, UnavailableNodes:{nodes}')]
+        for nodes in ('node[1-3]', 'node[1-2]')
+    ))  # fmt: skip
+    assert told == [
+        ('said', '', 'SLURM job 7_0 waits: ReqNodeNotAvail, UnavailableNodes:node[1-3]'),
+        ('open', '', ['7_0']),
+    ]
+
+
 def test_a_job_that_was_queued_again_to_be_held_waits_too(watch):
     held = 'job requeued in held state'
     told = watch('a', lambda: [job(0, 'COMPLETING', held)], lambda: [job(0, 'SPECIAL_EXIT', held)])

@@ -119,9 +119,10 @@ class Watch:
 
     def _say_why_waiting(self, job: Job) -> None:
         """Say each reason once that a user may have to do something about."""
-        if job.state not in WAITING or job.reason in USUAL or job.reason in self._said:
+        kind = job.reason.partition(':')[0]  # without the nodes, which change all the time
+        if job.state not in WAITING or kind in USUAL or kind in self._said:
             return
-        self._said.add(job.reason)
+        self._said.add(kind)
         remedy = f' (let it run: scontrol release {job.id})' if 'held' in job.reason.lower() else ''
         self.say(f'SLURM job {job.id} waits: {job.reason}{remedy}')
 
