@@ -70,7 +70,7 @@ def lock(file: IO[str]) -> None:
         raise
     except OSError as error:
         raise OSError(
-            f'{file.name} cannot be locked ({error.strerror}), which keeps two processes from '
+            f'{file.name} cannot be locked ({error.strerror}). The lock keeps two processes from '
             'training in one folder: choose a work directory on a disk with file locks, such as '
             'NFS 4, or Lustre mounted with flock.'
         ) from error

@@ -178,7 +178,7 @@ def _note_apart(note_start: Callable[[Any], None], task: Task) -> None:
 def _share_of_node(cpu_only: bool) -> dict[str, str]:
     """Choose environment variables that give a run the cores and the GPU of its job."""
     share = share_of_machine(0, 1)
-    # The second where the cluster, or another option, says how many; its nodes may bind no process.
+    # Without `cpus`, the second says what the cluster gave; not all bind processes to their cores.
     cores = os.environ.get('SLURM_CPUS_PER_TASK') or os.environ.get('SLURM_CPUS_ON_NODE')
     if cores and 'OMP_NUM_THREADS' in share:
         share['OMP_NUM_THREADS'] = cores
