@@ -193,6 +193,23 @@ def test_what_the_cluster_does_not_offer_is_said_before_anything_is_submitted(
         check('gpus=0')
 
 
+def test_variables_of_the_shell_or_of_a_job_overrule_no_option(cluster, tmp_path):
+    """sbatch prefers its variables to a script, and a job within a job inherits those of SLURM."""
+    line = 'env > variables; scontrol show job $SLURM_JOB_ID > shown; touch done'
+    (tmp_path / 'tasks.json').write_text(json.dumps({'run': line}))
+    shell = {
+        'SBATCH_TIMELIMIT': '7', 'SBATCH_NO_REQUEUE': '1', 'SBATCH_EXPORT': 'NONE',
+        'SBATCH_COMMENT': 'kept', 'SQUEUE_PARTITION': 'nowhere',
+    }  # fmt: skip
+    job = {'SLURM_JOB_ID': '1', 'SLURM_MEM_PER_NODE': '2000', 'SLURM_CPUS_PER_TASK': '3'}
+    events = events_of(starter({**cluster, **shell, **job}, tmp_path))
+    assert events[-1] == ['end', '', []]
+    shown = (tmp_path / 'run' / 'shown').read_text()
+    assert 'TimeLimit=00:10:00' in shown and 'Requeue=1' in shown
+    variables = (tmp_path / 'run' / 'variables').read_text()
+    assert 'SLURM_CPUS_PER_TASK' not in variables and 'SBATCH_COMMENT=kept' in variables
+
+
 def test_compare_resumes_a_training_that_was_queued_again(
     at_cluster, tmp_path, monkeypatch, capsys
 ):

@@ -60,17 +60,20 @@ def recording(
         variables: The environment variables that the configs read.
     """
 
+    def keep(event: str, folder: Path, text: str) -> None:
+        if event == 'started' and args.executor == 'local':
+            made = facts(command_line(), args.jobs, variables)
+            experiment_of(folder).record(folder, made)
+        elif event == 'finished':  # so that nothing is lost
+            display.warn(experiment_of(folder).keep(folder))
+            write(folder)
+
     def report(event: str, folder: Path, text: str) -> None:
-        display.report(event, folder, text)
-        try:
-            if event == 'started' and args.executor == 'local':
-                made = facts(command_line(), args.jobs, variables)
-                experiment_of(folder).record(folder, made)
-            elif event == 'finished':  # so that nothing is lost
-                display.warn(experiment_of(folder).keep(folder))
-                write(folder)
-        except (OSError, ValueError) as error:  # a full disk, broken rows: others need not stop
-            display.warn(error)
+        for listener in (display.report, keep):
+            try:
+                listener(event, folder, text)
+            except (OSError, ValueError) as error:  # a full disk, a stale file handle, broken rows
+                display.warn(error)  # the other runs need not stop
 
     return report
 

@@ -45,7 +45,7 @@ class RunDisplay:
 
     Args:
         experiment: Whose runs to show.
-        jobs: How many run at once.
+        jobs: How many run at once, if there is room for them.
     """
 
     def __init__(self, experiment: ShownRuns, jobs: int) -> None:
@@ -57,6 +57,7 @@ class RunDisplay:
         self.open = [folder for folder, run in self.runs.items() if not run.final]
         self._still_open = set(self.open)
         self._begun: dict[Path, tuple[float, float]] = {}  # when, and epochs done by then
+        self._most_at_once = 0  # a cluster may have room for fewer than `jobs`
         self._bars: dict[Path, TaskID] = {}
         self._progress = Progress(
             TextColumn('{task.description}'),
@@ -92,6 +93,7 @@ class RunDisplay:
         label, newest = self.experiment.label(folder), self.experiment.newest(run)
         if event == 'started':
             self._begun[folder] = (time.monotonic(), run.done)
+            self._most_at_once = max(self._most_at_once, len(self._begun))
             self._still_open.add(folder)
             if folder not in self._bars:
                 self._bars[folder] = self._progress.add_task(label, total=run.length, text='')
@@ -155,5 +157,6 @@ class RunDisplay:
             return 'time left not known yet'
         left = [self.runs[folder].length - self._done(folder) for folder in self._still_open]
         # The last run cannot be shared among jobs.
-        longest = max(sum(left) / self.jobs, max(left, default=0))
+        at_once = min(self.jobs, self._most_at_once or self.jobs)
+        longest = max(sum(left) / at_once, max(left, default=0))
         return f'{duration(longest * seconds / epochs)} left'

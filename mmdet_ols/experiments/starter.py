@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shlex
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mmdet_ols.experiments.executors import Report, Task
-from mmdet_ols.experiments.states import is_locked, state_of
+from mmdet_ols.experiments.states import is_locked, lock, state_of
 
 #: Says who starts the runs of a folder; that process holds its lock.
 STARTER = 'starter.json'
@@ -50,7 +49,7 @@ def starting(work_dir: str | Path, command: Sequence[str]) -> Iterator[Starter |
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open('a+', encoding='utf-8') as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(file)
         except BlockingIOError:
             yield _read(path)
             return

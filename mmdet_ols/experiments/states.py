@@ -50,11 +50,30 @@ def locked_log(folder: Path) -> IO[str]:
     folder.mkdir(parents=True, exist_ok=True)
     log = (folder / LOG).open('a', encoding='utf-8')
     try:
-        fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(log)
     except OSError:
         log.close()
         raise
     return log
+
+
+def lock(file: IO[str]) -> None:
+    """Lock a file until it is closed.
+
+    Raises:
+        BlockingIOError: Another process has locked it.
+        OSError: Its file system has no locks.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError as error:
+        raise OSError(
+            f'{file.name} cannot be locked ({error.strerror}). The lock keeps two processes from '
+            'training in one folder: choose a work directory on a disk with file locks, such as '
+            'NFS 4, or Lustre mounted with flock.'
+        ) from error
 
 
 def is_locked(path: Path) -> bool:

@@ -32,6 +32,20 @@ def test_what_cannot_be_kept_is_a_warning_and_ends_no_run(error):
     assert warnings == [error]
 
 
+def test_what_cannot_be_read_to_be_shown_ends_no_run():
+    def fail(*event):
+        raise error
+
+    error, recorded = OSError('Stale file handle'), []
+    experiment = SimpleNamespace(record=lambda folder, made: recorded.append(folder))
+    warnings = []
+    shown = SimpleNamespace(report=fail, warn=warnings.append)
+    report = recording(LOCAL, shown, lambda folder: experiment, lambda folder: None, {})
+    report('running', Path('run'), '')
+    report('started', Path('run'), '')
+    assert warnings == [error, error] and recorded == [Path('run')]
+
+
 def test_a_folder_that_cannot_be_written_into_is_a_message(tmp_path):
     (tmp_path / STARTER).mkdir()  # root may write anywhere else
     with pytest.raises(SystemExit, match=rf'error: .*{STARTER}'):

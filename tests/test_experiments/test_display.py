@@ -85,3 +85,20 @@ def test_side_by_side_it_takes_as_long_as_the_longest(capsys, clock):
         display.report('running', Path('a'), '')
         # 30 s an epoch; (4 + 8 + 10) / 2 = 11 are left, more than the 10 of the longest run.
         assert said(capsys) == 'run a at 6 of 10, mAP 6, 5 min 30 s left\n'
+
+
+def test_how_long_is_left_where_a_cluster_has_room_for_one_run_only(capsys, clock):
+    experiment = Experiment()
+    with run_display.RunDisplay(experiment, jobs=256) as display:
+        display.report('started', Path('a'), '')
+        clock[0] = 600.0
+        experiment.at('a', 10, seconds=600.0)
+        display.report('running', Path('a'), '')
+        assert 'run a at 10 of 10, mAP 10, 20 min 00 s left' in said(capsys)
+        display.report('started', Path('b'), '')
+        display.report('finished', Path('a'), '')
+        display.report('started', Path('c'), '')
+        clock[0] = 660.0
+        experiment.at('b', 1)
+        display.report('running', Path('b'), '')
+        assert 'run b at 1 of 10, mAP 1, 10 min 00 s left' in said(capsys)

@@ -61,6 +61,12 @@ def test_one_failure_does_not_stop_the_others(tmp_path):
     ]  # fmt: skip
 
 
+def test_a_run_that_the_system_killed_has_probably_run_out_of_memory(tmp_path):
+    failed = Runs(tmp_path, a='kill -9 $$', b='exit 3').run()
+    assert failed['a'].startswith('exit status -9: killed, as the system does when memory runs')
+    assert failed['b'].startswith('exit status 3\n')
+
+
 def test_what_ends_without_an_error_and_without_a_result_has_failed(tmp_path):
     runs = Runs(tmp_path, a='echo once >> count')
     assert 'ended before its time' in runs.run()['a']
@@ -193,7 +199,8 @@ def test_an_interrupt_ends_the_whole_group(tmp_path, number):
     runs.report = report
     # Where the tests run in the background, SIGINT is ignored from the start.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    with pytest.raises(KeyboardInterrupt), terminating_is_interrupting():
+    stopped = pytest.raises(KeyboardInterrupt, match='the runs started here are stopped')
+    with stopped, terminating_is_interrupting():
         runs.run()
     assert not is_alive(int(worker.read_text()))
 
@@ -256,3 +263,13 @@ def test_jobs_share_cores_and_take_gpus_in_turn(monkeypatch):
     ]
     monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '4,7')
     assert [share_of_machine(slot, 2)['CUDA_VISIBLE_DEVICES'] for slot in range(2)] == ['4', '7']
+
+
+def test_jobs_take_the_parts_of_a_gpu_in_turn(monkeypatch):
+    """However many are named, CUDA shows a process only the first of them."""
+    monkeypatch.setenv('CUDA_VISIBLE_DEVICES', 'MIG-4f5c,MIG-a1b2')
+    monkeypatch.setattr('torch.cuda.device_count', lambda: 1)
+    taken = [share_of_machine(slot, 2)['CUDA_VISIBLE_DEVICES'] for slot in range(2)]
+    assert taken == ['MIG-4f5c', 'MIG-a1b2']
+    monkeypatch.setattr('torch.cuda.device_count', lambda: 0)
+    assert 'CUDA_VISIBLE_DEVICES' not in share_of_machine(0, 2)

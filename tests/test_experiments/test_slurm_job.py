@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 from toy_cluster import ShellTask
 
-from mmdet_ols.experiments.executors import slurm_job
+from mmdet_ols.experiments.executors import ExecutorError, slurm, slurm_job, slurm_watch
 from mmdet_ols.experiments.executors.slurm import SlurmExecutor
 from mmdet_ols.experiments.executors.slurm_job import MAX_FRUITLESS, RunFailed, RunInJob
 from mmdet_ols.experiments.executors.slurm_options import SlurmOptions
+from mmdet_ols.experiments.executors.slurm_queue import Job
 from mmdet_ols.experiments.executors.slurm_watch import key_of
 from mmdet_ols.experiments.states import LOG, failure_of, is_locked, locked_log, note_failure
 
@@ -49,12 +50,21 @@ def test_a_job_executes_a_run_until_it_is_finished(tmp_path):
     assert '\nsaid []\n' in (task.folder / 'compare.log').read_text()
 
 
+def test_a_run_uses_the_cores_of_its_job_where_nothing_binds_it_to_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, 'sched_getaffinity', lambda pid: set(range(64)))
+    os.environ.pop('OMP_NUM_THREADS', None)
+    os.environ['SLURM_CPUS_ON_NODE'] = '3'
+    task = ShellTask(tmp_path / 'run', 'echo "with $OMP_NUM_THREADS threads"; touch done')
+    RunInJob(task)()
+    assert '\nwith 3 threads\n' in (task.folder / LOG).read_text()
+
+
 @pytest.mark.parametrize(
     ('line', 'why'),
     [
         ('echo the reason; exit 3', 'exit status 3\n(.*\n)*the reason'),
         ('true', 'ended before its time and without an error'),
-        ('kill -9 $$', 'exit status -9'),
+        ('kill -9 $$', 'exit status -9: killed, as .* when memory runs out\n'),
     ],
 )
 def test_a_run_that_fails_says_so_in_its_folder_and_fails_the_job(tmp_path, line, why):
@@ -142,3 +152,29 @@ def test_a_submission_is_known_wherever_the_next_command_is_started(tmp_path, mo
     submitted = SlurmExecutor('..', SlurmOptions(60))._submitted()
     assert submitted == {tmp_path / 'run': '1_0'}
     assert key_of(ShellTask(Path('../run'), 'true')) in submitted
+
+
+def test_jobs_are_watched_though_no_new_one_would_be_accepted(tmp_path, monkeypatch):
+    """A partition is drained before a maintenance, or the user may submit no more jobs."""
+    pytest.importorskip('submitit')
+    from submitit.helpers import DelayedSubmission
+
+    def refuse(flags):
+        raise ExecutorError('the partition is drained')
+
+    def queued_jobs():
+        (tmp_path / 'run' / 'done').touch()
+        return {'1_0': Job('1_0', 'RUNNING', 'None', 'node1')}
+
+    (tmp_path / 'run').mkdir()
+    task = ShellTask(tmp_path / 'run', 'true')
+    DelayedSubmission(RunInJob(task)).dump(tmp_path / '1_0_submitted.pkl')
+    monkeypatch.setattr(slurm, 'check_available', lambda: None)
+    monkeypatch.setattr(slurm, 'check_accepted', refuse)
+    monkeypatch.setattr(slurm, 'queued_jobs', queued_jobs)
+    monkeypatch.setattr(slurm_watch, 'queued_jobs', dict)
+    said = []
+    executor = SlurmExecutor(tmp_path, SlurmOptions(60), say=said.append, poll=0)
+    assert executor.run([task]) == {} and said == ['1 runs have jobs already: 1']
+    with pytest.raises(ExecutorError, match='drained'):
+        executor.run([ShellTask(tmp_path / 'new', 'true')])

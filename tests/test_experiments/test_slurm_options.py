@@ -23,7 +23,7 @@ def test_words_become_what_sbatch_and_submitit_take():
     others = parameters.pop('additional_parameters')
     assert parameters == dict(
         time=2880, array_parallelism=4, gpus_per_node=1, cpus_per_task=8, mem='32G',
-        srun_args=['--cpus-per-task=8'],
+        srun_args=['--cpus-per-task=8'], wckey=None,
     )  # fmt: skip
     assert others['partition'] == 'gpu' and others['mail-user'] == 'me@here' and others['requeue']
 
@@ -37,6 +37,17 @@ def test_what_is_not_asked_for_is_left_to_the_cluster():
     assert SlurmOptions.parse(['time=10', 'gpus=0']).flags() == ['--time=10']
     options = SlurmOptions.parse(['time=10', 'gres=gpu:a100:1'])
     assert options.gpus is None and options.flags() == ['--time=10', '--gres=gpu:a100:1']
+
+
+def test_sbatch_has_variables_that_overrule_what_is_asked_for():
+    options = SlurmOptions.parse([*NEEDED, 'memory=32G', 'mail-user=me@here'])
+    names = options.overruled_by()
+    assert {
+        'SBATCH_TIMELIMIT', 'SBATCH_MEM_PER_NODE', 'SBATCH_MAIL_USER', 'SBATCH_GPUS_PER_NODE',
+        'SBATCH_GPUS', 'SBATCH_EXPORT', 'SBATCH_NO_REQUEUE', 'SBATCH_ARRAY_INX', 'SBATCH_WAIT',
+        'SBATCH_CLUSTERS',
+    } <= set(names)  # fmt: skip
+    assert 'SBATCH_ACCOUNT' not in names  # as the user's shell says, since no option does
 
 
 @pytest.mark.parametrize(
@@ -66,6 +77,8 @@ def test_time_limits_are_read_as_slurm_does(limit, minutes):
         (['time=10', 'gpus=2'], 'one process, which uses one GPU'),
         ([*NEEDED, 'array=1-3'], 'sets this option of sbatch itself'),
         ([*NEEDED, 'job_name=x'], 'job-name: the executor sets'),
+        ([*NEEDED, 'export=NONE'], 'export: the executor sets'),
+        ([*NEEDED, 'clusters=other'], 'clusters=other: .* a login node of the other one'),
     ],
 )
 def test_what_cannot_be_used_is_refused(words, message):

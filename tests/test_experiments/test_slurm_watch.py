@@ -86,6 +86,26 @@ def test_why_jobs_wait_is_said_once_where_a_user_can_help(watch):
     ]
 
 
+def test_that_nodes_are_missing_is_said_once_whichever_they_are(watch):
+    told = watch('a', *(
+        lambda nodes=nodes: [job(0, 'PENDING', f'ReqNodeNotAvail, UnavailableNodes:{nodes}')]
+        for nodes in ('node[1-3]', 'node[1-2]')
+    ))  # fmt: skip
+    assert told == [
+        ('said', '', 'SLURM job 7_0 waits: ReqNodeNotAvail, UnavailableNodes:node[1-3]'),
+        ('open', '', ['7_0']),
+    ]
+
+
+def test_a_job_that_was_queued_again_to_be_held_waits_too(watch):
+    held = 'job requeued in held state'
+    told = watch('a', lambda: [job(0, 'COMPLETING', held)], lambda: [job(0, 'SPECIAL_EXIT', held)])
+    release = 'let it run: scontrol release 7_0'
+    assert told == [
+        ('said', '', f'SLURM job 7_0 waits: {held} ({release})'), ('open', '', ['7_0'])
+    ]  # fmt: skip
+
+
 def test_a_job_that_is_gone_without_a_result_has_failed(watch, tmp_path):
     (tmp_path / '7_0_0_log.err').write_text('slurmstepd: out of memory\n')
     told = watch('ab', lambda: [job(1, 'TIMEOUT', 'TimeLimit')])
@@ -102,6 +122,18 @@ def test_what_a_job_has_written_may_come_later_than_its_end(watch, tmp_path):
 
     told = watch('a', lambda: [job(0, 'FAILED')], lambda: [job(0, 'FAILED')], noted, patience=60)
     assert told == [('failed', 'a', 'the reason')]
+
+
+def test_a_shared_disk_may_fail_for_a_moment(watch, tmp_path, monkeypatch):
+    answers = iter([OSError('Stale file handle')])
+
+    def next_command(task):
+        for error in answers:
+            raise error
+
+    monkeypatch.setattr(ShellTask, 'next_command', next_command)
+    over = [job(0, 'COMPLETED')]
+    assert watch('a', lambda: over, lambda: over, patience=60) == [('finished', 'a', '')]
 
 
 def test_a_silent_controller_ends_the_watch_but_no_run(watch, monkeypatch):

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import signal
 import subprocess
 import sys
 import threading
 
+import pytest
+
 from mmdet_ols.experiments.executors.local import LocalExecutor
 from mmdet_ols.experiments.starter import STARTER, starter_of, starting, watch
+from mmdet_ols.experiments.states import LOG, locked_log
 
 HOLD = (
     'import sys, time\n'
@@ -51,6 +56,18 @@ def test_a_second_starter_is_told_who_is_at_work_until_that_one_dies(tmp_path):
         assert other is None and starter_of(tmp_path).pid == os.getpid()
     assert starter_of(tmp_path) is None and (tmp_path / STARTER).exists()
     assert starter_of(tmp_path / 'nowhere') is None
+
+
+def test_a_disk_without_locks_is_refused(tmp_path, monkeypatch):
+    def flock(file, operation):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(fcntl, 'flock', flock)
+    needed = r'cannot be locked \(Function not implemented\).* choose a work directory'
+    with pytest.raises(OSError, match=f'{STARTER} {needed}'), starting(tmp_path, ['compare']):
+        pass
+    with pytest.raises(OSError, match=f'{LOG} {needed}'):
+        locked_log(tmp_path)
 
 
 def test_who_watches_sees_what_the_starter_does(tmp_path):

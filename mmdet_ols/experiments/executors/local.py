@@ -54,7 +54,7 @@ class LocalExecutor:
                 if waiting or execution.running:
                     time.sleep(self.poll)
         except KeyboardInterrupt:
-            text = 'Interrupted: all runs are stopped. The same command goes on.'
+            text = 'Interrupted: the runs started here are stopped. The same command goes on.'
             raise KeyboardInterrupt(text) from None
         finally:
             end_groups([process.popen for process in execution.running])
@@ -100,8 +100,7 @@ class _Execution:
             self.running.remove(process)
             self.free.insert(0, process.slot)
             if status:
-                why = f'exit status {status}\n{end_of_log(process.task.folder)}'
-                self._fail(process.task, why)
+                self._fail(process.task, why_failed(process.task, status))
             else:
                 ended.append(process.task)
         return ended
@@ -198,6 +197,13 @@ def ended_early(command: Sequence[str]) -> str:
     return f'it ended before its time and without an error: {shlex.join(command)}'
 
 
+def why_failed(task: Task, status: int) -> str:
+    """Say how a task's command failed, with the last lines that it printed."""
+    killed = status in (-signal.SIGKILL, 128 + signal.SIGKILL)
+    remark = ': killed, as the system does when memory runs out' if killed else ''
+    return f'exit status {status}{remark}\n{end_of_log(task.folder)}'
+
+
 def share_of_machine(slot: int, jobs: int) -> dict[str, str]:
     """Choose environment variables that give one of `jobs` processes its cores and its GPU."""
     import torch
@@ -205,9 +211,11 @@ def share_of_machine(slot: int, jobs: int) -> dict[str, str]:
     share = {}
     if 'OMP_NUM_THREADS' not in os.environ:
         share['OMP_NUM_THREADS'] = str(max(1, len(os.sched_getaffinity(0)) // jobs))
-    named = os.environ.get('CUDA_VISIBLE_DEVICES')
+    named = os.environ.get('CUDA_VISIBLE_DEVICES', '')
     count = torch.cuda.device_count()
     devices = named.split(',')[:count] if named else [str(index) for index in range(count)]
+    if devices and named.startswith('MIG-'):  # of which a process sees one, however many are named
+        devices = named.split(',')
     if devices:
         share['CUDA_VISIBLE_DEVICES'] = devices[slot % len(devices)]
     return share

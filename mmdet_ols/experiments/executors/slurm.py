@@ -7,7 +7,9 @@ folder next to the runs, and the next start goes on watching it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+import os
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -70,29 +72,17 @@ class SlurmExecutor:
             ExecutorError: submitit is missing, this machine cannot submit jobs, SLURM does not
                 accept the options, or the folder cannot be written into.
         """
-        try:
-            import submitit  # noqa: F401
-        except ImportError as error:
-            raise ExecutorError(
-                '--executor slurm needs submitit: pip install "mmdet_ols[cluster]".'
-            ) from error
-        check_available()
-        check_accepted(self.options.flags())
-        trial = self.folder / '.writable'
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            trial.touch()
-            trial.unlink()
-        except OSError as error:
-            raise ExecutorError(f'Nothing can be submitted from {self.folder}: {error}') from error
+        self._check_machine()
+        self._check_options()
 
     def run(self, tasks: Sequence[Task], report: Report = silent) -> dict[Path, str]:
         """Run the commands of every task, one after the other, as `Executor` describes it.
 
         Raises:
-            ExecutorError: As for `check`, or SLURM does not answer.
+            ExecutorError: As for `check`, or SLURM does not answer. What SLURM accepts matters only
+                where there is something to submit: it goes on with jobs that it would refuse now.
         """
-        self.check()
+        self._check_machine()
         queue = queued_jobs()
         jobs = {key: job for key, job in self._submitted().items() if _is_alive(queue.get(job))}
         watch = Watch(tasks, jobs, report, self.say, self.folder, self.patience)
@@ -101,12 +91,34 @@ class SlurmExecutor:
             if mine:
                 self.say(f'{len(mine)} runs have jobs already: {_arrays(mine)}')
             new = [task for task in tasks if key_of(task) not in jobs and watch.can_go_on(task)]
+            if new:
+                self._check_options()
             jobs.update(self._submit(new))
             self._let_go(tasks, jobs, {*filter(_is_held, queue.values())}, new)
             watch.until_the_end(self.poll)
         except KeyboardInterrupt as interrupt:
             raise KeyboardInterrupt(_farewell(watch.alive())) from interrupt
         return watch.failed
+
+    def _check_machine(self) -> None:
+        try:
+            import submitit  # noqa: F401
+        except ImportError as error:
+            raise ExecutorError(
+                '--executor slurm needs submitit: pip install "mmdet_ols[cluster]".'
+            ) from error
+        check_available()
+        trial = self.folder / '.writable'
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            trial.touch()
+            trial.unlink()
+        except OSError as error:
+            raise ExecutorError(f'Nothing can be submitted from {self.folder}: {error}') from error
+
+    def _check_options(self) -> None:
+        with _submitting(self.options):
+            check_accepted(self.options.flags())
 
     def _submitted(self) -> dict[Path, str]:
         """The newest job of each folder, from what submitit kept of earlier submissions."""
@@ -139,7 +151,8 @@ class SlurmExecutor:
             cpu_only = self.options.gpus == 0
             runs = [RunInJob(task, self.note_start, cpu_only) for task in part]
             try:
-                submitted = executor.submit_array(runs)
+                with _submitting(self.options):
+                    submitted = executor.submit_array(runs)
             except (OSError, submitit.core.utils.UncompletedJobError) as error:
                 raise ExecutorError(f'The runs cannot be submitted: {error}') from error
             jobs.update((key_of(task), job.job_id) for task, job in zip(part, submitted))
@@ -172,6 +185,23 @@ class SlurmExecutor:
                 set_dependency(jobs[key_of(task)], jobs[key_of(teacher)])
         if waiting:
             release([jobs[key_of(task)] for task in waiting])
+
+
+@contextmanager
+def _submitting(options: SlurmOptions) -> Iterator[None]:
+    """Hide the environment variables that sbatch, or a job, would follow rather than the options.
+
+    A job in which this process runs has set such variables as well, for itself only.
+    """
+    names = options.overruled_by()
+    if 'SLURM_JOB_ID' in os.environ:
+        of_job = (name for name in os.environ if name.startswith(('SLURM_', 'SLURMD_', 'SRUN_')))
+        names.extend(name for name in of_job if name != 'SLURM_CONF')
+    hidden = {name: os.environ.pop(name) for name in names if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
 
 
 def _is_alive(job: Job | None) -> bool:

@@ -18,9 +18,10 @@ from mmdet_ols.experiments.executors.local import (
     ended_early,
     share_of_machine,
     start_in_group,
+    why_failed,
 )
 from mmdet_ols.experiments.executors.slurm_watch import key_of
-from mmdet_ols.experiments.states import end_of_log, forget_failure, locked_log, note_failure
+from mmdet_ols.experiments.states import forget_failure, locked_log, note_failure
 
 #: How often in a row a run may be queued again without a new checkpoint.
 MAX_FRUITLESS = 3
@@ -118,7 +119,7 @@ class RunInJob:
             if status:
                 if status < 0 or status > 128:  # ended by a signal
                     self._await_end()
-                raise RunFailed(f'exit status {status}\n{end_of_log(self.task.folder)}')
+                raise RunFailed(why_failed(self.task, status))
 
     def _await_end(self) -> None:
         """Wait for the end of this process, if its child was ended as the first of the job's."""
@@ -177,7 +178,8 @@ def _note_apart(note_start: Callable[[Any], None], task: Task) -> None:
 def _share_of_node(cpu_only: bool) -> dict[str, str]:
     """Choose environment variables that give a run the cores and the GPU of its job."""
     share = share_of_machine(0, 1)
-    cores = os.environ.get('SLURM_CPUS_PER_TASK')
+    # Without `cpus`, the second says what the cluster gave; not all bind processes to their cores.
+    cores = os.environ.get('SLURM_CPUS_PER_TASK') or os.environ.get('SLURM_CPUS_ON_NODE')
     if cores and 'OMP_NUM_THREADS' in share:
         share['OMP_NUM_THREADS'] = cores
     if cpu_only:

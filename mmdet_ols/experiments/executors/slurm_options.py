@@ -21,14 +21,16 @@ KEYS = {
 SBATCH_NAMES = {'cpus-per-task': 'cpus', 'mem': 'memory'}
 #: Options of sbatch that the executor sets itself.
 RESERVED = (
-    'array', 'chdir', 'dependency', 'error', 'hold', 'job-name', 'kill-on-invalid-dep', 'nodes',
-    'no-requeue', 'ntasks', 'ntasks-per-node', 'open-mode', 'output', 'requeue', 'signal',
-    'test-only', 'wrap',
+    'array', 'chdir', 'dependency', 'error', 'export', 'hold', 'job-name', 'kill-on-invalid-dep',
+    'nodes', 'no-requeue', 'ntasks', 'ntasks-per-node', 'open-mode', 'output', 'requeue', 'signal',
+    'test-only', 'wait', 'wrap',
 )  # fmt: skip
 #: Minutes that a job needs to start, and to be told in time that it has to stop.
 SHORTEST = 5
 #: They may name GPUs in place of `gpus`.
 NAMING_GPUS = ('gres', 'gpus-per-node', 'gpus-per-task')
+#: How sbatch's environment variables call options that they do not call by their names.
+NAMES_IN_VARIABLES = {'array': 'array_inx', 'mem': 'mem_per_node', 'time': 'timelimit'}
 
 
 @dataclass(frozen=True)
@@ -91,14 +93,24 @@ class SlurmOptions:
 
     def flags(self) -> list[str]:
         """What sbatch is asked for, as its own options."""
+        return [f'--{key}={value}' for key, value in self._wanted().items()]
+
+    def overruled_by(self) -> list[str]:
+        """The environment variables that sbatch would follow rather than what it is asked for."""
+        options = {*self._wanted(), *RESERVED, *NAMING_GPUS, 'gpus', 'clusters'}
+        names = (NAMES_IN_VARIABLES.get(option, option) for option in options)
+        return [f'SBATCH_{name}'.upper().replace('-', '_') for name in names]
+
+    def _wanted(self) -> dict[str, object]:
         wanted = {'time': self.minutes, 'cpus-per-task': self.cpus, 'mem': self.memory}
         wanted['gpus-per-node'] = self.gpus or None
         wanted.update(self.others)
-        return [f'--{key}={value}' for key, value in wanted.items() if value is not None]
+        return {key: value for key, value in wanted.items() if value is not None}
 
     def parameters(self) -> dict[str, Any]:
         """The same as submitit names it, and what every run needs."""
         parameters: dict[str, Any] = {'time': self.minutes, 'array_parallelism': self.at_once}
+        parameters['wckey'] = None  # submitit has one of its own, which clusters refuse
         if self.gpus:
             parameters['gpus_per_node'] = self.gpus
         if self.cpus:
@@ -108,7 +120,8 @@ class SlurmOptions:
         if self.memory:
             parameters['mem'] = self.memory
         # Clusters may have switched off that jobs are queued again after their node was lost.
-        own = {'requeue': True, 'kill-on-invalid-dep': 'yes', 'ntasks': 1}
+        # submitit finds its job by variables; clusters may have switched off that jobs get any.
+        own = {'export': 'ALL', 'requeue': True, 'kill-on-invalid-dep': 'yes', 'ntasks': 1}
         parameters['additional_parameters'] = {**self.others, **own}
         return parameters
 
@@ -142,6 +155,11 @@ def _given(words: Sequence[str]) -> dict[str, str]:
         key = SBATCH_NAMES.get(key, key)
         if key in given:
             raise ValueError(f'--slurm names {key} twice.')
+        if key in ('cluster', 'clusters'):
+            raise ValueError(
+                f'--slurm {key}={value}: jobs are watched on the cluster of this machine only. '
+                'Start from a login node of the other one.'
+            )
         if key in RESERVED:
             raise ValueError(f'--slurm {key}: the executor sets this option of sbatch itself.')
         given[key] = value

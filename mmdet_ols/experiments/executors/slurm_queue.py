@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -96,8 +97,9 @@ def release(jobs: Sequence[str]) -> None:
 
 
 def _answer(command: Sequence[str]) -> str:
-    """Run a tool of SLURM and return what it prints."""
-    done = subprocess.run(command, capture_output=True, text=True)
+    """Run a tool of SLURM and return what it prints, whatever a user wants `squeue` to show."""
+    env = {name: text for name, text in os.environ.items() if not name.startswith('SQUEUE_')}
+    done = subprocess.run(command, capture_output=True, text=True, env=env)
     if done.returncode:
         raise ExecutorError(f'{command[0]} failed: {done.stderr.strip() or done.stdout.strip()}')
     return done.stdout

@@ -15,6 +15,8 @@ from mmdet_ols.experiments.states import end_of_log, failure_of, note_failure
 USUAL = (
     'None', 'Priority', 'Resources', 'JobArrayTaskLimit', 'Dependency', 'BeginTime', 'Prolog', HELD
 )  # fmt: skip
+#: The states of jobs that wait.
+WAITING = ('PENDING', 'REQUEUE_HOLD', 'RESV_DEL_HOLD', 'SPECIAL_EXIT')
 #: Seconds for which SLURM may be silent before watching ends.
 SILENCE = 600.0
 
@@ -117,9 +119,10 @@ class Watch:
 
     def _say_why_waiting(self, job: Job) -> None:
         """Say each reason once that a user may have to do something about."""
-        if job.state != 'PENDING' or job.reason in USUAL or job.reason in self._said:
+        kind = job.reason.partition(':')[0]  # without the nodes, which change all the time
+        if job.state not in WAITING or kind in USUAL or kind in self._said:
             return
-        self._said.add(job.reason)
+        self._said.add(kind)
         remedy = f' (let it run: scontrol release {job.id})' if 'held' in job.reason.lower() else ''
         self.say(f'SLURM job {job.id} waits: {job.reason}{remedy}')
 
@@ -127,7 +130,7 @@ class Watch:
         """Why a run without a job is not finished, as far as its folder says; None if it is."""
         try:
             return None if task.next_command() is None else ''
-        except (ValueError, WaitsForAnotherRun) as error:
+        except (ValueError, OSError, WaitsForAnotherRun) as error:  # OSError: a stale NFS handle
             return str(error)
 
     def _how_it_ended(self, task: Task, job: Job | None) -> str:
