@@ -45,8 +45,7 @@ class VOCAPMetric(BaseMetric):
     any data in a folder called VOC2007 or VOC2012. As VOC defines it, objects marked as difficult
     count neither for nor against a detector, only the best of several detections of one object
     is correct, and sizes count whole pixels (x2 - x1 + 1). Detections of equal score are taken in
-    the order in which they come, which `eval_map` leaves to chance. A recall of exactly 0.3, 0.6
-    or 0.7 reaches that one of the 11 points, which `eval_map` misses by a rounding.
+    the order in which they come, which `eval_map` leaves to chance.
 
     Logs, between 0 and 1: `pascal_voc/mAP` (area), `pascal_voc/mAP_11points`, and per class
     `pascal_voc/AP/CLASS` and `pascal_voc/AP_11points/CLASS`. A class without objects to be found
@@ -125,12 +124,9 @@ class VOCAPMetric(BaseMetric):
             use_legacy_coordinate=True,
             eval_mode='area',
         )
-        # The margin is for the steps of 0.1 in `average_precision`: one is 0.6000000000000001.
         at_11_points = [
-            dict(
-                curve, ap=average_precision(curve['recall'] + 1e-9, curve['precision'], '11points')
-            )
-            for curve in per_class
+            dict(result, ap=average_precision(result['recall'], result['precision'], '11points'))
+            for result in per_class
         ]
         area, eleven = (
             {

@@ -158,20 +158,6 @@ def test_boxes_count_their_last_pixels(printed):
     assert metric.evaluate(1)['pascal_voc/AP/cat'] == pytest.approx(1)
 
 
-@pytest.mark.parametrize('found', range(11))
-def test_a_recall_of_tenths_reaches_its_point(found, printed):
-    """3 / 10 is 0.3, although NumPy's third step of 0.1 is 0.30000000000000004."""
-    boxes = [[20 * place, 0, 20 * place + 9, 9] for place in range(10)]
-    image = dict(
-        objects=[(box, 0, False) for box in boxes],
-        detections=[(box, 0, 0.9) for box in boxes[:found]],
-    )
-    metric = build()
-    metric.process(None, packed([image]))
-    expected = (found + 1) / 11 if found else 0  # the points 0 to found / 10
-    assert metric.evaluate(1)['pascal_voc/AP_11points/cat'] == pytest.approx(expected)
-
-
 def test_nothing_found_and_nothing_to_find(printed):
     nothing, missed = dict(objects=[], detections=[]), [([0, 0, 9, 9], 0, False)]
     for objects, expected in (([], {}), (missed, {'pascal_voc/AP/cat': 0.0})):
