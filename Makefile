@@ -11,9 +11,11 @@ ARGS ?=
 DOCS := .venv-docs
 # What the examples for other training loops need besides .venv; requirements/loops.txt says why it is not in there.
 LOOPS := .venv-loops
+# MMYOLO, whose detectors some tests train; requirements/mmyolo.txt says why it is not in .venv either.
+MMYOLO := .venv-mmyolo
 
 .DEFAULT_GOAL := help
-.PHONY: help python setup setup-openmmlab demo test test-fast test-openmmlab test-loops smoke check format docs clean
+.PHONY: help python setup setup-openmmlab demo test test-fast test-openmmlab test-loops test-mmyolo smoke check format docs clean
 
 help:  ## Print the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s  %s\n", $$1, $$2}' Makefile
@@ -46,9 +48,12 @@ test-openmmlab: setup-openmmlab  ## Run all tests with OpenMMLab's own releases 
 test-loops: setup $(LOOPS)/installed  ## Run the examples for Lightning, timm, Accelerate and Transformers
 	PYTHONPATH=$(CURDIR)/$(LOOPS) $(PY) -m pytest tests/test_examples $(ARGS)
 
-$(LOOPS)/installed: requirements/loops.txt | setup
-	rm -rf $(LOOPS)
-	$(PY) -m pip --disable-pip-version-check install --quiet --no-deps --target $(LOOPS) --requirement $<
+test-mmyolo: setup $(MMYOLO)/installed  ## Run the tests of MMYOLO's detectors
+	PYTHONPATH=$(CURDIR)/$(MMYOLO) $(PY) -m pytest tests/test_mmyolo.py tests/test_cli/test_mmyolo_tools.py $(ARGS)
+
+$(LOOPS)/installed $(MMYOLO)/installed: .venv-%/installed: requirements/%.txt | setup
+	rm -rf $(@D)
+	$(PY) -m pip --disable-pip-version-check install --quiet --no-deps --target $(@D) --requirement $<
 	touch $@
 
 smoke: setup  ## Run a few cells of the paper's tables for a few steps: each method, network and table (a minute)
@@ -74,4 +79,4 @@ $(DOCS)/installed: requirements/docs.txt | python
 	touch $@
 
 clean:  ## Remove environments, builds and caches; data, work_dirs and the wheel cache stay
-	rm -rf .venv .venv-openmmlab $(DOCS) $(LOOPS) site build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-openmmlab $(DOCS) $(LOOPS) $(MMYOLO) site build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 #: What `constructor_default` returns for a parameter that has to be given.
 REQUIRED = inspect.Parameter.empty
 #: Where classes come from that are not a user's own.
-PACKAGES = ('mmcv', 'mmdet', 'mmdet_ols', 'mmengine', 'mmpretrain', 'torch')
+PACKAGES = ('mmcv', 'mmdet', 'mmdet_ols', 'mmengine', 'mmpretrain', 'mmyolo', 'torch')
 
 
 def type_name(cfg: Any) -> str:

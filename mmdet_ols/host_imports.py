@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 
-HOSTS = ('mmengine', 'mmcv', 'mmdet', 'mmpretrain')
+HOSTS = ('mmengine', 'mmcv', 'mmdet', 'mmpretrain', 'mmyolo')
 
 
 @contextmanager

@@ -39,6 +39,7 @@ SLOW = (
     'test_heads.py',
     'test_label_mistakes.py',
     'test_losses/test_digits.py',
+    'test_mmyolo.py',
     'test_models/',
     'test_packaging.py',
     'test_plain_comparison.py',

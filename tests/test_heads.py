@@ -17,7 +17,7 @@ from mmengine.dataset import pseudo_collate
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import Runner
 from mmengine.structures import InstanceData
-from reference import Reference
+from naive_loss import EPSILON, NaiveLoss
 from torch import nn
 from torch.testing import assert_close
 from torch.utils.data import DataLoader
@@ -45,7 +45,6 @@ OTHERS = (
 )
 HEADS = pytest.mark.parametrize('name', GALLERY)
 NUM_CLASSES, IMAGE, CHANNELS = 3, 64, 8
-EPSILON = 0.3
 
 
 def read(name):
@@ -253,66 +252,6 @@ def test_other_methods_train_a_sigmoid_head_and_one_with_background(method, name
     changed = {key for key, value in host[0].items() if (losses[key] != value).any()}
     assert changed == {'loss_cls'}
     assert all(g is None or g.isfinite().all() for g in gradients.values())
-
-
-class FocalReference(Reference):
-    """The focal form of both parts of Eq. 4."""
-
-    def __init__(self, *args, gamma, balance, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.gamma, self.balance = gamma, balance
-
-    def loss(self, scores, label):
-        hard = self.as_row(label)
-        soft = self.soft_labels[label] if label < self.num_classes else hard
-
-        def focal(q, p):
-            positive = self.balance * (1 - p) ** self.gamma * -torch.log(p)
-            negative = (1 - self.balance) * p**self.gamma * -torch.log(1 - p)
-            return q * positive + (1 - q) * negative
-
-        return [
-            self.alpha * focal(hard_k, p_k) + (1 - self.alpha) * focal(soft_k, p_k)
-            for hard_k, soft_k, p_k in zip(hard, soft, self.probabilities(scores))
-        ]
-
-
-class NaiveLoss(nn.Module):
-    """What stands in a head's `loss_cls`, as loops over its single samples."""
-
-    def __init__(self, criterion):
-        super().__init__()
-        self.use_sigmoid, self.reduction = criterion.use_sigmoid, criterion.reduction
-        self.learns = isinstance(criterion, OLSLoss)
-        arguments = dict(
-            alpha=0.5 if self.learns else 1 - EPSILON,
-            use_sigmoid=criterion.use_sigmoid,
-            background=criterion.background,
-        )
-        if criterion.gamma:
-            arguments.update(gamma=criterion.gamma, balance=criterion.balance)
-        kind = FocalReference if criterion.gamma else Reference
-        self.reference = kind(NUM_CLASSES, **arguments)
-        if not self.learns:  # label smoothing: the same for every column, background or not
-            size = self.reference.size
-            self.reference.soft_labels = [[1 / size] * size] * size
-
-    def forward(self, cls_score, label, weight=None, avg_factor=None, reduction_override=None):
-        assert reduction_override is None
-        # In double precision: the loop's log(1 - p) is less exact than a log-sigmoid.
-        scores = cls_score.reshape(-1, self.reference.size).double()
-        labels = label.reshape(len(scores), -1).squeeze(1).tolist()
-        weights = [1.0] * len(scores) if weight is None else weight.flatten().tolist()
-        assert len(labels) == len(weights) == len(scores)
-        total = 0 * scores.sum()
-        for sample, y, w in zip(scores, labels, weights):
-            if w != 0:
-                total = total + w * sum(self.reference.loss(sample, y))
-            if self.learns:
-                self.reference.learn(sample.detach(), y, w)
-        if self.reduction == 'mean':
-            total = total / (len(scores) if avg_factor is None else avg_factor)
-        return total.float()
 
 
 @HEADS

@@ -41,9 +41,13 @@ def head_of(cfg: Config) -> Head:
 def _box_heads(model: Mapping[str, Any], place: str) -> Iterator[tuple[str, int]]:
     heads = model.get('bbox_head')
     for index, head in enumerate(heads if isinstance(heads, (list, tuple)) else [heads]):
-        if isinstance(head, Mapping) and isinstance(head.get('num_classes'), int):
-            number = f'.{index}' if isinstance(heads, (list, tuple)) else ''
-            yield f'{place}.bbox_head{number}', head['num_classes']
+        number = f'.{index}' if isinstance(heads, (list, tuple)) else ''
+        parts = {f'{place}.bbox_head{number}': head}
+        if isinstance(head, Mapping):  # MMYOLO's say it in the module that makes their scores
+            parts[f'{place}.bbox_head{number}.head_module'] = head.get('head_module')
+        for name, part in parts.items():
+            if isinstance(part, Mapping) and isinstance(part.get('num_classes'), int):
+                yield name, part['num_classes']
     if isinstance(model.get('roi_head'), Mapping):
         yield from _box_heads(model['roi_head'], f'{place}.roi_head')
 

@@ -340,5 +340,5 @@ def use_visualization(cfg: Config, show: bool, show_dir: str | None, wait_time: 
 def save_predictions(runner: Runner, path: str) -> None:
     """Save the predictions of a test as a pickle file, as the hosts' tools do."""
     scope = runner.cfg.get('default_scope')
-    kind = 'mmdet.DumpDetResults' if scope == 'mmdet' else 'DumpResults'
+    kind = 'mmdet.DumpDetResults' if scope in ('mmdet', 'mmyolo') else 'DumpResults'
     runner.test_evaluator.metrics.append(METRICS.build(dict(type=kind, out_file_path=path)))

@@ -116,7 +116,7 @@ def versions() -> str:
 
     import mmdet_ols
 
-    hosts = [sys.modules[name] for name in ('mmdet', 'mmpretrain') if name in sys.modules]
+    hosts = [sys.modules[name] for name in ('mmdet', 'mmpretrain', 'mmyolo') if name in sys.modules]
     commit = _commit(Path(mmdet_ols.__file__))
     named = [
         f'{module.__name__} {module.__version__}' for module in (torch, mmengine, mmcv, *hosts)

@@ -337,30 +337,34 @@ def _other_losses(cls: Any, node: Mapping[str, Any], own: str, scope: str | None
 
 
 def _num_classes(rule: Head, context: Context) -> int:
-    """The number of classes of a head, which may stand in the backbone or be a default."""
-    counts = []
-    for name in rule.classes:
-        count = context.cfg.get(name)
-        counts.append(constructor_default(context.cls, name) if count is None else count)
-    if counts == [None] and rule.host == 'mmpretrain':
-        counts = [_backbone_classes(context)]
+    """The number of classes of a head, which may be a default, or that of another module."""
+    from mmengine.registry import MODELS
+
+    counts = [_entry(context.cls, context.cfg, name) for name in rule.classes]
+    maker = _maker_of_scores(rule, context)
+    if counts == [None] and isinstance(maker, Mapping):
+        counts = [_entry(registered_class(MODELS, maker), maker, 'num_classes')]
     if not all(isinstance(count, int) and count >= 0 for count in counts) or not sum(counts):
         names = ' + '.join(rule.classes)
         raise CannotReadError(
             f'its number of classes is not known ({names} is {counts[0]!r})',
-            f'Set {rule.classes[0]} in the head, or in the backbone if that makes the scores.',
+            f'Set {rule.classes[0]} in the head, or in what makes its scores: `head_module` in '
+            'MMYOLO, the backbone of some classifiers.',
         )
     return sum(counts)
 
 
-def _backbone_classes(context: Context) -> Any:
-    """The classes of a backbone that makes the scores by itself, such as Inception v3."""
-    from mmengine.registry import MODELS
+def _entry(cls: Any, cfg: Mapping[str, Any], name: str) -> Any:
+    """An entry of a module's config; where that has none, the default of its constructor."""
+    value = cfg.get(name)
+    return constructor_default(cls, name) if value is None else value
 
-    backbone = context.parent.get('backbone')
-    if not isinstance(backbone, dict):
-        return None
-    count = backbone.get('num_classes')
-    if count is None:
-        count = constructor_default(registered_class(MODELS, backbone), 'num_classes')
-    return count
+
+def _maker_of_scores(rule: Head, context: Context) -> Any:
+    """The config of another module that makes a head's scores, and so knows the classes.
+
+    It is the `head_module` of MMYOLO's heads, and the backbone of classifiers such as Inception v3.
+    """
+    if rule.host == 'mmpretrain':
+        return context.parent.get('backbone')
+    return context.cfg.get('head_module')

@@ -153,6 +153,8 @@ HEADS: Mapping[str, Head] = {
     'Mask2FormerTrackHead': Head(background='always'),
     # MMDetection, re-identification
     'LinearReIDHead': Head(background='never'),
+    # MMYOLO, whose other heads are derived from this one
+    'YOLOv5Head': Head(background='never', sigmoid=True),
     # MMPretrain
     'ClsHead': Head('mmpretrain', 'loss', background='never', ignores=_is_no_classifiers_head),
     'MultiLabelClsHead': Head('mmpretrain', 'loss', background='never', refuses=_several_labels),
@@ -174,6 +176,9 @@ HEADS: Mapping[str, Head] = {
         'the varifocal loss, which weighs scores by the quality of their boxes, is what it is '
         'about',
         'Take ATSS or FCOS, on which it builds.',
+    ),
+    'YOLOXPoseHead': _refused(
+        'its loss of classes is also that of the visibility of key points', _OTHER_DETECTOR
     ),
     'CornerHead': _HEAT_MAPS,
     'CenterNetHead': _HEAT_MAPS,

@@ -1,0 +1,176 @@
+"""MMYOLO's detectors: which take a method, and that they train as its own loss and a loop say."""
+
+from __future__ import annotations
+
+import re
+from copy import deepcopy
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.logging import MessageHub
+from mmengine.registry import MODELS, DefaultScope
+from mmyolo_host import mmyolo_configs, needs_mmyolo
+from naive_loss import NaiveLoss
+
+from mmdet_ols import apply_method
+from mmdet_ols.checks.head_classes import head_of
+from mmdet_ols.checks.losses import check_losses
+from mmdet_ols.config_tree import nested_dicts
+
+pytestmark = needs_mmyolo
+
+NUM_CLASSES, IMAGE = 3, 64
+#: Head -> a config with it.
+SUPPORTED = {
+    'YOLOv5Head': 'yolov5/yolov5_n-v61_syncbn_fast_8xb16-300e_coco.py',
+    'YOLOv7Head': 'yolov7/yolov7_tiny_syncbn_fast_8x16b-300e_coco.py',
+    'YOLOv8Head': 'yolov8/yolov8_n_syncbn_fast_8xb16-500e_coco.py',
+    'YOLOXHead': 'yolox/yolox_tiny_fast_8xb8-300e_coco.py',
+}
+#: The folders of configs whose heads are refused, and why.
+REFUSED = {
+    'yolov6': 'VarifocalLoss is what the model is about',
+    'ppyoloe': 'VarifocalLoss is what the model is about',
+    'rtmdet': 'labels together with qualities',
+    'yolox/pose': 'also that of the visibility of key points',
+}
+#: Heads whose own loss is refused, but which work with cross entropy.
+WITH_CROSS_ENTROPY = {
+    'YOLOv6Head': 'yolov6/yolov6_n_syncbn_fast_8xb32-400e_coco.py',
+    'PPYOLOEHead': 'ppyoloe/ppyoloe_s_fast_8xb32-300e_coco.py',
+}
+CONFIGS = {**SUPPORTED, **WITH_CROSS_ENTROPY}
+HEADS = pytest.mark.parametrize('head', CONFIGS)
+
+
+def read(path):
+    return Config.fromfile(mmyolo_configs() / path)
+
+
+def build(head_name, method):
+    """A model of MMYOLO's own config with a method, narrow and with few classes."""
+    cfg = read(CONFIGS[head_name])
+    for name in ('backbone', 'neck'):
+        part = cfg.model[name]
+        part.update({key: 0.125 for key in ('widen_factor', 'deepen_factor') if key in part})
+    head = cfg.model.bbox_head
+    head.head_module.num_classes = NUM_CLASSES
+    if 'widen_factor' in head.head_module:
+        head.head_module.widen_factor = 0.125
+    if head_name in WITH_CROSS_ENTROPY:
+        head.loss_cls = dict(type='mmdet.CrossEntropyLoss', use_sigmoid=True, reduction='sum')
+    for _, part in nested_dicts(cfg.model.get('train_cfg')):  # assigners
+        if 'num_classes' in part:
+            part['num_classes'] = NUM_CLASSES
+    cfg = apply_method(cfg, method)
+    torch.manual_seed(0)
+    with DefaultScope.overwrite_default_scope('mmyolo'):
+        return MODELS.build(deepcopy(cfg.model)).train()
+
+
+def train_step(model, step=0):
+    """The losses of a step on made-up images, and the gradients of all parameters.
+
+    They are those of the logarithm of the whole loss: YOLOv8's loss, a sum over all anchors, is so
+    large that rounding would tell.
+    """
+    generator = torch.Generator().manual_seed(step)
+    objects = []
+    for image in range(2):
+        for _ in range(4):
+            corner = torch.rand(2, generator=generator) * IMAGE / 2
+            size = 10 + torch.rand(2, generator=generator) * IMAGE / 3
+            label = torch.randint(NUM_CLASSES, (), generator=generator)
+            objects.append([image, label, *corner, *(corner + size)])
+    samples = dict(
+        bboxes_labels=torch.tensor(objects),
+        img_metas=[dict(batch_input_shape=(IMAGE, IMAGE))] * 2,
+    )
+    images = torch.rand((2, 3, IMAGE, IMAGE), generator=generator)
+    model.zero_grad()
+    # YOLOv6 and PP-YOLOE begin with an assigner that needs larger images.
+    MessageHub.get_current_instance().update_info('epoch', 1000)
+    losses = model.loss(images, samples)
+    sum(value.sum() for value in losses.values()).log().backward()
+    return losses, {name: value.grad for name, value in model.named_parameters()}
+
+
+# --- The configs ---------------------------------------------------------------------------------
+
+
+def all_configs():
+    """Every config that MMYOLO ships and that has a model of its own."""
+    folder = mmyolo_configs()
+    paths = [path.relative_to(folder) for path in sorted(folder.rglob('*.py'))]
+    others = 'razor|rtmdet/cspnext_imagenet_pretrain|rtmdet/distillation'  # need other packages
+    skipped = re.compile(rf'^(_base_|deploy|{others})/|_tta\.py$')
+    return [str(path) for path in paths if not skipped.search(str(path))]
+
+
+def test_each_config_takes_the_method_or_is_refused_for_its_reason():
+    taken = 0
+    for path in all_configs():
+        cfg = read(path)
+        reasons = [reason for folder, reason in REFUSED.items() if path.startswith(f'{folder}/')]
+        if reasons:
+            with pytest.raises(ValueError, match=reasons[0]):
+                apply_method(cfg, 'ols')
+            continue
+        changed = apply_method(cfg, 'ols')
+        before, after = cfg.model.bbox_head, changed.model.bbox_head
+        assert after.loss_cls.type == 'OLSLoss', path
+        assert after.loss_cls.num_classes == before.head_module.num_classes
+        assert after.loss_obj == before.loss_obj if 'loss_obj' in before else True
+        check_losses(changed)
+        taken += 1
+    assert taken > 40
+
+
+def test_the_classes_of_the_head_module_count():
+    cfg = read(SUPPORTED['YOLOv5Head'])
+    assert head_of(cfg).of_detector == {'model.bbox_head.head_module': 80}
+
+
+def test_another_number_of_classes_is_an_error():
+    cfg = apply_method(read(SUPPORTED['YOLOv8Head']), 'ols')
+    cfg.model.bbox_head.head_module.num_classes = 7
+    with pytest.raises(ValueError, match='set num_classes=7 in the loss'):
+        check_losses(cfg)
+
+
+# --- A step --------------------------------------------------------------------------------------
+
+
+@HEADS
+def test_with_alpha_1_the_head_trains_as_with_its_own_loss(head):
+    ours, host = (build(head, method) for method in ('ols:alpha=1', 'hard'))
+    soft_labels = ours.bbox_head.loss_cls.soft_labels
+    soft_labels.copy_(torch.rand_like(soft_labels).softmax(-1))
+    for step in range(2):
+        losses, gradients = train_step(ours, step)
+        assert losses['loss_cls'] > 0
+        torch.testing.assert_close((losses, gradients), train_step(host, step))
+    assert ours.bbox_head.loss_cls.sample_count.sum() > 0
+
+
+@HEADS
+def test_training_follows_a_loop_over_single_samples(head):
+    """Loss, gradients and state in every step, and in one after a roll-over."""
+    ours, naive = (build(head, 'ols') for _ in range(2))
+    naive.bbox_head.loss_cls = NaiveLoss(naive.bbox_head.loss_cls)
+    loss, reference = ours.bbox_head.loss_cls, naive.bbox_head.loss_cls.reference
+    optimizer = torch.optim.SGD(ours.parameters(), lr=1e-3)
+    for step in range(3):
+        naive.load_state_dict(ours.state_dict(), strict=False)
+        losses, gradients = train_step(ours, step)
+        torch.testing.assert_close(
+            (losses, gradients), train_step(naive, step), rtol=1e-4, atol=1e-5
+        )
+        optimizer.step()
+        state = {key: getattr(loss, key) for key in reference.tensors()}
+        torch.testing.assert_close(state, reference.tensors(), rtol=1e-4, atol=1e-5)
+        assert loss.sample_count.sum() > 0
+        if step == 1:
+            loss.update_soft_labels()
+            reference.roll_over()
