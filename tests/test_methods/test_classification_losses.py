@@ -396,6 +396,22 @@ def test_what_is_not_known_is_refused_and_never_skipped(registered):
         assert apply_method(cfg, 'hard').model == cfg.model
 
 
+@pytest.mark.parametrize('scope', [None, 'mmpretrain'])
+def test_the_scope_is_named_in_which_a_type_is_registered(scope):
+    cfg = detector(loss_cls=dict(type='FocalLoss', use_sigmoid=True))
+    cfg.default_scope = scope
+    with pytest.raises(ValueError, match=r"RetinaHead.*one of mmdet,.*set default_scope='mmdet'"):
+        apply_method(cfg, 'ols')
+    cfg = detector(loss_cls=dict(type='LabelSmoothLoss', label_smooth_val=0.1))
+    with pytest.raises(ValueError, match=r"of mmpretrain,.*type='mmpretrain.LabelSmoothLoss'"):
+        apply_method(cfg, 'ols')
+
+
+def test_a_config_without_a_model_is_named_as_such():
+    with pytest.raises(ValueError, match='must have a `model`.*has none: .*in `_base_`'):
+        apply_method(read_host('common/ms_3x_coco.py'), 'ols')
+
+
 def test_a_head_of_ones_own_that_stays_as_it_is_is_said(registered, said):
     @registered
     class OwnHead(torch.nn.Module):
