@@ -373,7 +373,12 @@ def test_what_is_not_known_is_refused_and_never_skipped(registered):
         'OtherEntropy computes something else': detector(loss_cls=dict(type='OtherEntropy')),
         'its loss OwnLoss is none that': detector(loss_cls=dict(type='OwnLoss')),
         'its loss NoLoss is not registered': detector(loss_cls=dict(type='NoLoss')),
-        'has no argument `wight`': detector(loss_cls=dict(entropy, wight=1)),
+        'has no argument `wight`.*of a base config.*_delete_=True': detector(
+            loss_cls=dict(entropy, wight=1)
+        ),
+        r'FocalLoss\(use_sigmoid=False\) is none': detector(
+            loss_cls=dict(type='FocalLoss', use_sigmoid=False)
+        ),
         'QualityFocalLoss learns qualities': detector(
             loss_cls=dict(type='QualityFocalLoss', use_sigmoid=True)
         ),
