@@ -24,6 +24,10 @@ from mmdet_ols import OLSLoss
             dict(class_weight=1.0),
             r'`class_weight` must hold .* each column, but got 1.0: use loss_w',
         ),
+        (
+            dict(class_weight='weights.json'),
+            r"`class_weight` must be a list of numbers, but got 'weights.json'.* write the weights",
+        ),
         (dict(class_weight=[1.0] * 4), r'`class_weight` needs .* each of the 5 score columns.* 4'),
         (
             dict(class_weight=[1.0] * C, background=True),
