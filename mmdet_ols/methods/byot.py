@@ -59,8 +59,8 @@ def byot(
     for name in ('in_channels', 'num_classes'):
         if not isinstance(head.node.get(name), int):
             raise ValueError(
-                f'{head.head} (model.{head.path}) must say its `{name}`, from which the exits of '
-                f'byot are made, but got {head.node.get(name)!r}: set it, or take LinearClsHead.'
+                f'{head.place} must say its `{name}`, from which the exits of byot are made, but '
+                f'got {head.node.get(name)!r}: set it, or take LinearClsHead.'
             )
     _check_start(cfg, start_epoch)
     exits, final_stage = _exits(cfg)

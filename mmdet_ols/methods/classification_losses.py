@@ -85,6 +85,11 @@ class HeadLoss:
         return self.node.get(self.key) or {}
 
     @property
+    def place(self) -> str:
+        """The head and where it stands, for messages."""
+        return _place(self.head, self.path)
+
+    @property
     def is_ours(self) -> bool:
         return issubclass(self.loss_cls, ClassificationLoss)
 
@@ -131,7 +136,7 @@ class HeadLoss:
             with torch.device('meta'):
                 cls(**arguments)
         except (TypeError, ValueError) as error:
-            raise ValueError(f'{self.head} (model.{self.path}): {error}') from error
+            raise ValueError(f'{self.place}: {error}') from error
 
 
 @dataclass(frozen=True)
@@ -143,11 +148,14 @@ class RefusedHead:
     refusal: Refusal
 
     def __str__(self) -> str:
-        where = f'{self.head} (model.{self.path})' if self.path else f'{self.head} (the model)'
         return (
-            f'{where} cannot learn with another classification loss: {self.refusal.reason}. '
-            f'{self.refusal.remedy}'
+            f'{_place(self.head, self.path)} cannot learn with another classification loss: '
+            f'{self.refusal.reason}. {self.refusal.remedy}'
         )
+
+
+def _place(head: str, path: str) -> str:
+    return f'{head} (model.{path})' if path else f'{head} (the model)'
 
 
 def find_losses(cfg: Config) -> list[HeadLoss]:

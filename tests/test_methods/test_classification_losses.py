@@ -412,6 +412,16 @@ def test_the_scope_is_named_in_which_a_type_is_registered(scope):
         apply_method(cfg, 'ols')
 
 
+def test_a_model_that_is_its_own_head_is_named_as_such(said):
+    smooth = dict(type='LabelSmoothLoss', label_smooth_val=0.1)
+    model = dict(type='TimmClassifier', model_name='resnet18', num_classes=C, loss=smooth)
+    cfg = Config(dict(default_scope='mmpretrain', model=model))
+    assert ours(cfg)[0]['num_classes'] == C
+    assert said[0].startswith('TimmClassifier (the model) learns from hard labels now')
+    with pytest.raises(ValueError, match=r'TimmClassifier \(the model\): `alpha`'):
+        apply_method(cfg, 'ols:alpha=2')
+
+
 def test_a_config_without_a_model_is_named_as_such():
     with pytest.raises(ValueError, match='must have a `model`.*has none: .*in `_base_`'):
         apply_method(read_host('common/ms_3x_coco.py'), 'ols')
