@@ -156,8 +156,3 @@ def test_weight_of_another_length_is_refused():
     """A weight of (N,) must not be spread over the classes of rows, or over the samples."""
     with pytest.raises((ValueError, RuntimeError), match='weight|expanded size'):
         OLSLoss(C)(torch.zeros(4, C), torch.zeros(4, dtype=int), torch.ones(3))
-
-
-def test_background_with_sigmoid_warns():
-    with pytest.warns(UserWarning, match='sigmoid heads have no background column'):
-        OLSLoss(C, use_sigmoid=True, background=True)

@@ -141,6 +141,17 @@ def test_a_focal_form_without_balance_has_its_counterpart():
         )
 
 
+@pytest.mark.filterwarnings('error:.*background')
+@pytest.mark.parametrize(
+    'loss', [dict(type='FocalLoss', gamma=2.0), dict(type='CrossEntropyLoss', use_sigmoid=True)]
+)
+def test_the_sigmoid_scores_of_two_stages_have_a_column_for_the_background(loss):
+    cfg = read_host('faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py')
+    cfg.model.roi_head.bbox_head.loss_cls = loss
+    (taken,) = ours(cfg)
+    assert (taken['use_sigmoid'], taken['background']) == (True, True)
+
+
 UNTOUCHED = {
     'sabl/sabl-faster-rcnn_r50_fpn_1x_coco.py': ('roi_head.bbox_head.loss_bbox_cls', 'rpn_head'),
     'cascade_rpn/cascade-rpn_faster-rcnn_r50-caffe_fpn_1x_coco.py': ('rpn_head',),
