@@ -216,7 +216,7 @@ def _walk(
         parent: The config of the module that holds it.
         scope: The scope that it stands in, as far as the config names one.
     """
-    from mmengine.registry import MODELS
+    from mmengine.registry import MODELS, TASK_UTILS
 
     if isinstance(node, (list, tuple)):
         for i, child in enumerate(node):
@@ -227,7 +227,9 @@ def _walk(
     scope = node.get('_scope_') or scope
     skipped: set[str] = set()
     if 'type' in node:
-        cls = registered_class(MODELS, node, scope)
+        # Some detectors have a part of their head there, such as the criterion of DiffusionDet.
+        registered = (registered_class(registry, node, scope) for registry in (MODELS, TASK_UTILS))
+        cls = next(filter(None, registered), None)
         parent_cls = registered_class(MODELS, parent, scope) if parent else None
         yield from _read_head(cls, node, path, parent, parent_cls, scope)
         for name, keys in NOT_TRAINED.items():

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from mmdet.models import CrossEntropyLoss, FCOSHead, FocalLoss, RetinaHead, RetinaNet
 from mmengine.config import Config
 from mmengine.model import BaseModel, BaseModule
-from mmengine.registry import MODELS, DefaultScope
+from mmengine.registry import MODELS, TASK_UTILS, DefaultScope
 from mmpretrain.models import LinearClsHead
 from mmpretrain.structures import DataSample
 from tiny_models import read_host
@@ -410,6 +410,20 @@ def test_what_is_not_known_is_refused_and_never_skipped(registered):
         with pytest.raises(ValueError, match=f'(?s){message}'):
             apply_method(cfg, 'ols')
         assert apply_method(cfg, 'hard').model == cfg.model
+
+
+def test_a_criterion_is_no_unknown_type():
+    class OwnCriterion:
+        """As that of DiffusionDet, which is registered where assigners are."""
+
+    TASK_UTILS.register_module(module=OwnCriterion)
+    try:
+        criterion = dict(type='OwnCriterion', loss_cls=dict(type='FocalLoss', use_sigmoid=True))
+        cfg = detector(criterion=criterion, loss_cls=dict(type='FocalLoss', use_sigmoid=True))
+        with pytest.raises(ValueError, match=r'OwnCriterion .*no head .*set its loss_cls to'):
+            apply_method(cfg, 'ols')
+    finally:
+        TASK_UTILS.module_dict.pop('OwnCriterion')
 
 
 @pytest.mark.parametrize('scope', [None, 'mmpretrain'])
