@@ -79,8 +79,15 @@ def check_entries(cfg: Config) -> None:
     for index, hook in enumerate(cfg.get('custom_hooks') or ()):
         _check(f'custom_hooks.{index}', hook, _DICT)
     for split in ('train', 'val', 'test'):
-        loader = cfg.get(f'{split}_dataloader') or {}
-        _check(f'{split}_dataloader.dataset', loader.get('dataset'), (*_DICT, *_LIST))
+        dataset = (cfg.get(f'{split}_dataloader') or {}).get('dataset')
+        if not isinstance(dataset, (list, tuple)):  # which may hold samples
+            _check(f'{split}_dataloader.dataset', dataset, _DICT)
+        elif any(isinstance(item, dict) and 'type' in item for item in dataset):
+            raise ValueError(
+                f'`{split}_dataloader.dataset` of the config must be one data set, but got a list '
+                f'of {len(dataset)}, as MMDetection 2 took it: write '
+                "dict(type='ConcatDataset', datasets=[...])."
+            )
     for name, least in LEAST.items():
         part, _, key = name.partition('.')
         _check_number(name, (cfg.get(part) or {}).get(key), least)

@@ -96,7 +96,14 @@ def test_what_is_no_config(config, tmp_path):
         ),
         ('default_hooks = dict(ols=[1])', r'`default_hooks\.ols` of the config must be a dict'),
         ('default_hooks = dict(ols=None)', r'`default_hooks\.ols` .* got None, .* only its own'),
-        ("train_dataloader = dict(dataset='VOC')", r'`train_dataloader\.dataset` .* or a list of'),
+        (
+            "train_dataloader = dict(dataset='VOC')",
+            r'`train_dataloader\.dataset` .* be a dict, but',
+        ),
+        (
+            "train_dataloader = dict(dataset=[dict(type='VOCDataset'), dict(type='CocoDataset')])",
+            r"`train_dataloader\.dataset` .* one data set, .* list of 2.*type='ConcatDataset'",
+        ),
         ("val_evaluator = 'VOCMetric'", '`val_evaluator` .* must be a dict or a list of dicts'),
         ('load_from = 5', '`load_from` of the config must be a string, but got int 5'),
         ("train_cfg = dict(max_epochs='ten')", r"`train_cfg\.max_epochs` .* at least 0, .*'ten'"),
