@@ -66,6 +66,7 @@ def check_entries(cfg: Config) -> None:
     Raises:
         ValueError: One is not; the message names it.
     """
+    _check_generation(cfg)
     for name, kinds in KINDS.items():
         _check(name, cfg.get(name), kinds)
     for name, hook in (cfg.get('default_hooks') or {}).items():
@@ -103,22 +104,25 @@ def check_parts(cfg: Config, use: str) -> None:
         use: 'train' or 'test'.
 
     Raises:
-        ValueError: It describes a model only, or it was written for MMDetection 2.
+        ValueError: It describes a model only.
     """
     if any(cfg.get(name) is not None for name in PARTS[use]):
         return  # MMEngine says which of them is missing
     needs = ', '.join(PARTS[use])
-    old = [name for name in OLD_PARTS if name in cfg]
-    if len(old) > 1:
-        raise ValueError(
-            f'The config has {", ".join(old)}, as MMDetection 2 and MMClassification 0 wanted it, '
-            f'but must have {needs}: start from a config of MMDetection 3 or MMPretrain 1, and '
-            'bring over what is your own.'
-        )
     remedy = 'add them'
     if use == 'test' and cfg.get('val_dataloader') is not None:
         remedy = 'write test_dataloader = val_dataloader and so on to test on the validation data'
     raise ValueError(f'To {use}, the config must have {needs}, but has none of them: {remedy}.')
+
+
+def _check_generation(cfg: Config) -> None:
+    old = [name for name in OLD_PARTS if name in cfg]
+    if len(old) > 1 and not any(name in cfg for parts in PARTS.values() for name in parts):
+        raise ValueError(
+            f'The config has {", ".join(old)}, as MMDetection 2 and MMClassification 0 wanted it, '
+            f'but must have {", ".join(PARTS["train"])}: start from a config of MMDetection 3 or '
+            'MMPretrain 1, and bring over what is your own.'
+        )
 
 
 def _check(name: str, value: Any, kinds: tuple[type, ...]) -> None:
