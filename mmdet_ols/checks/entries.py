@@ -66,6 +66,7 @@ def check_entries(cfg: Config) -> None:
     Raises:
         ValueError: One is not; the message names it.
     """
+    _check_generation(cfg)
     for name, kinds in KINDS.items():
         _check(name, cfg.get(name), kinds)
     for name, hook in (cfg.get('default_hooks') or {}).items():
@@ -79,8 +80,15 @@ def check_entries(cfg: Config) -> None:
     for index, hook in enumerate(cfg.get('custom_hooks') or ()):
         _check(f'custom_hooks.{index}', hook, _DICT)
     for split in ('train', 'val', 'test'):
-        loader = cfg.get(f'{split}_dataloader') or {}
-        _check(f'{split}_dataloader.dataset', loader.get('dataset'), (*_DICT, *_LIST))
+        dataset = (cfg.get(f'{split}_dataloader') or {}).get('dataset')
+        if not isinstance(dataset, (list, tuple)):  # which may hold samples
+            _check(f'{split}_dataloader.dataset', dataset, _DICT)
+        elif any(isinstance(item, dict) and 'type' in item for item in dataset):
+            raise ValueError(
+                f'`{split}_dataloader.dataset` of the config must be one data set, but got a list '
+                f'of {len(dataset)}, as MMDetection 2 took it: write '
+                "dict(type='ConcatDataset', datasets=[...])."
+            )
     for name, least in LEAST.items():
         part, _, key = name.partition('.')
         _check_number(name, (cfg.get(part) or {}).get(key), least)
@@ -96,22 +104,25 @@ def check_parts(cfg: Config, use: str) -> None:
         use: 'train' or 'test'.
 
     Raises:
-        ValueError: It describes a model only, or it was written for MMDetection 2.
+        ValueError: It describes a model only.
     """
     if any(cfg.get(name) is not None for name in PARTS[use]):
         return  # MMEngine says which of them is missing
     needs = ', '.join(PARTS[use])
-    old = [name for name in OLD_PARTS if name in cfg]
-    if len(old) > 1:
-        raise ValueError(
-            f'The config has {", ".join(old)}, as MMDetection 2 and MMClassification 0 wanted it, '
-            f'but must have {needs}: start from a config of MMDetection 3 or MMPretrain 1, and '
-            'bring over what is your own.'
-        )
     remedy = 'add them'
     if use == 'test' and cfg.get('val_dataloader') is not None:
         remedy = 'write test_dataloader = val_dataloader and so on to test on the validation data'
     raise ValueError(f'To {use}, the config must have {needs}, but has none of them: {remedy}.')
+
+
+def _check_generation(cfg: Config) -> None:
+    old = [name for name in OLD_PARTS if name in cfg]
+    if len(old) > 1 and not any(name in cfg for parts in PARTS.values() for name in parts):
+        raise ValueError(
+            f'The config has {", ".join(old)}, as MMDetection 2 and MMClassification 0 wanted it, '
+            f'but must have {", ".join(PARTS["train"])}: start from a config of MMDetection 3 or '
+            'MMPretrain 1, and bring over what is your own.'
+        )
 
 
 def _check(name: str, value: Any, kinds: tuple[type, ...]) -> None:

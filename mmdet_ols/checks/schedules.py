@@ -13,8 +13,6 @@ from mmdet_ols.config_tree import hook_configs, type_name
 
 #: Schedules that come to their lowest learning rate at their end.
 FALLING = ('CosineAnnealingLR', 'PolyLR')
-#: What MMEngine takes for an end that is left out.
-NO_END = 1_000_000_000
 #: What changes in a schedule as it goes on.
 PROGRESS = ('last_step', 'verbose', 'base_values', '_global_step', '_last_value')
 #: Settings of an optimizer that no schedule changes.
@@ -76,14 +74,18 @@ def _of_another_length(cfg: Config, by_epoch: bool, length: int) -> list[str]:
     for place, schedule in schedules:
         if type_name(schedule) not in FALLING:
             continue
-        stop, begin = _stop(schedule), schedule.get('begin', 0)
+        # Where it names no end, MMEngine takes that of the training.
+        begin, end = schedule.get('begin', 0), schedule.get('end', length)
+        stop = _stop(schedule, begin, end)
+        over = min(stop, end)
         goes_on = any(
-            other.get('begin', 0) >= stop and other.get('end', NO_END) >= length
+            other.get('begin', 0) >= over and other.get('end', length) >= length
             for _, other in schedules
         )
-        if stop == length or begin >= length or (stop < length and goes_on):
+        if stop == length or begin >= length or (over < length and goes_on):
             continue
-        warnings.append(_about(place, schedule, stop, length, 'epoch' if by_epoch else 'iteration'))
+        unit = 'epoch' if by_epoch else 'iteration'
+        warnings.append(_about(place, schedule, stop, end, length, unit))
     return warnings
 
 
@@ -101,19 +103,18 @@ def _schedules(node: Any, place: str) -> Iterator[tuple[str, Mapping[str, Any]]]
             yield from _schedules(child, f'{place}.{name}')
 
 
-def _stop(schedule: Mapping[str, Any]) -> int:
-    """When a schedule has come to its lowest learning rate."""
+def _stop(schedule: Mapping[str, Any], begin: int, end: int) -> int:
+    """When a schedule comes to its lowest learning rate."""
     duration = schedule.get('T_max') if type_name(schedule) == 'CosineAnnealingLR' else None
-    if duration:
-        return schedule.get('begin', 0) + duration
-    return schedule.get('end', NO_END)
+    return begin + duration if duration else end
 
 
-def _about(place: str, schedule: Mapping[str, Any], stop: int, length: int, unit: str) -> str:
-    until = f'until {unit} {stop}' if stop < NO_END else 'without an end'
+def _about(
+    place: str, schedule: Mapping[str, Any], stop: int, end: int, length: int, unit: str
+) -> str:
     if stop > length:
         consequence = 'when it is still high'
-    elif schedule.get('end', NO_END) > stop:
+    elif end > stop:
         consequence = 'and it rises again before that'
     else:
         consequence = 'and it stays at its lowest before that'
@@ -121,8 +122,8 @@ def _about(place: str, schedule: Mapping[str, Any], stop: int, length: int, unit
     if schedule.get('T_max'):
         remedy += f' and {place}.T_max={length - schedule.get("begin", 0)}'
     return (
-        f'{place} ({type_name(schedule)}) lowers the learning rate {until}, but the training ends '
-        f'after {unit} {length}, {consequence}: set {remedy}, unless this is meant.'
+        f'{place} ({type_name(schedule)}) lowers the learning rate until {unit} {stop}, but the '
+        f'training ends after {unit} {length}, {consequence}: set {remedy}, unless this is meant.'
     )
 
 

@@ -73,7 +73,13 @@ def check_class_weight(
     """Raise a ValueError unless there is one weight for each score column, or none at all."""
     if class_weight is None:
         return
-    weight = torch.as_tensor(class_weight)
+    try:
+        weight = torch.as_tensor(class_weight)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(
+            f'`class_weight` must be a list of numbers, but got {class_weight!r} ({error}): write '
+            'the weights themselves, one for each score column.'
+        ) from error
     shape = weight.shape
     if len(shape) != 1:
         raise ValueError(

@@ -117,12 +117,6 @@ class ClassificationLoss(nn.Module):
         check_class_weight(class_weight, num_classes, background)
         check_focal_form(gamma, balance, use_sigmoid)
         check_implementation(implementation, IMPLEMENTATIONS, type(self))
-        if use_sigmoid and background:
-            warnings.warn(
-                f"{type(self).__name__}(use_sigmoid=True, background=True): MMDetection's sigmoid "
-                'heads have no background column; leave `background` out unless yours does.',
-                stacklevel=2,
-            )
         self.num_classes = operator.index(num_classes)
         self.background = background
         self.implementation = implementation

@@ -14,8 +14,8 @@ from mmdet_ols.methods.method import config_method
 if TYPE_CHECKING:
     from mmengine.config import Config
 
-#: Side of the made-up image by which the maps of a backbone are measured.
-SIDE = 64
+#: Side of the made-up image by which the maps of a backbone are measured that names no `img_size`.
+SIDE = 224
 #: The map of the first stage is so many times as wide as what its exit makes of it.
 SHRINKAGE = 8
 
@@ -59,8 +59,8 @@ def byot(
     for name in ('in_channels', 'num_classes'):
         if not isinstance(head.node.get(name), int):
             raise ValueError(
-                f'{head.head} (model.{head.path}) must say its `{name}`, from which the exits of '
-                f'byot are made, but got {head.node.get(name)!r}: set it, or take LinearClsHead.'
+                f'{head.place} must say its `{name}`, from which the exits of byot are made, but '
+                f'got {head.node.get(name)!r}: set it, or take LinearClsHead.'
             )
     _check_start(cfg, start_epoch)
     exits, final_stage = _exits(cfg)
@@ -143,7 +143,9 @@ def _shapes(config: Any, stages: range, name: str) -> list[tuple[int, int]]:
             backbone = MODELS.build(dict(config, out_indices=tuple(stages)))
         backbone.eval()
         # Only its shapes count: nothing is computed on the meta device.
-        maps = backbone.to('meta')(torch.zeros(1, 3, SIDE, SIDE, device='meta'))
+        side = config.get('img_size', SIDE)
+        size = (side, side) if isinstance(side, int) else side
+        maps = backbone.to('meta')(torch.zeros(1, 3, *size, device='meta'))
         shapes = [tuple(x.shape) for x in maps]
     except Exception as error:  # whatever a backbone's code raises
         raise ValueError(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from mmengine.config import Config
 
 
+#: The libraries whose heads are known; the names of their scopes.
+HOSTS = ('mmdet', 'mmpretrain')
 #: Why heads of MMSegmentation, which need not be installed to be seen, cannot be changed.
 _PIXELS = Refusal(
     'it is made for segmentation and learns the classes of pixels',
@@ -80,6 +83,11 @@ class HeadLoss:
     def config(self) -> Mapping[str, Any]:
         """The loss's config; empty where the head takes its constructor's default."""
         return self.node.get(self.key) or {}
+
+    @property
+    def place(self) -> str:
+        """The head and where it stands, for messages."""
+        return _place(self.head, self.path)
 
     @property
     def is_ours(self) -> bool:
@@ -128,7 +136,7 @@ class HeadLoss:
             with torch.device('meta'):
                 cls(**arguments)
         except (TypeError, ValueError) as error:
-            raise ValueError(f'{self.head} (model.{self.path}): {error}') from error
+            raise ValueError(f'{self.place}: {error}') from error
 
 
 @dataclass(frozen=True)
@@ -140,11 +148,14 @@ class RefusedHead:
     refusal: Refusal
 
     def __str__(self) -> str:
-        where = f'{self.head} (model.{self.path})' if self.path else f'{self.head} (the model)'
         return (
-            f'{where} cannot learn with another classification loss: {self.refusal.reason}. '
-            f'{self.refusal.remedy}'
+            f'{_place(self.head, self.path)} cannot learn with another classification loss: '
+            f'{self.refusal.reason}. {self.refusal.remedy}'
         )
+
+
+def _place(head: str, path: str) -> str:
+    return f'{head} (model.{path})' if path else f'{head} (the model)'
 
 
 def find_losses(cfg: Config) -> list[HeadLoss]:
@@ -158,6 +169,11 @@ def find_losses(cfg: Config) -> list[HeadLoss]:
         raise ValueError('\n'.join(map(str, refused)))
     if not losses:
         model = cfg.get('model') or {}
+        if not model:
+            raise ValueError(
+                'A config must have a `model`, whose losses a method can change, but has none: it '
+                'may be a part that other configs name in `_base_`. Take one of those, or add it.'
+            )
         raise ValueError(
             f'The model ({type_name(model)}) must have a head that learns classes, but no '
             'classification loss was found in it: docs/detectors.md lists the heads that are known.'
@@ -200,7 +216,7 @@ def _walk(
         parent: The config of the module that holds it.
         scope: The scope that it stands in, as far as the config names one.
     """
-    from mmengine.registry import MODELS
+    from mmengine.registry import MODELS, TASK_UTILS
 
     if isinstance(node, (list, tuple)):
         for i, child in enumerate(node):
@@ -211,7 +227,9 @@ def _walk(
     scope = node.get('_scope_') or scope
     skipped: set[str] = set()
     if 'type' in node:
-        cls = registered_class(MODELS, node, scope)
+        # Some detectors have a part of their head there, such as the criterion of DiffusionDet.
+        registered = (registered_class(registry, node, scope) for registry in (MODELS, TASK_UTILS))
+        cls = next(filter(None, registered), None)
         parent_cls = registered_class(MODELS, parent, scope) if parent else None
         yield from _read_head(cls, node, path, parent, parent_cls, scope)
         for name, keys in NOT_TRAINED.items():
@@ -245,8 +263,7 @@ def _read_head(
             reason = 'its class is derived from no head that mmdet_ols knows'
             remedy = f"Derive it from one, or set its {key} to dict(type='OLSLoss', ...) by hand."
             if cls is None:
-                reason = 'its type is not registered'
-                remedy = 'Import the module that registers it: custom_imports.'
+                reason, remedy = 'its type is not registered', _how_to_register(node)
             yield RefusedHead(type_name(node), path, Refusal(reason, remedy))
         return
     context = Context(cls, node, parent, parent_cls, use_sigmoid=None)
@@ -268,6 +285,19 @@ def _read_head(
     yield RefusedHead(name, path, refusal)
 
 
+def _how_to_register(node: Mapping[str, Any]) -> str:
+    """What to do about a type that is not registered in the scope of a config."""
+    from mmengine.registry import MODELS
+
+    for host in filter(find_spec, HOSTS):
+        if registered_class(MODELS, node, host) is not None:
+            return (
+                f'It is one of {host}, which the config does not name: set '
+                f"default_scope='{host}', or type='{host}.{type_name(node)}'."
+            )
+    return 'Import the module that registers it: custom_imports.'
+
+
 def _is_own_head(cls: Any, node: Mapping[str, Any]) -> bool:
     """Whether a class that is none of the hosts' says how many classes its loss tells apart."""
     if not is_users(cls):
@@ -287,8 +317,7 @@ def _read_head_loss(rule: Head, context: Context, path: str, scope: str | None) 
     loss_cls = registered_class(MODELS, config, scope)
     if loss_cls is None:
         raise CannotReadError(
-            f'its loss {type_name(config)} is not registered',
-            'Import the module that registers it: custom_imports.',
+            f'its loss {type_name(config)} is not registered', _how_to_register(config)
         )
     background = dict(always=True, never=False).get(rule.background)
     settings = read_loss(loss_cls, config, _num_classes(rule, context), background)

@@ -80,14 +80,13 @@ def only_head(
             break
         if {'loss', '_get_loss'} & vars(base).keys():
             raise ValueError(
-                f'{loss.head} (model.{loss.path}) computes its loss in its own way, to which '
-                f'{method} has nothing to add: take LinearClsHead, or choose another method.'
+                f'{loss.place} computes its loss in its own way, to which {method} has nothing to '
+                'add: take LinearClsHead, or choose another method.'
             )
     if softmax and loss.settings.use_sigmoid:
         raise ValueError(
-            f'{loss.head} (model.{loss.path}): {method} is defined for softmax scores, but the '
-            "loss takes sigmoid scores: give the head loss=dict(type='CrossEntropyLoss'), or "
-            'choose another method.'
+            f'{loss.place}: {method} is defined for softmax scores, but the loss takes sigmoid '
+            "scores: give the head loss=dict(type='CrossEntropyLoss'), or choose another method."
         )
     return loss
 

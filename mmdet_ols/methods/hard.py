@@ -53,13 +53,12 @@ def make_hard(
     for loss in losses:
         for key, name in () if quiet else loss.others.items():
             say(
-                f'{loss.head} (model.{loss.path}) has another loss, {name} in `{key}`, which only '
-                'its own code knows. It stays as it is.'
+                f'{loss.place} has another loss, {name} in `{key}`, which only its own code knows. '
+                'It stays as it is.'
             )
         undone = _make_loss_hard(loss, applied.get('ols', {}).get('loss_scale', 1))
         for what in [] if quiet else undone:
-            where = f'{loss.head} (model.{loss.path})'
-            say(f'{where} learns from hard labels now: {what} is undone.')
+            say(f'{loss.place} learns from hard labels now: {what} is undone.')
     for late in _remove_late_losses(cfg, refuse):
         if not quiet:
             say(f'{late}. It stays as it is.')

@@ -228,7 +228,9 @@ def _arguments(cls: Any, cfg: Mapping[str, Any]) -> dict[str, Any]:
             continue
         if key not in parameters and key != 'bg_cls_weight':  # which DETR's head takes out
             raise CannotReadError(
-                f'its loss {cls.__name__} has no argument `{key}`', f'Remove `{key}` from the loss.'
+                f'its loss {cls.__name__} has no argument `{key}`',
+                f'Remove `{key}` from the loss; where the loss of a base config has it, write '
+                '_delete_=True in the new one.',
             )
         arguments[key] = value
     return arguments
@@ -250,6 +252,11 @@ def _read_mmdet_cross_entropy(arguments: dict[str, Any]) -> dict[str, Any]:
 def _read_mmdet_focal(arguments: dict[str, Any]) -> dict[str, Any]:
     if arguments['activated']:
         raise CannotReadError('FocalLoss(activated=True) takes probabilities, not scores')
+    if not arguments['use_sigmoid']:
+        raise CannotReadError(
+            'FocalLoss(use_sigmoid=False) is none that MMDetection has',
+            'Set use_sigmoid=True, or give the head CrossEntropyLoss.',
+        )
     focal = dict(gamma=float(arguments['gamma']), balance=arguments['alpha'])
     return dict(_take(arguments, 'use_sigmoid'), **focal)
 

@@ -37,9 +37,10 @@ def add_meta_parts(
     """
     check_integer('clean_per_class', samples_per_class, note=f' of {method}')
     check_integer('clean_batch_size', options['clean_batch_size'], note=f' of {method}')
+    # First whether it is a classifier: for a detector, another loop would be no remedy.
+    add_sample_parts(cfg, method, dict(type='SampleWeightLoss'))
     _check_loop(cfg, method)
     _check_backbone(cfg, method)
-    add_sample_parts(cfg, method, dict(type='SampleWeightLoss'))
     node: Any = cfg.train_dataloader
     if any(type_name(dataset) == CLEAN_PART for dataset in walk_datasets(node['dataset'])):
         raise ValueError(

@@ -96,7 +96,14 @@ def test_what_is_no_config(config, tmp_path):
         ),
         ('default_hooks = dict(ols=[1])', r'`default_hooks\.ols` of the config must be a dict'),
         ('default_hooks = dict(ols=None)', r'`default_hooks\.ols` .* got None, .* only its own'),
-        ("train_dataloader = dict(dataset='VOC')", r'`train_dataloader\.dataset` .* or a list of'),
+        (
+            "train_dataloader = dict(dataset='VOC')",
+            r'`train_dataloader\.dataset` .* be a dict, but',
+        ),
+        (
+            "train_dataloader = dict(dataset=[dict(type='VOCDataset'), dict(type='CocoDataset')])",
+            r"`train_dataloader\.dataset` .* one data set, .* list of 2.*type='ConcatDataset'",
+        ),
         ("val_evaluator = 'VOCMetric'", '`val_evaluator` .* must be a dict or a list of dicts'),
         ('load_from = 5', '`load_from` of the config must be a string, but got int 5'),
         ("train_cfg = dict(max_epochs='ten')", r"`train_cfg\.max_epochs` .* at least 0, .*'ten'"),
@@ -158,17 +165,24 @@ def test_a_runner_of_ones_own_may_read_any_option(config, monkeypatch):
     [
         ('', 'train', 'To train, the config must have train_dataloader, .* none of them: add them'),
         ('val_dataloader = dict()', 'test', 'test_dataloader = val_dataloader and so on'),
-        (
-            'data = dict(train=dict())\nrunner = dict(max_epochs=12)\noptimizer = dict(lr=0.1)',
-            'train',
-            'has data, runner, optimizer, as MMDetection 2 .* start from a config of MMDetection 3',
-        ),
     ],
 )
 def test_a_config_that_does_not_say_what_to_do(text, use, message, config):
     cfg = read_config(config(f"model = dict(type='A')\n{text}\n"))
     with pytest.raises(ValueError, match=message):
         entries.check_parts(cfg, use)
+
+
+def test_a_config_of_the_earlier_generation_is_none_for_a_method_either(config):
+    head = dict(type='RetinaHead', num_classes=3, in_channels=8)
+    text = f"model = dict(type='RetinaNet', bbox_head={head})\ndata = dict(train=dict())\n"
+    path = config(f'{text}runner = dict(max_epochs=12)\noptimizer = dict(lr=0.1)\n')
+    message = (
+        'has data, runner, optimizer, as MMDetection 2 .* start from a config of MMDetection 3'
+    )
+    for method in (None, 'ols'):
+        with pytest.raises(ValueError, match=message):
+            read_config(path, method=method)
 
 
 def test_what_is_there_in_part_is_left_to_the_host(config):

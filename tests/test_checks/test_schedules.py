@@ -10,6 +10,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.optim import CosineAnnealingLR, MultiStepLR, OptimWrapper
+from tiny_models import read_host
 from torch import nn
 
 import mmdet_ols
@@ -40,6 +41,11 @@ def warnings(schedulers, hooks=BY_ITERATION, **train_cfg):
         ([WARM_UP, cosine(begin=1, end=16, T_max=15)], EPOCHS),
         # YOLOX's, whose last epochs have a constant learning rate
         ([cosine(end=12, T_max=12), dict(type='ConstantLR', factor=1, begin=12, end=16)], EPOCHS),
+        # An end that is left out is that of the training.
+        ([WARM_UP, cosine(begin=1)], EPOCHS),
+        (dict(type='PolyLR'), EPOCHS),
+        (dict(type='PolyLR', by_epoch=False), dict(by_epoch=False, max_iters=40)),
+        ([cosine(end=12), dict(type='ConstantLR', factor=1, begin=12)], EPOCHS),
         (dict(type='MultiStepLR', end=12, milestones=[8, 11]), EPOCHS),
         (dict(type='PolyLR', end=40, by_epoch=False), dict(by_epoch=False, max_iters=40)),
         (cosine(T_max=9, by_epoch=False), EPOCHS),  # how many iterations there are is not known
@@ -59,7 +65,9 @@ def test_schedules_that_fit(schedulers, train_cfg):
         ),
         (cosine(begin=1, end=40), ['until epoch 40', 'still high', 'scheduler.1.end=16,']),
         (cosine(end=16, T_max=8), ['until epoch 8', 'rises again']),
-        (cosine(), ['without an end', 'still high']),
+        (cosine(T_max=40), ['until epoch 40', 'still high']),
+        (cosine(T_max=8), ['until epoch 8', 'rises again']),
+        (cosine(T_max=40, end=16), ['until epoch 40', 'still high']),
         (dict(type='PolyLR', end=4), ['PolyLR', 'stays at its lowest']),
     ],
 )  # fmt: skip
@@ -87,6 +95,19 @@ def test_shipped_configs_have_schedules_that_fit():
     folder = Path(mmdet_ols.config_path('yolo_ols_own.py')).parent
     for name in ('yolo_hard_own.py', 'yolo_hard_voc.py', 'yolo_ols_demo.py'):
         assert schedule_warnings(Config.fromfile(folder / name)) == [], name
+
+
+@pytest.mark.parametrize(
+    ('path', 'host'),
+    [
+        ('yolox/yolox_s_8xb8-300e_coco.py', 'mmdet'),
+        ('strongsort/yolox_x_8xb4-80e_crowdhuman-mot17halftrain_test-mot17halfval.py', 'mmdet'),
+        ('convnext/convnext-tiny_32xb128_in1k.py', 'mmpretrain'),
+        ('deit/deit-small_4xb256_in1k.py', 'mmpretrain'),
+    ],
+)
+def test_schedules_of_the_hosts_fit(path, host):
+    assert schedule_warnings(read_host(path, host)) == []
 
 
 def run(lr=0.1, weight_decay=0.01, schedule=CosineAnnealingLR, **options):

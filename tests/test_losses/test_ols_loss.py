@@ -175,7 +175,6 @@ def train_beside_the_loop(options, lr=None, implementation='plain'):
 @FORMS
 @pytest.mark.parametrize('background', [False, True])
 @pytest.mark.parametrize('alpha', [0.0, 0.3, 1.0])
-@pytest.mark.filterwarnings('ignore:OLSLoss.use_sigmoid=True, background=True')
 def test_every_sample_of_a_mixed_batch_of_indices(alpha, background, use_sigmoid):
     criterion = with_random_soft_labels(
         OLSLoss(C, alpha, use_sigmoid=use_sigmoid, background=background)

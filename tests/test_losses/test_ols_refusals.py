@@ -24,6 +24,10 @@ from mmdet_ols import OLSLoss
             dict(class_weight=1.0),
             r'`class_weight` must hold .* each column, but got 1.0: use loss_w',
         ),
+        (
+            dict(class_weight='weights.json'),
+            r"`class_weight` must be a list of numbers, but got 'weights.json'.* write the weights",
+        ),
         (dict(class_weight=[1.0] * 4), r'`class_weight` needs .* each of the 5 score columns.* 4'),
         (
             dict(class_weight=[1.0] * C, background=True),
@@ -152,8 +156,3 @@ def test_weight_of_another_length_is_refused():
     """A weight of (N,) must not be spread over the classes of rows, or over the samples."""
     with pytest.raises((ValueError, RuntimeError), match='weight|expanded size'):
         OLSLoss(C)(torch.zeros(4, C), torch.zeros(4, dtype=int), torch.ones(3))
-
-
-def test_background_with_sigmoid_warns():
-    with pytest.warns(UserWarning, match='sigmoid heads have no background column'):
-        OLSLoss(C, use_sigmoid=True, background=True)

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from mmdet.models import CrossEntropyLoss, FCOSHead, FocalLoss, RetinaHead, RetinaNet
 from mmengine.config import Config
 from mmengine.model import BaseModel, BaseModule
-from mmengine.registry import MODELS, DefaultScope
+from mmengine.registry import MODELS, TASK_UTILS, DefaultScope
 from mmpretrain.models import LinearClsHead
 from mmpretrain.structures import DataSample
 from tiny_models import read_host
@@ -139,6 +139,17 @@ def test_a_focal_form_without_balance_has_its_counterpart():
         assert_close(
             MODELS.build(hard)(scores, label), MODELS.build({**loss, 'alpha': 1})(scores, label)
         )
+
+
+@pytest.mark.filterwarnings('error:.*background')
+@pytest.mark.parametrize(
+    'loss', [dict(type='FocalLoss', gamma=2.0), dict(type='CrossEntropyLoss', use_sigmoid=True)]
+)
+def test_the_sigmoid_scores_of_two_stages_have_a_column_for_the_background(loss):
+    cfg = read_host('faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py')
+    cfg.model.roi_head.bbox_head.loss_cls = loss
+    (taken,) = ours(cfg)
+    assert (taken['use_sigmoid'], taken['background']) == (True, True)
 
 
 UNTOUCHED = {
@@ -373,7 +384,12 @@ def test_what_is_not_known_is_refused_and_never_skipped(registered):
         'OtherEntropy computes something else': detector(loss_cls=dict(type='OtherEntropy')),
         'its loss OwnLoss is none that': detector(loss_cls=dict(type='OwnLoss')),
         'its loss NoLoss is not registered': detector(loss_cls=dict(type='NoLoss')),
-        'has no argument `wight`': detector(loss_cls=dict(entropy, wight=1)),
+        'has no argument `wight`.*of a base config.*_delete_=True': detector(
+            loss_cls=dict(entropy, wight=1)
+        ),
+        r'FocalLoss\(use_sigmoid=False\) is none': detector(
+            loss_cls=dict(type='FocalLoss', use_sigmoid=False)
+        ),
         'QualityFocalLoss learns qualities': detector(
             loss_cls=dict(type='QualityFocalLoss', use_sigmoid=True)
         ),
@@ -394,6 +410,46 @@ def test_what_is_not_known_is_refused_and_never_skipped(registered):
         with pytest.raises(ValueError, match=f'(?s){message}'):
             apply_method(cfg, 'ols')
         assert apply_method(cfg, 'hard').model == cfg.model
+
+
+def test_a_criterion_is_no_unknown_type():
+    class OwnCriterion:
+        """As that of DiffusionDet, which is registered where assigners are."""
+
+    TASK_UTILS.register_module(module=OwnCriterion)
+    try:
+        criterion = dict(type='OwnCriterion', loss_cls=dict(type='FocalLoss', use_sigmoid=True))
+        cfg = detector(criterion=criterion, loss_cls=dict(type='FocalLoss', use_sigmoid=True))
+        with pytest.raises(ValueError, match=r'OwnCriterion .*no head .*set its loss_cls to'):
+            apply_method(cfg, 'ols')
+    finally:
+        TASK_UTILS.module_dict.pop('OwnCriterion')
+
+
+@pytest.mark.parametrize('scope', [None, 'mmpretrain'])
+def test_the_scope_is_named_in_which_a_type_is_registered(scope):
+    cfg = detector(loss_cls=dict(type='FocalLoss', use_sigmoid=True))
+    cfg.default_scope = scope
+    with pytest.raises(ValueError, match=r"RetinaHead.*one of mmdet,.*set default_scope='mmdet'"):
+        apply_method(cfg, 'ols')
+    cfg = detector(loss_cls=dict(type='LabelSmoothLoss', label_smooth_val=0.1))
+    with pytest.raises(ValueError, match=r"of mmpretrain,.*type='mmpretrain.LabelSmoothLoss'"):
+        apply_method(cfg, 'ols')
+
+
+def test_a_model_that_is_its_own_head_is_named_as_such(said):
+    smooth = dict(type='LabelSmoothLoss', label_smooth_val=0.1)
+    model = dict(type='TimmClassifier', model_name='resnet18', num_classes=C, loss=smooth)
+    cfg = Config(dict(default_scope='mmpretrain', model=model))
+    assert ours(cfg)[0]['num_classes'] == C
+    assert said[0].startswith('TimmClassifier (the model) learns from hard labels now')
+    with pytest.raises(ValueError, match=r'TimmClassifier \(the model\): `alpha`'):
+        apply_method(cfg, 'ols:alpha=2')
+
+
+def test_a_config_without_a_model_is_named_as_such():
+    with pytest.raises(ValueError, match='must have a `model`.*has none: .*in `_base_`'):
+        apply_method(read_host('common/ms_3x_coco.py'), 'ols')
 
 
 def test_a_head_of_ones_own_that_stays_as_it_is_is_said(registered, said):

@@ -153,6 +153,9 @@ def test_configs_that_cannot(base, method, change, message):
 
 
 @EVERY_METHOD
-def test_a_detector_cannot(method):
+@pytest.mark.parametrize('train_cfg', [dict(max_epochs=9), dict(by_epoch=False, max_iters=9)])
+def test_a_detector_cannot(method, train_cfg):
+    cfg = read_host('faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py')
+    cfg.train_cfg = train_cfg
     with pytest.raises(ValueError, match=f'{method}.*classifiers of one head only'):
-        apply_method(read_host('faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py'), method)
+        apply_method(cfg, method)

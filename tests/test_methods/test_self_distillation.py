@@ -126,6 +126,22 @@ def test_two_views_wrap_the_training_data_only():
     assert apply_method(own, 'ols').train_dataloader == own.train_dataloader
 
 
+def test_networks_of_windows_get_exits():
+    """Swin transformers refuse maps that are smaller than their windows."""
+    base = read_host('swin_transformer/swin-tiny_16xb64_in1k.py', 'mmpretrain')
+    base.model.train_cfg = None
+    for side, window in ((224, 7), (384, 12)):
+        base.model.backbone.update(
+            img_size=side, stage_cfgs=dict(block_cfgs=dict(window_size=window))
+        )
+        exits = apply_method(base, 'byot').model.exits
+        assert [dict(early) for early in exits] == [
+            dict(stage=0, channels=96, stride=8),
+            dict(stage=1, channels=192, stride=4),
+            dict(stage=2, channels=384, stride=2),
+        ]
+
+
 @MODELS.register_module()
 class OtherClassifier(ImageClassifier):
     """A user's own."""
