@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from packaging.markers import default_environment
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / 'tools'))
@@ -30,6 +32,15 @@ def test_every_package_has_one_version_and_all_hosts_are_there(environment):
     names = [pin.split('==')[0] for pin in pins]
     assert all('==' in pin for pin in pins) and len(names) == len(set(names))
     assert len(list(filter(is_host, pins))) == 4 and len(list(filter(is_mmcv, pins))) == 1
+
+
+def test_torch_2_1_wants_no_cuda_on_arm():
+    """Its wheel for aarch64 is for the CPU, and NVIDIA's wheels of that time are for x86-64."""
+    arm = {**default_environment(), 'platform_system': 'Linux', 'platform_machine': 'aarch64'}
+    wanted = [Requirement(pin) for pin in OPENMMLAB.pins()]
+    names = {pin.name for pin in wanted if pin.marker is None or pin.marker.evaluate(arm)}
+    assert 'torch' in names
+    assert not [name for name in names if name.startswith(('nvidia-', 'triton'))]
 
 
 def test_the_oldest_torch_that_is_tested_is_the_oldest_that_is_allowed():
