@@ -139,12 +139,19 @@ from mmdet_ols import OLSLoss, config_path
 OLSLoss(num_classes=3)
 print(mmdet_ols.__file__)
 print(config_path('yolo_ols_voc.py'))
+from mmdet_ols.cli.main import main
+sys.argv[1:] = ['train', 'config.py']
+try:
+    main()
+except SystemExit as end:
+    print(end)
 """
-    package_file, config = run(sys.executable, '-c', script, cwd=tmp_path).splitlines()
+    package_file, config, error = run(sys.executable, '-c', script, cwd=tmp_path).splitlines()
     package = site / 'mmdet_ols'
     assert Path(package_file) == package / '__init__.py'
     assert Path(config) == package / '.mim' / 'configs' / 'yolo_ols_voc.py'
     assert Path(config).read_bytes() == (ROOT / 'configs' / 'yolo_ols_voc.py').read_bytes()
+    assert error.startswith('error: mmengine is needed here, but it is not installed: pip install')
 
 
 def test_the_command_trains_and_compares_where_only_the_wheel_is_installed(site, tmp_path):
