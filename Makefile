@@ -44,7 +44,7 @@ test-openmmlab: setup-openmmlab  ## Run all tests with OpenMMLab's own releases 
 	$(PY_OPENMMLAB) -m pytest $(ARGS)
 
 test-loops: setup $(LOOPS)/installed  ## Run the examples for Lightning, timm, Accelerate and Transformers
-	PYTHONPATH=$(CURDIR)/$(LOOPS) $(PY) -m pytest tests/test_examples $(ARGS)
+	PYTHONPATH="$(CURDIR)/$(LOOPS)" $(PY) -m pytest tests/test_examples $(ARGS)
 
 $(LOOPS)/installed: requirements/loops.txt | setup
 	rm -rf $(LOOPS)

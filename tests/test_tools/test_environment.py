@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -138,6 +139,15 @@ def test_wheels_become_the_folder_that_torch_expects(tmp_path):
     for name in ('bin/nvcc', 'nvvm/bin/cicc', 'include/cuda.h'):
         assert (home / name).read_text() == name
     assert (home / 'lib64/libcudart.so').read_text() == 'lib/libcudart.so.13'
+
+
+def test_the_examples_are_tested_in_a_folder_whose_name_has_a_blank(tmp_path):
+    checkout = tmp_path / 'a b'
+    write(checkout / 'requirements/loops.txt', '')
+    make = ['make', '--dry-run', '--file', ROOT / 'Makefile', '--directory', checkout, 'test-loops']
+    printed = subprocess.run(make, capture_output=True, text=True, check=True).stdout
+    (line,) = [line for line in printed.splitlines() if 'PYTHONPATH' in line]
+    assert shlex.split(line)[:2] == [f'PYTHONPATH={checkout}/.venv-loops', '.venv/bin/python']
 
 
 def test_set_up_needs_only_the_standard_library():
