@@ -46,10 +46,10 @@ test-openmmlab: setup-openmmlab  ## Run all tests with OpenMMLab's own releases 
 	$(PY_OPENMMLAB) -m pytest $(ARGS)
 
 test-loops: setup $(LOOPS)/installed  ## Run the examples for Lightning, timm, Accelerate and Transformers
-	PYTHONPATH=$(CURDIR)/$(LOOPS) $(PY) -m pytest tests/test_examples $(ARGS)
+	PYTHONPATH="$(CURDIR)/$(LOOPS)" $(PY) -m pytest tests/test_examples $(ARGS)
 
 test-mmyolo: setup $(MMYOLO)/installed  ## Run the tests of MMYOLO's detectors
-	PYTHONPATH=$(CURDIR)/$(MMYOLO) $(PY) -m pytest tests/test_mmyolo.py tests/test_cli/test_mmyolo_tools.py $(ARGS)
+	PYTHONPATH="$(CURDIR)/$(MMYOLO)" $(PY) -m pytest tests/test_mmyolo.py tests/test_cli/test_mmyolo_tools.py $(ARGS)
 
 $(LOOPS)/installed $(MMYOLO)/installed: .venv-%/installed: requirements/%.txt | setup
 	rm -rf $(@D)

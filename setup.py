@@ -63,7 +63,7 @@ setup(
             'onedl-mmdetection>=3.5.1',
             'onedl-mmpretrain>=1.3.6',
         ],
-        'openmmlab': ['mmengine>=0.10', 'mmcv>=2.0.0', 'mmdet>=3.3', 'mmpretrain>=1.2'],
+        'openmmlab': ['mmengine>=0.10', 'mmcv>=2.0.0,<2.2.0', 'mmdet>=3.3', 'mmpretrain>=1.2'],
         'plot': ['Jinja2', 'matplotlib', 'Pillow', 'scipy'],
         'measure': ['scikit-learn', 'torchmetrics'],
         # benchmarks/label_mistakes.py compares with it.

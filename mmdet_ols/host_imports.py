@@ -7,7 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 
-HOSTS = ('mmengine', 'mmcv', 'mmdet', 'mmpretrain', 'mmyolo')
+#: The packages that the extras of this one install.
+HOSTS = ('mmengine', 'mmcv', 'mmdet', 'mmpretrain')
+HOW_TO_INSTALL = (
+    "pip install --no-build-isolation 'mmdet_ols[onedl]' (or 'mmdet_ols[openmmlab]'), as "
+    'docs/environment.md describes'
+)
 
 
 @contextmanager
@@ -31,18 +36,34 @@ def failed_host_import(error: BaseException) -> str | None:
     frames = list(traceback.walk_tb(error.__traceback__))
     importing = (frame for frame, _ in frames if frame.f_code.co_name == '<module>')
     packages = [frame.f_globals.get('__name__', '').partition('.')[0] for frame in importing]
-    hosts = [package for package in packages if package in HOSTS]
+    hosts = [package for package in packages if package in (*HOSTS, 'mmyolo')]
+    missing = error.name if isinstance(error, ModuleNotFoundError) else None
+    if missing in HOSTS:
+        return f'{missing} is needed here, but it is not installed: {HOW_TO_INSTALL}.'
     if not hosts:
         return None
     host = hosts[-1]  # which another may import
     frame, line = frames[-1]
     return (
         f'{host} cannot be imported: {type(error).__name__}: {error} ({frame.f_code.co_filename}, '
-        f'line {line}).{_remedy(host)}'
+        f'line {line}).{_remedy(host, str(error))}'
     )
 
 
-def _remedy(host: str) -> str:
+def _remedy(host: str, error: str) -> str:
+    if 'libGL' in error:
+        return (
+            ' OpenCV wants a graphics library that this machine lacks, but works without one: '
+            'pip uninstall opencv-python, then pip install --force-reinstall '
+            'opencv-python-headless.'
+        )
+    if host == 'mmcv' and '_ext' in error:
+        return (
+            ' This mmcv comes without its compiled operators, or with those for another torch. To '
+            'compile them for the torch that is installed: pip install --force-reinstall --no-deps '
+            '--no-cache-dir --no-build-isolation onedl-mmcv (or mmcv), as docs/environment.md '
+            'describes.'
+        )
     if host == 'mmpretrain':
         try:
             installed = version('transformers')

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any, Callable
 
+from mmdet_ols.host_imports import HOW_TO_INSTALL, host_import_errors
+
 try:
     from mmengine.evaluator import BaseMetric
     from mmengine.hooks import Hook
@@ -23,9 +25,10 @@ try:
         TRANSFORMS,
     )
     from mmengine.runner import EpochBasedTrainLoop
-except ModuleNotFoundError as error:
-    if error.name != 'mmengine':
-        raise  # MMEngine is there but broken: hiding that would not help
+except ImportError as error:
+    if error.name != 'mmengine':  # MMEngine is there but broken: hiding that would not help
+        with host_import_errors():
+            raise
 
     from torch import nn
 
@@ -37,7 +40,7 @@ except ModuleNotFoundError as error:
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             raise ImportError(
                 f'{type(self).__name__} runs inside MMEngine, which is not installed: '
-                f"pip install 'mmdet_ols[onedl]' (or 'mmdet_ols[openmmlab]').{self.instead}"
+                f'{HOW_TO_INSTALL}.{self.instead}'
             )
 
     class Hook(_NeedsMMEngine):  # type: ignore[no-redef]

@@ -55,5 +55,27 @@ def test_errors_of_other_modules_are_left_alone(tmp_path, monkeypatch):
 def test_a_transformers_that_is_too_new_is_named(monkeypatch, installed, is_too_new):
     monkeypatch.setattr(host_imports, 'version', {'transformers': installed}.__getitem__)
     named = f'does not work with transformers {installed}, which is installed: pip install'
-    assert (named in host_imports._remedy('mmpretrain')) == is_too_new
-    assert host_imports._remedy('mmdet') == ''
+    assert (named in host_imports._remedy('mmpretrain', 'an error')) == is_too_new
+    assert host_imports._remedy('mmdet', 'an error') == ''
+
+
+@pytest.mark.parametrize(
+    'error, remedy',
+    [
+        # As pip installs mmcv where it builds it without torch in sight, and as mmcv-lite is.
+        ("No module named 'mmcv._ext'", '--no-build-isolation onedl-mmcv'),
+        ('mmcv/_ext.cpython-311.so: undefined symbol: _ZN3c10', '--no-build-isolation onedl-mmcv'),
+        ('libGL.so.1: cannot open shared object file', 'opencv-python-headless'),
+    ],
+)
+def test_a_config_that_imports_a_broken_mmcv_says_what_to_do(error, remedy, tmp_path, monkeypatch):
+    """MMEngine raises an error of its own, and wraps that of the host."""
+    (tmp_path / 'mmcv.py').write_text(f'raise ImportError({error!r})\n')
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, 'mmcv', raising=False)
+    path = tmp_path / 'config.py'
+    path.write_text("custom_imports = dict(imports=['mmcv'])\n")
+    with pytest.raises(ValueError) as raised, config_errors(path):
+        Config.fromfile(path)
+    assert f'mmcv cannot be imported: ImportError: {error}' in str(raised.value)
+    assert remedy in str(raised.value)

@@ -13,6 +13,8 @@ from email.parser import Parser
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from toy_lenet import write_lenet
 
 import mmdet_ols
@@ -137,12 +139,19 @@ from mmdet_ols import OLSLoss, config_path
 OLSLoss(num_classes=3)
 print(mmdet_ols.__file__)
 print(config_path('yolo_ols_voc.py'))
+from mmdet_ols.cli.main import main
+sys.argv[1:] = ['train', 'config.py']
+try:
+    main()
+except SystemExit as end:
+    print(end)
 """
-    package_file, config = run(sys.executable, '-c', script, cwd=tmp_path).splitlines()
+    package_file, config, error = run(sys.executable, '-c', script, cwd=tmp_path).splitlines()
     package = site / 'mmdet_ols'
     assert Path(package_file) == package / '__init__.py'
     assert Path(config) == package / '.mim' / 'configs' / 'yolo_ols_voc.py'
     assert Path(config).read_bytes() == (ROOT / 'configs' / 'yolo_ols_voc.py').read_bytes()
+    assert error.startswith('error: mmengine is needed here, but it is not installed: pip install')
 
 
 def test_the_command_trains_and_compares_where_only_the_wheel_is_installed(site, tmp_path):
@@ -160,3 +169,16 @@ def test_the_command_trains_and_compares_where_only_the_wheel_is_installed(site,
     assert (tmp_path / 'again/epoch_1.pth').is_file()
     for dumped in ('runs/lenet/seed_0/lenet.py', 'again/lenet.py'):
         assert f"installed='{site / 'mmdet_ols/__init__.py'}'" in (tmp_path / dumped).read_text()
+
+
+@pytest.mark.parametrize('extra, lock', [('onedl', 'lock'), ('openmmlab', 'openmmlab')])
+def test_an_extra_installs_hosts_that_work_together(extra, lock, metadata):
+    pins = dict(
+        re.findall(r'^([\w-]+)==([^\s;]+)', (ROOT / f'requirements/{lock}.txt').read_text(), re.M)
+    )
+    required = map(Requirement, metadata.get_all('Requires-Dist'))
+    hosts = {r.name: r.specifier for r in required if str(r.marker) == f'extra == "{extra}"'}
+    assert len(hosts) == 4
+    assert all(specifier.contains(pins[name]) for name, specifier in hosts.items())
+    # The newest mmcv, which the newest mmdet (3.3.0) refuses when it is imported.
+    assert not hosts.get('mmcv', SpecifierSet('<2.2')).contains('2.2.0')

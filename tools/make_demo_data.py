@@ -1,6 +1,6 @@
 """Draw the demo data set."""
 
-from mmdet_ols.cli.make_demo_data import main
+from mmdet_ols.cli.main import run_tool
 
 if __name__ == '__main__':
-    main()
+    run_tool('make_demo_data')

@@ -1,6 +1,6 @@
 """Draw classifiers' features by t-SNE."""
 
-from mmdet_ols.cli.plot_features import main
+from mmdet_ols.cli.main import run_tool
 
 if __name__ == '__main__':
-    main()
+    run_tool('plot_features')

@@ -1,6 +1,6 @@
 """Draw the soft labels of a checkpoint."""
 
-from mmdet_ols.cli.plot_soft_labels import main
+from mmdet_ols.cli.main import run_tool
 
 if __name__ == '__main__':
-    main()
+    run_tool('plot_soft_labels')

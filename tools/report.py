@@ -1,6 +1,6 @@
 """Write one HTML page about a run."""
 
-from mmdet_ols.cli.report import main
+from mmdet_ols.cli.main import run_tool
 
 if __name__ == '__main__':
-    main()
+    run_tool('report')

@@ -1,6 +1,6 @@
 """Make the paper's tables: plan their runs, run them, see how far they are, write the page."""
 
-from mmdet_ols.cli.reproduce import main
+from mmdet_ols.cli.main import run_tool
 
 if __name__ == '__main__':
-    main()
+    run_tool('reproduce')

@@ -194,9 +194,19 @@ def check_environment(environment: Environment) -> None:
         )
 
 
-if __name__ == '__main__':
+def command_line() -> None:
+    """Set up, and end with a message if it is interrupted or may not write."""
     os.chdir(ROOT)
     try:
         main()
     except KeyboardInterrupt:
         sys.exit('\nInterrupted: the same command continues from here')
+    except PermissionError as error:
+        sys.exit(
+            f'error: {error}. A set-up writes into {ROOT} and {CACHE}. Remedy: clone to a folder of'
+            ' your own; MMDET_OLS_CACHE=FOLDER names another folder for the cache'
+        )
+
+
+if __name__ == '__main__':
+    command_line()

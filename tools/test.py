@@ -1,6 +1,6 @@
 """Test a trained detector or classifier."""
 
-from mmdet_ols.cli.test import main
+from mmdet_ols.cli.main import run_tool
 
 if __name__ == '__main__':
-    main()
+    run_tool('test')

@@ -1,6 +1,6 @@
 """Train a detector or a classifier from a config."""
 
-from mmdet_ols.cli.train import main
+from mmdet_ols.cli.main import run_tool
 
 if __name__ == '__main__':
-    main()
+    run_tool('train')

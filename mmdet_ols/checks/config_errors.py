@@ -48,11 +48,14 @@ def config_errors(path: str | Path) -> Iterator[None]:
 def _message(error: Exception, path: str | Path) -> str:
     files = _files(error)
     file = files[-1] if files else str(path)
-    host = failed_host_import(error)
+    first = error
+    while (first.__cause__ or first.__context__) is not None:
+        first = first.__cause__ or first.__context__  # type: ignore[assignment]
+    host = failed_host_import(error) or failed_host_import(first)
     if host:
         return f'{file}: {host}'
     if isinstance(error, ImportError):
-        return f'{file}: {_failed_import(error)}'
+        return f'{file}: {_failed_import(first)}'
     what = f'{type(error).__name__}: {error.args[0] if error.args else error}'.rstrip('.')
     frames = list(traceback.walk_tb(error.__traceback__))
     line_of_config = _line_of(frames, files)
@@ -78,9 +81,7 @@ def _line_of(frames: list[tuple[FrameType, int]], files: list[str]) -> str:
 
 
 def _failed_import(error: BaseException) -> str:
-    """Say what could not be imported, and why, from the first error of a chain of them."""
-    while (error.__cause__ or error.__context__) is not None:
-        error = error.__cause__ or error.__context__  # type: ignore[assignment]
+    """Say what could not be imported, and why."""
     where = ''
     frame, line = list(traceback.walk_tb(error.__traceback__))[-1]
     if isinstance(error, ImportError) and 'importlib' in frame.f_code.co_filename:

@@ -7,6 +7,7 @@ from importlib import import_module
 from pathlib import Path
 
 from mmdet_ols.core.suggestions import did_you_mean
+from mmdet_ols.host_imports import host_import_errors
 
 #: Name -> (what it does, the module whose `main` does it).
 COMMANDS = {
@@ -69,7 +70,17 @@ def run_plot(words: list[str]) -> None:
 def _run(program: str, module: str, words: list[str]) -> None:
     """Run a tool with these arguments, under a name by which its usage and its log call it."""
     sys.argv = [program, *words]
-    import_module(f'mmdet_ols.cli.{module}').main()
+    run_tool(module)
+
+
+def run_tool(module: str) -> None:
+    """Run a tool with the arguments of the process; what it lacks is an error, not a traceback."""
+    try:
+        with host_import_errors():
+            tool = import_module(f'mmdet_ols.cli.{module}')
+    except ImportError as error:
+        sys.exit(f'error: {error}')
+    tool.main()
 
 
 def _overview(program: str, commands: dict[str, tuple[str, str]]) -> str:

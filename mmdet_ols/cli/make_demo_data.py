@@ -47,7 +47,7 @@ def main() -> None:
         make_demo_voc(
             args.root, num_images, args.seed, args.workers, True, wrong_labels=args.wrong_labels
         )
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ImportError) as error:
         sys.exit(f'error: {error}')
     num_objects = json.loads((args.root / MANIFEST).read_text())['num_objects']
     for split, count in num_images.items():

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mmdet_ols.cli.make_demo_data import main
 from mmdet_ols.datasets import demo_voc
 from mmdet_ols.datasets.demo_voc import CLASSES, build, make_demo_voc, scenes
 
@@ -320,3 +321,12 @@ def test_mmdet_reads_it(split, root):
             (CLASSES[actual['bbox_label']], [x + 1 for x in actual['bbox']], actual['ignore_flag'])
             for actual in info['instances']
         ] == [(item['name'], item['box'], int(item['difficult'])) for item in objects]
+
+
+def test_what_only_the_progress_bar_needs_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'rich.progress', None)
+    words = ['make-demo-data', str(tmp_path / 'set'), '--images', '1', '1', '1']
+    monkeypatch.setattr(sys, 'argv', words)
+    with pytest.raises(SystemExit, match=r"needs rich: pip install 'mmdet_ols\[demo\]'"):
+        main()
+    assert not list(tmp_path.iterdir())

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from packaging.markers import default_environment
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / 'tools'))
@@ -30,6 +33,15 @@ def test_every_package_has_one_version_and_all_hosts_are_there(environment):
     names = [pin.split('==')[0] for pin in pins]
     assert all('==' in pin for pin in pins) and len(names) == len(set(names))
     assert len(list(filter(is_host, pins))) == 4 and len(list(filter(is_mmcv, pins))) == 1
+
+
+def test_torch_2_1_wants_no_cuda_on_arm():
+    """Its wheel for aarch64 is for the CPU, and NVIDIA's wheels of that time are for x86-64."""
+    arm = {**default_environment(), 'platform_system': 'Linux', 'platform_machine': 'aarch64'}
+    wanted = [Requirement(pin) for pin in OPENMMLAB.pins()]
+    names = {pin.name for pin in wanted if pin.marker is None or pin.marker.evaluate(arm)}
+    assert 'torch' in names
+    assert not [name for name in names if name.startswith(('nvidia-', 'triton'))]
 
 
 def test_the_oldest_torch_that_is_tested_is_the_oldest_that_is_allowed():
@@ -127,6 +139,15 @@ def test_wheels_become_the_folder_that_torch_expects(tmp_path):
     for name in ('bin/nvcc', 'nvvm/bin/cicc', 'include/cuda.h'):
         assert (home / name).read_text() == name
     assert (home / 'lib64/libcudart.so').read_text() == 'lib/libcudart.so.13'
+
+
+def test_the_examples_are_tested_in_a_folder_whose_name_has_a_blank(tmp_path):
+    checkout = tmp_path / 'a b'
+    write(checkout / 'requirements/loops.txt', '')
+    make = ['make', '--dry-run', '--file', ROOT / 'Makefile', '--directory', checkout, 'test-loops']
+    printed = subprocess.run(make, capture_output=True, text=True, check=True).stdout
+    (line,) = [line for line in printed.splitlines() if 'PYTHONPATH' in line]
+    assert shlex.split(line)[:2] == [f'PYTHONPATH={checkout}/.venv-loops', '.venv/bin/python']
 
 
 def test_set_up_needs_only_the_standard_library():

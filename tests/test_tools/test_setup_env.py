@@ -67,3 +67,13 @@ def test_an_interrupted_set_up_goes_on_with_what_was_asked_for(set_up, monkeypat
         patch.setattr(setup_env, 'install', interrupted)
         set_up(FORCE_CUDA='1', TORCH_CUDA_ARCH_LIST='9.0')
     assert set_up() == 'cuda9.0'
+
+
+def test_a_folder_that_must_not_be_written_is_named(monkeypatch, capsys):
+    def refuse(*_, **__):
+        raise PermissionError(13, 'Permission denied', '/read-only/tools/setup_env.py')
+
+    monkeypatch.setattr('builtins.open', refuse)
+    monkeypatch.setattr(sys, 'argv', ['setup_env.py'])
+    with pytest.raises(SystemExit, match="'/read-only/tools/setup_env.py'.*MMDET_OLS_CACHE"):
+        setup_env.command_line()

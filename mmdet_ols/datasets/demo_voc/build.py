@@ -158,7 +158,12 @@ def _count_objects(
     jobs: list[tuple[str, int]], made: Iterable[Counter[str]], progress: bool
 ) -> dict[str, dict[str, int]]:
     if progress:
-        from rich.progress import track
+        try:
+            from rich.progress import track
+        except ImportError as error:
+            raise ImportError(
+                "The progress bar needs rich: pip install 'mmdet_ols[demo]'."
+            ) from error
 
         made = track(made, description='Drawing', total=len(jobs))
     totals: dict[str, Counter[str]] = {}
