@@ -13,6 +13,37 @@ HOW_TO_INSTALL = (
     "pip install --no-build-isolation 'mmdet_ols[onedl]' (or 'mmdet_ols[openmmlab]'), as "
     'docs/environment.md describes'
 )
+#: The distributions that bring a host: OpenMMLab's own, and their continuation.
+DISTRIBUTIONS = {
+    'mmengine': ('mmengine', 'mmengine-lite', 'onedl-mmengine'),
+    'mmcv': ('mmcv', 'mmcv-lite', 'mmcv-full', 'onedl-mmcv'),
+    'mmdet': ('mmdet', 'onedl-mmdetection'),
+    'mmpretrain': ('mmpretrain', 'onedl-mmpretrain'),
+}
+
+
+def hosts_installed_twice() -> str | None:
+    """Which host two distributions have written, and what to do; None where there is none.
+
+    The files of one replace those of the other, and stay mixed if one of them is uninstalled.
+    """
+    for host, names in DISTRIBUTIONS.items():
+        found = [f'{name} {installed}' for name in names if (installed := _version(name))]
+        if len(found) > 1:
+            distributions = [text.partition(' ')[0] for text in found]
+            return (
+                f'{" and ".join(found)} are both installed and write the same files, so that '
+                f'{host} may be a mixture of them: pip uninstall {" ".join(distributions)}, then '
+                'install one of them again.'
+            )
+    return None
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None
 
 
 @contextmanager
@@ -65,12 +96,9 @@ def _remedy(host: str, error: str) -> str:
             'describes.'
         )
     if host == 'mmpretrain':
-        try:
-            installed = version('transformers')
-        except PackageNotFoundError:
-            return ''
+        installed = _version('transformers')
         # MMPretrain 1.2 and 1.3 use functions that are gone since.
-        if int(installed.partition('.')[0]) >= 5:
+        if installed and int(installed.partition('.')[0]) >= 5:
             return (
                 f' It does not work with transformers {installed}, which is installed: pip install '
                 "'transformers<5', or pip uninstall transformers, which only its models of images "

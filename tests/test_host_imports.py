@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib.metadata import PackageNotFoundError
 
 import pytest
 from mmengine.config import Config
@@ -11,6 +12,7 @@ from mmengine.registry import MODELS, Registry
 from mmdet_ols import host_imports
 from mmdet_ols.checks.building import building_errors
 from mmdet_ols.checks.config_errors import config_errors
+from mmdet_ols.cli.main import run_tool
 from mmdet_ols.config_tree import registered_class
 
 WHY = r'toy_host cannot be imported: TypeError: .*toy_host\.py, line 2\)\.'
@@ -57,6 +59,27 @@ def test_a_transformers_that_is_too_new_is_named(monkeypatch, installed, is_too_
     named = f'does not work with transformers {installed}, which is installed: pip install'
     assert (named in host_imports._remedy('mmpretrain', 'an error')) == is_too_new
     assert host_imports._remedy('mmdet', 'an error') == ''
+
+
+def test_a_host_that_two_distributions_have_written_is_named(monkeypatch, capsys):
+    installed = {'mmengine': '0.10.7', 'onedl-mmdetection': '3.5.1'}
+
+    def version(name):
+        if name not in installed:
+            raise PackageNotFoundError(name)
+        return installed[name]
+
+    monkeypatch.setattr(host_imports, 'version', version)
+    assert host_imports.hosts_installed_twice() is None
+    installed['mmdet'] = '3.3.0'
+    monkeypatch.setattr(sys, 'argv', ['make_demo_data.py', '--help'])
+    with pytest.raises(SystemExit):
+        run_tool('make_demo_data')
+    assert (
+        'warning: mmdet 3.3.0 and onedl-mmdetection 3.5.1 are both installed and write the same '
+        'files, so that mmdet may be a mixture of them: pip uninstall mmdet onedl-mmdetection, '
+        'then install one of them again.'
+    ) in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

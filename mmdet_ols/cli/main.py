@@ -7,7 +7,7 @@ from importlib import import_module
 from pathlib import Path
 
 from mmdet_ols.core.suggestions import did_you_mean
-from mmdet_ols.host_imports import host_import_errors
+from mmdet_ols.host_imports import host_import_errors, hosts_installed_twice
 
 #: Name -> (what it does, the module whose `main` does it).
 COMMANDS = {
@@ -75,6 +75,9 @@ def _run(program: str, module: str, words: list[str]) -> None:
 
 def run_tool(module: str) -> None:
     """Run a tool with the arguments of the process; what it lacks is an error, not a traceback."""
+    mixture = hosts_installed_twice()
+    if mixture:
+        print(f'warning: {mixture}', file=sys.stderr)
     try:
         with host_import_errors():
             tool = import_module(f'mmdet_ols.cli.{module}')

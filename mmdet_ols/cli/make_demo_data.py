@@ -49,6 +49,8 @@ def main() -> None:
         )
     except (ValueError, OSError, ImportError) as error:
         sys.exit(f'error: {error}')
+    except KeyboardInterrupt:
+        sys.exit('\nInterrupted: nothing is left of the drawing')
     num_objects = json.loads((args.root / MANIFEST).read_text())['num_objects']
     for split, count in num_images.items():
         print(f'{split}: {count} images, {sum(num_objects[split].values())} objects')
