@@ -41,7 +41,7 @@ def read_version() -> str:
 setup(
     name='mmdet_ols',
     version=read_version(),
-    description='Online Label Smoothing for MMDetection, MMPretrain and plain PyTorch',
+    description='Online Label Smoothing for MMDetection, MMPretrain, MMYOLO and plain PyTorch',
     long_description=(ROOT / 'README.md').read_text(encoding='utf-8'),
     long_description_content_type='text/markdown',
     license='Apache-2.0',
