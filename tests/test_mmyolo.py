@@ -12,11 +12,13 @@ from mmengine.logging import MessageHub
 from mmengine.registry import MODELS, DefaultScope
 from mmyolo_host import mmyolo_configs, needs_mmyolo
 from naive_loss import NaiveLoss
+from toy_voc import make_voc
 
 from mmdet_ols import apply_method
-from mmdet_ols.checks.head_classes import head_of
+from mmdet_ols.checks.head_classes import check_head_classes, head_of
 from mmdet_ols.checks.losses import check_losses
 from mmdet_ols.config_tree import nested_dicts
+from mmdet_ols.engine.own_classes import fill_in_classes
 
 pytestmark = needs_mmyolo
 
@@ -137,6 +139,35 @@ def test_another_number_of_classes_is_an_error():
     cfg.model.bbox_head.head_module.num_classes = 7
     with pytest.raises(ValueError, match='set num_classes=7 in the loss'):
         check_losses(cfg)
+
+
+def test_the_classes_of_annotations_reach_the_assigners(tmp_path):
+    data = dict(
+        type='mmdet.XMLDataset',
+        data_root=str(make_voc(tmp_path / 'own')),
+        data_prefix=dict(sub_data_root=''),
+    )
+    cfg = read(WITH_CROSS_ENTROPY['YOLOv6Head'])
+    for split in ('train', 'val', 'test'):
+        cfg[f'{split}_dataloader'].dataset = data
+    cfg.classes_from_annotations = True
+    fill_in_classes(cfg)
+    counts = {
+        path: part['num_classes'] for path, part in nested_dicts(cfg.model) if 'num_classes' in part
+    }
+    assert counts == {
+        'bbox_head.head_module': 3,
+        'train_cfg.assigner': 3,
+        'train_cfg.initial_assigner': 3,
+    }
+
+
+def test_an_assigner_for_another_number_of_classes_is_an_error():
+    cfg = read(SUPPORTED['YOLOv8Head'])
+    assert check_head_classes([], cfg).errors == []
+    cfg.model.bbox_head.head_module.num_classes = 7
+    (error,) = check_head_classes([], cfg).errors
+    assert 'set model.train_cfg.assigner.num_classes=7' in error
 
 
 # --- A step --------------------------------------------------------------------------------------

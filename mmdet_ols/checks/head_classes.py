@@ -10,7 +10,7 @@ from mmengine.config import Config
 from mmdet_ols.checks.classification_data import check_num_classes
 from mmdet_ols.checks.survey.problems import Problems
 from mmdet_ols.checks.survey.records import DatasetSurvey, SplitSurvey
-from mmdet_ols.config_tree import model_config, type_name
+from mmdet_ols.config_tree import model_config, nested_dicts, type_name
 
 
 class Head(NamedTuple):
@@ -60,6 +60,7 @@ def check_head_classes(surveys: Sequence[SplitSurvey], cfg: Config) -> Problems:
             'model.head has num_classes=1, of which a softmax is always sure: the loss is 0 from '
             'the first step, and nothing is learned. Add a class for everything else.'
         )
+    problems.errors += _of_assigners(model_config(cfg), set(head.of_detector.values()))
     for survey in surveys:
         for dataset in survey.datasets:
             if dataset.loaded is None:
@@ -93,6 +94,16 @@ def _of_classifier(dataset: DatasetSurvey, num_classes: int, where: str) -> list
             f'model.head is {num_classes}, but they are {min(labels)} to {max(labels)}.'
         ]
     return []
+
+
+def _of_assigners(model: Mapping[str, Any], of_heads: set[int]) -> list[str]:
+    """MMYOLO's assigners, which make the labels of the head, must know its number of classes."""
+    return [
+        f'num_classes of model.train_cfg.{name} must be that of the head, but is '
+        f'{part["num_classes"]}: set model.train_cfg.{name}.num_classes={min(of_heads)}.'
+        for name, part in nested_dicts(model.get('train_cfg'))
+        if of_heads and 'num_classes' in part and part['num_classes'] not in of_heads
+    ]
 
 
 def _of_detector(dataset: DatasetSurvey, heads: dict[str, int], where: str) -> Problems:

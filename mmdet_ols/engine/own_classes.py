@@ -29,8 +29,8 @@ def fill_in_classes(cfg: Config) -> None:
     They are those of the XML annotations that the lists of its data sets name; where a list is not
     there, of all annotations. Where data sets name their classes themselves, those count instead.
     Names are cleaned of blanks around them. Each data set gets them as `metainfo.classes`, each
-    head and loss of the model their number as `num_classes`; the marker goes, so that the config
-    says from then on what it was trained with.
+    head, loss and assigner of the model their number as `num_classes`; the marker goes, so that the
+    config says from then on what it was trained with.
 
     Args:
         cfg: The config, which is changed.
@@ -50,7 +50,7 @@ def fill_in_classes(cfg: Config) -> None:
     classes = _named_classes(datasets) or _classes_of(sorted(files))
     for _, dataset in datasets:
         dataset.metainfo = dict(dataset.get('metainfo') or {}, classes=classes)
-    if not _fill_in(cfg.get('model') or {}, len(classes), inside_head=False):
+    if not _fill_in(cfg.get('model') or {}, len(classes), inside=False):
         raise ValueError(
             f'{MARKER} needs `num_classes` in the head of the model, but there is none: write it '
             'there, with any number.'
@@ -134,20 +134,22 @@ def _say(counts: Counter[str]) -> None:
         )
 
 
-def _fill_in(node: Any, count: int, inside_head: bool) -> int:
+def _fill_in(node: Any, count: int, inside: bool) -> int:
     """Set each `num_classes` of a model's heads and of what is inside; return how many there are.
 
-    The head of a region proposal network tells objects from background, whatever their classes.
+    MMYOLO's assigners, which lie in `train_cfg`, belong to its heads. The head of a region proposal
+    network tells objects from background, whatever their classes.
     """
     if isinstance(node, (list, tuple)):
-        return sum(_fill_in(item, count, inside_head) for item in node)
+        return sum(_fill_in(item, count, inside) for item in node)
     if not isinstance(node, dict):
         return 0
     filled = 0
-    if inside_head and 'num_classes' in node:
+    if inside and 'num_classes' in node:
         node['num_classes'] = count
         filled = 1
     for key, child in node.items():
         if key != 'rpn_head':
-            filled += _fill_in(child, count, inside_head or key.endswith('head'))
+            of_head = key.endswith('head') or key == 'train_cfg'
+            filled += _fill_in(child, count, inside or of_head)
     return filled
