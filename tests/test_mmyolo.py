@@ -19,6 +19,7 @@ from mmdet_ols.checks.head_classes import check_head_classes, head_of
 from mmdet_ols.checks.losses import check_losses
 from mmdet_ols.config_tree import nested_dicts
 from mmdet_ols.engine.own_classes import fill_in_classes
+from mmdet_ols.engine.tta import use_tta
 
 pytestmark = needs_mmyolo
 
@@ -168,6 +169,23 @@ def test_an_assigner_for_another_number_of_classes_is_an_error():
     cfg.model.bbox_head.head_module.num_classes = 7
     (error,) = check_head_classes([], cfg).errors
     assert 'set model.train_cfg.assigner.num_classes=7' in error
+
+
+def test_augmented_tests_take_their_own_sizes():
+    """And not the one that a validation computes for each batch."""
+    cfg = read(SUPPORTED['YOLOv5Head'])
+    assert cfg.test_dataloader.dataset.batch_shapes_cfg
+    use_tta(cfg)
+    assert 'batch_shapes_cfg' not in cfg.test_dataloader.dataset
+    assert cfg.test_dataloader.dataset.pipeline == cfg.tta_pipeline
+    assert cfg.model.type == 'mmdet.DetTTAModel'
+
+
+def test_augmented_tests_without_a_pipeline_of_their_own_are_an_error():
+    cfg = read(SUPPORTED['YOLOv5Head'])
+    cfg.pop('tta_pipeline')
+    with pytest.raises(ValueError, match="needs `tta_pipeline` .* 'mmyolo'"):
+        use_tta(cfg)
 
 
 # --- A step --------------------------------------------------------------------------------------

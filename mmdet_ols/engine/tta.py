@@ -22,24 +22,27 @@ MODELS = {
 def use_tta(cfg: Config) -> None:
     """Test with the config's own test-time augmentation, or a plain one where it has none.
 
-    The plain one takes the image and its mirror image, and for detectors three sizes around the
-    config's own.
+    The plain one takes the image and its mirror image, and for detectors of MMDetection three sizes
+    around the config's own.
 
     Raises:
-        ValueError: The config has no model for it, and is for neither of the hosts.
+        ValueError: The config lacks a part of it, and is for neither MMDetection nor MMPretrain.
     """
     scope = cfg.get('default_scope')
+    absent = [f'`{key}`' for key in ('tta_model', 'tta_pipeline') if key not in cfg]
+    if absent and scope not in MODELS:
+        raise ValueError(
+            f'--tta needs {" and ".join(absent)} in a config whose default_scope is {scope!r}.'
+        )
     if 'tta_model' not in cfg:
-        if scope not in MODELS:
-            raise ValueError(
-                f'--tta needs `tta_model` in a config whose default_scope is {scope!r}.'
-            )
         cfg.tta_model = MODELS[scope]
     datasets = list(leaf_datasets(cfg.test_dataloader.dataset))
     if 'tta_pipeline' not in cfg:
         cfg.tta_pipeline = _plain_pipeline(datasets[0].pipeline, is_detector=scope == 'mmdet')
     for dataset in datasets:
         dataset.pipeline = cfg.tta_pipeline
+        # In it MMYOLO says which size every image of a batch gets, whatever the pipeline asks for.
+        dataset.pop('batch_shapes_cfg', None)
     cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
 
 
