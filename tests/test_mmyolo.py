@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from copy import deepcopy
+from types import SimpleNamespace
 
 import pytest
 import torch
 from mmengine.config import Config
 from mmengine.logging import MessageHub
-from mmengine.registry import MODELS, DefaultScope
+from mmengine.optim import OptimWrapper
+from mmengine.registry import HOOKS, MODELS, DefaultScope
 from mmyolo_host import mmyolo_configs, needs_mmyolo
 from naive_loss import NaiveLoss
 from toy_voc import make_voc
@@ -17,6 +19,7 @@ from toy_voc import make_voc
 from mmdet_ols import apply_method
 from mmdet_ols.checks.head_classes import check_head_classes, head_of
 from mmdet_ols.checks.losses import check_losses
+from mmdet_ols.checks.schedules import warn_of_resumed_settings
 from mmdet_ols.config_tree import nested_dicts
 from mmdet_ols.engine.own_classes import fill_in_classes
 from mmdet_ols.engine.tta import use_tta
@@ -186,6 +189,30 @@ def test_augmented_tests_without_a_pipeline_of_their_own_are_an_error():
     cfg.pop('tta_pipeline')
     with pytest.raises(ValueError, match="needs `tta_pipeline` .* 'mmyolo'"):
         use_tta(cfg)
+
+
+def test_what_the_hook_schedules_is_no_setting_that_a_resumed_run_has_changed(monkeypatch):
+    said = []
+    monkeypatch.setattr('mmdet_ols.checks.schedules.warn', said.append)
+    cfg = read(SUPPORTED['YOLOv5Head'])
+    with DefaultScope.overwrite_default_scope('mmyolo'):
+        hook = HOOKS.build(cfg.default_hooks.param_scheduler)
+
+    def run(lr=0.01, hooks=(hook,)):
+        optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=lr, momentum=0.9)
+        wrapper = OptimWrapper(optimizer)
+        return SimpleNamespace(optim_wrapper=wrapper, param_schedulers=None, hooks=hooks)
+
+    before = run()
+    hook.before_train(before)
+    before.optim_wrapper.optimizer.param_groups[0].update(lr=0.004, momentum=0.8)
+    content = dict(optimizer=before.optim_wrapper.state_dict())
+    warn_of_resumed_settings(run(), content, 'epoch_2.pth')
+    assert said == []
+    warn_of_resumed_settings(run(lr=0.02), content, 'epoch_2.pth')
+    warn_of_resumed_settings(run(hooks=()), content, 'epoch_2.pth')
+    assert 'initial_lr of the optimizer is 0.01 there and 0.02' in said[0]
+    assert 'lr of the optimizer is 0.004 there and 0.01' in said[1]
 
 
 # --- A step --------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.hooks import ParamSchedulerHook
 from mmengine.runner import Runner
 
 from mmdet_ols.checks.logs import warn
@@ -150,16 +151,25 @@ def warn_of_resumed_settings(runner: Runner, content: Mapping[str, Any], path: s
     optimizer = content.get('optimizer')
     states = optimizer.get('param_groups') if isinstance(optimizer, Mapping) else None
     if groups and states:  # those of the first group tell
-        names = [*SETTINGS, *(() if schedules else ('lr',))]
-        if not any('Momentum' in type(schedule).__name__ for schedule in schedules or ()):
-            names += ['momentum', 'betas']
-        differing += _differing('the optimizer', groups[0], states[0], names)
+        ours, names = dict(groups[0]), list(SETTINGS)
+        if any(map(_is_a_schedule, getattr(runner, 'hooks', ()))):
+            ours.setdefault('initial_lr', ours['lr'])  # as it does when the training begins
+        else:
+            names += () if schedules else ('lr',)
+            if not any('Momentum' in type(schedule).__name__ for schedule in schedules or ()):
+                names += ['momentum', 'betas']
+        differing += _differing('the optimizer', ours, states[0], names)
     if differing:
         warn(
             f'MMEngine goes on with the optimizer and the schedules of {path}, not with those of '
             f'the config: {"; ".join(differing)}. To train with the settings of the config, start '
             f'a new run from the weights (--cfg-options load_from={path}, without --resume).',
         )
+
+
+def _is_a_schedule(hook: Any) -> bool:
+    """Whether a hook changes learning rate and momentum by itself, as MMYOLO's do."""
+    return isinstance(hook, ParamSchedulerHook) and type(hook) is not ParamSchedulerHook
 
 
 def _differing(
