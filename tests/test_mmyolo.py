@@ -133,6 +133,11 @@ def test_each_config_takes_the_method_or_is_refused_for_its_reason():
     assert taken > 40
 
 
+def test_the_remedy_of_a_refused_loss_names_what_it_needs():
+    with pytest.raises(ValueError, match='use_sigmoid=True and the `reduction` of that loss'):
+        apply_method(read(WITH_CROSS_ENTROPY['YOLOv6Head']), 'ols')
+
+
 def test_the_classes_of_the_head_module_count():
     cfg = read(SUPPORTED['YOLOv5Head'])
     assert head_of(cfg).of_detector == {'model.bbox_head.head_module': 80}

@@ -42,7 +42,11 @@ REFUSED_LOSSES: Mapping[str, Refusal] = {
     ),
     'GaussianFocalLoss': Refusal('GaussianFocalLoss learns heat maps and not labels', _KEEP),
     'DistributionFocalLoss': Refusal('DistributionFocalLoss learns box sides, not classes', _KEEP),
-    'VarifocalLoss': Refusal(_ITS_LOSS.format('VarifocalLoss'), _KEEP),
+    'VarifocalLoss': Refusal(
+        _ITS_LOSS.format('VarifocalLoss'),
+        'Give the head CrossEntropyLoss with use_sigmoid=True and the `reduction` of that loss, or '
+        'take another detector.',
+    ),
     'GHMC': Refusal(_ITS_LOSS.format('GHMC, which weighs samples by their gradients,'), _KEEP),
     'SeesawLoss': Refusal(
         _ITS_LOSS.format('SeesawLoss, which counts the classes by itself,'), _KEEP
