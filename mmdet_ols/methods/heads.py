@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mmdet_ols.config_tree import is_a, is_users
+from mmdet_ols.config_tree import is_a, is_users, owner_of
 
 
 @dataclass(frozen=True)
@@ -98,6 +98,18 @@ _WORDS = _refused(
 _NO_CLASSES = Head(ignores=lambda context: True)
 
 
+def _never_called_for_one_class(context: Context) -> Refusal | None:
+    """YOLOv5 and YOLOv7 of MMYOLO."""
+    count = (context.cfg.get('head_module') or {}).get('num_classes')
+    owner = owner_of(context.cls, 'loss_by_feat')
+    if count == 1 and owner.__name__ in ('YOLOv5Head', 'YOLOv5InsHead', 'YOLOv7Head'):
+        return Refusal(
+            'with a single class it never calls its `loss_cls`, since objectness says it all',
+            'Every method would train the same: take none.',
+        )
+    return None
+
+
 def _two_stage_deformable(context: Context) -> Refusal | None:
     two_stage = context.parent.get('as_two_stage') or context.cfg.get('as_two_stage')
     if two_stage and not is_a(context.cls, 'DINOHead'):
@@ -154,7 +166,7 @@ HEADS: Mapping[str, Head] = {
     # MMDetection, re-identification
     'LinearReIDHead': Head(background='never'),
     # MMYOLO, whose other heads are derived from this one
-    'YOLOv5Head': Head(background='never', sigmoid=True),
+    'YOLOv5Head': Head(background='never', sigmoid=True, refuses=_never_called_for_one_class),
     # MMPretrain
     'ClsHead': Head('mmpretrain', 'loss', background='never', ignores=_is_no_classifiers_head),
     'MultiLabelClsHead': Head('mmpretrain', 'loss', background='never', refuses=_several_labels),
