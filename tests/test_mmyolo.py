@@ -16,7 +16,7 @@ from mmyolo_host import mmyolo_configs, needs_mmyolo
 from naive_loss import NaiveLoss
 from toy_voc import make_voc
 
-from mmdet_ols import apply_method
+from mmdet_ols import BatchRandomScale, apply_method
 from mmdet_ols.checks.head_classes import check_head_classes, head_of
 from mmdet_ols.checks.losses import check_losses
 from mmdet_ols.checks.schedules import warn_of_resumed_settings
@@ -256,3 +256,22 @@ def test_training_follows_a_loop_over_single_samples(head):
         if step == 1:
             loss.update_soft_labels()
             reference.roll_over()
+
+
+def test_batches_of_the_fast_collate_function_are_scaled():
+    mmyolo_configs()  # which imports it
+    sizes = dict(type='BatchRandomScale', sizes=[32])
+    cfg = dict(type='YOLOv5DetDataPreprocessor', batch_augments=[sizes])
+    with DefaultScope.overwrite_default_scope('mmyolo'):
+        preprocessor = MODELS.build(cfg)
+    boxes = torch.tensor([[0.0, 2, 8, 16, 24, 32], [1, 0, 0, 4, 40, 64]])
+    batch = dict(inputs=torch.rand(2, 3, 64, 48), data_samples=dict(bboxes_labels=boxes.clone()))
+    scaled = preprocessor(batch, training=True)
+    assert scaled['inputs'].shape == (2, 3, 32, 32)  # 32 x 24, padded
+    samples = scaled['data_samples']
+    assert samples['img_metas'][0]['batch_input_shape'] == (32, 32)
+    assert (samples['bboxes_labels'][:, :2] == boxes[:, :2]).all()
+    assert (samples['bboxes_labels'][:, 2:] == boxes[:, 2:] / 2).all()
+    more = dict(bboxes_labels=boxes, masks=torch.zeros(2, 64, 48))
+    with pytest.raises(ValueError, match='only images and boxes'):
+        BatchRandomScale([32])(batch['inputs'], more)

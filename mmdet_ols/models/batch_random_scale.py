@@ -12,6 +12,11 @@ from torch import Tensor, nn
 from mmdet_ols.core.arguments import check_integer
 from mmdet_ols.registry import register_model
 
+ONLY_BOXES = (
+    '`data_samples` hold masks, segmentation maps or key points, but BatchRandomScale can scale '
+    'only images and boxes. Remedy: remove it from `batch_augments` of the data preprocessor.'
+)
+
 
 @register_model
 class BatchRandomScale(nn.Module):
@@ -67,30 +72,32 @@ class BatchRandomScale(nn.Module):
         generator = np.random.default_rng((runner.get_info('seed', 0), step))
         return self.sizes[generator.integers(len(self.sizes))]
 
-    def forward(self, inputs: Tensor, data_samples: list[Any]) -> tuple[Tensor, list[Any]]:
+    def forward(self, inputs: Tensor, data_samples: Any) -> tuple[Tensor, Any]:
         """Scale the images, their boxes and the shapes recorded in their data samples.
 
         Args:
             inputs: Normalised, padded images of shape (N, C, H, W).
-            data_samples: MMDetection's data sample of each image; they are changed in place.
+            data_samples: MMDetection's data sample of each image, or the one dict of a batch that
+                MMYOLO's `yolov5_collate` makes of them; changed in place.
 
         Returns:
             The images and the data samples.
 
         Raises:
-            ValueError: A sample has masks or segmentation maps, which cannot be scaled here.
+            ValueError: A sample has more than boxes, such as masks, which cannot be scaled here.
         """
         height, width = inputs.shape[-2:]
         factor = self.current_size() / max(height, width)
         shape = self._padded(height * factor), self._padded(width * factor)
         inputs = self._scale(inputs, factor, shape)
+        if isinstance(data_samples, dict):
+            if data_samples.keys() != {'bboxes_labels'}:
+                raise ValueError(ONLY_BOXES)
+            data_samples['bboxes_labels'][:, 2:] *= factor  # after the image and the class
+            return inputs, data_samples
         for sample in data_samples:
             if 'gt_sem_seg' in sample or 'masks' in sample.gt_instances:
-                raise ValueError(
-                    '`data_samples` hold masks or segmentation maps, but BatchRandomScale can '
-                    'scale only images and boxes. Remedy: remove it from `batch_augments` of the '
-                    'data preprocessor.'
-                )
+                raise ValueError(ONLY_BOXES)
             image = tuple(round(side * factor) for side in sample.img_shape)
             sample.set_metainfo(
                 dict(
