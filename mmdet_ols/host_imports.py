@@ -95,6 +95,11 @@ def _remedy(host: str, error: str) -> str:
             '--no-cache-dir --no-build-isolation onedl-mmcv (or mmcv), as docs/environment.md '
             'describes.'
         )
+    if host == 'mmyolo' and 'MMCV==' in error:
+        return (
+            ' MMYOLO 0.6.0, its last release, works with later releases of mmcv as well: raise '
+            'mmcv_maximum_version in that file.'
+        )
     if host == 'mmpretrain':
         installed = _version('transformers')
         # MMPretrain 1.2 and 1.3 use functions that are gone since.

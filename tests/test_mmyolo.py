@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from copy import deepcopy
 from types import SimpleNamespace
 
@@ -23,6 +24,7 @@ from mmdet_ols.checks.schedules import warn_of_resumed_settings
 from mmdet_ols.config_tree import nested_dicts
 from mmdet_ols.engine.own_classes import fill_in_classes
 from mmdet_ols.engine.tta import use_tta
+from mmdet_ols.host_imports import host_import_errors
 
 pytestmark = needs_mmyolo
 
@@ -101,6 +103,14 @@ def train_step(model, step=0):
     losses = model.loss(images, samples)
     sum(value.sum() for value in losses.values()).log().backward()
     return losses, {name: value.grad for name, value in model.named_parameters()}
+
+
+def test_its_refusal_of_a_later_mmcv_comes_with_what_to_do(monkeypatch):
+    monkeypatch.delitem(sys.modules, 'mmyolo', raising=False)
+    monkeypatch.setattr('mmcv.__version__', '2.3.6')
+    remedy = r'MMCV==2\.3\.6 .* raise mmcv_maximum_version in that file'
+    with pytest.raises(ImportError, match=remedy), host_import_errors():
+        import mmyolo  # noqa: F401
 
 
 # --- The configs ---------------------------------------------------------------------------------
