@@ -20,7 +20,7 @@ from toy_voc import make_voc
 from mmdet_ols import BatchRandomScale, apply_method
 from mmdet_ols.checks.head_classes import check_head_classes, head_of
 from mmdet_ols.checks.losses import check_losses
-from mmdet_ols.checks.schedules import warn_of_resumed_settings
+from mmdet_ols.checks.schedules import schedule_warnings, warn_of_resumed_settings
 from mmdet_ols.config_tree import nested_dicts
 from mmdet_ols.engine.own_classes import fill_in_classes
 from mmdet_ols.engine.tta import use_tta
@@ -205,6 +205,15 @@ def test_augmented_tests_without_a_pipeline_of_their_own_are_an_error():
     cfg.pop('tta_pipeline')
     with pytest.raises(ValueError, match="needs `tta_pipeline` .* 'mmyolo'"):
         use_tta(cfg)
+
+
+def test_a_schedule_for_another_length_is_said():
+    cfg = read(SUPPORTED['YOLOv5Head'])
+    assert schedule_warnings(cfg) == []
+    cfg.train_cfg.max_epochs = 50
+    (warning,) = schedule_warnings(cfg)
+    assert 'until epoch 300, but the training ends after epoch 50' in warning
+    assert 'param_scheduler.max_epochs=50' in warning
 
 
 def test_what_the_hook_schedules_is_no_setting_that_a_resumed_run_has_changed(monkeypatch):

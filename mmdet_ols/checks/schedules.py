@@ -87,6 +87,16 @@ def _of_another_length(cfg: Config, by_epoch: bool, length: int) -> list[str]:
             continue
         unit = 'epoch' if by_epoch else 'iteration'
         warnings.append(_about(place, schedule, stop, end, length, unit))
+    # MMYOLO's own schedule, which counts epochs, and after its last one goes on to negative rates.
+    for hook in hook_configs(cfg, 'YOLOv5ParamSchedulerHook') if by_epoch else ():
+        epochs = hook.get('max_epochs', 300)
+        if epochs != length:
+            consequence = 'when it is still high' if epochs > length else 'and it goes on falling'
+            warnings.append(
+                f'YOLOv5ParamSchedulerHook lowers the learning rate until epoch {epochs}, but the '
+                f'training ends after epoch {length}, {consequence}: set '
+                f'default_hooks.param_scheduler.max_epochs={length}, unless this is meant.'
+            )
     return warnings
 
 
