@@ -21,6 +21,7 @@ from mmdet_ols import BatchRandomScale, apply_method
 from mmdet_ols.checks.head_classes import check_head_classes, head_of
 from mmdet_ols.checks.losses import check_losses
 from mmdet_ols.checks.schedules import schedule_warnings, warn_of_resumed_settings
+from mmdet_ols.checks.survey.loaded import decoding
 from mmdet_ols.config_tree import nested_dicts
 from mmdet_ols.engine.own_classes import fill_in_classes
 from mmdet_ols.engine.tta import use_tta
@@ -205,6 +206,18 @@ def test_augmented_tests_without_a_pipeline_of_their_own_are_an_error():
     cfg.pop('tta_pipeline')
     with pytest.raises(ValueError, match="needs `tta_pipeline` .* 'mmyolo'"):
         use_tta(cfg)
+
+
+def test_boxes_that_masks_refine_need_no_mask():
+    """MMYOLO's own LoadAnnotations leaves objects without one out; MMDetection's would fail."""
+    cfg = read('yolov8/yolov8_n_mask-refine_syncbn_fast_8xb16-500e_coco.py')
+    dataset = cfg.train_dataloader.dataset
+    (load,) = [step for step in dataset.pipeline if step.type == 'LoadAnnotations']
+    assert load.with_mask
+    with DefaultScope.overwrite_default_scope('mmyolo'):
+        assert not decoding(dataset).with_masks
+        load.type = 'mmdet.LoadAnnotations'
+        assert decoding(dataset).with_masks
 
 
 def test_a_schedule_for_another_length_is_said():

@@ -9,13 +9,14 @@ from copy import deepcopy
 from typing import Any, NamedTuple
 
 import numpy as np
-from mmengine.registry import DATASETS
+from mmengine.registry import DATASETS, TRANSFORMS
 
 from mmdet_ols.checks.survey.records import Loaded, category_number
 from mmdet_ols.config_tree import (
     REQUIRED,
     constructor_default,
     is_a,
+    package_of,
     registered_class,
     type_name,
 )
@@ -156,6 +157,8 @@ def decoding(config: Mapping[str, Any]) -> Decoding:
             isinstance(step, Mapping)
             and type_name(step) == 'LoadAnnotations'
             and step.get('with_mask', False)
+            # MMYOLO's leaves objects without a mask out.
+            and package_of(registered_class(TRANSFORMS, step)) != 'mmyolo'
             for step in config.get('pipeline') or ()
         ),
     )
