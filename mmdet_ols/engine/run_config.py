@@ -30,7 +30,7 @@ LOADER_DEFAULTS = dict(
 #: What PyTorch refuses for a data loader without worker processes.
 FOR_WORKERS = ('prefetch_factor', 'timeout', 'multiprocessing_context')
 #: The packages whose names are also the names of their scopes.
-HOSTS = ('mmdet', 'mmpretrain')
+HOSTS = ('mmdet', 'mmpretrain', 'mmyolo')
 
 
 def read_config(

@@ -427,7 +427,8 @@ def test_a_criterion_is_no_unknown_type():
 
 
 @pytest.mark.parametrize('scope', [None, 'mmpretrain'])
-def test_the_scope_is_named_in_which_a_type_is_registered(scope):
+def test_the_scope_is_named_in_which_a_type_is_registered(scope, monkeypatch):
+    monkeypatch.setattr(DefaultScope, '_instance_dict', {})  # no run was before it in this process
     cfg = detector(loss_cls=dict(type='FocalLoss', use_sigmoid=True))
     cfg.default_scope = scope
     with pytest.raises(ValueError, match=r"RetinaHead.*one of mmdet,.*set default_scope='mmdet'"):
