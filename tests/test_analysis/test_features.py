@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,8 +13,8 @@ from torch import nn
 
 from mmdet_ols.analysis import features
 from mmdet_ols.analysis.features import embed, read_features
+from mmdet_ols.cli import plot_features
 
-ROOT = Path(__file__).parents[2]
 CONFIG = """
 custom_imports = dict(imports=['mmdet_ols'])
 default_scope = 'mmpretrain'
@@ -121,14 +119,11 @@ def test_the_embedding_keeps_groups_together(monkeypatch):
 
 
 def test_the_tool_writes_the_picture_and_the_points(network, tmp_path, monkeypatch):
-    spec = importlib.util.spec_from_file_location('tool', ROOT / 'tools' / 'plot_features.py')
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
     pair = [str(network[0]), str(network[1])]
     out = tmp_path / 'new' / 'both.png'
     words = ['tool', *pair, *pair, '--perplexity', '2', '--out', str(out)]
     monkeypatch.setattr(sys, 'argv', words)
-    tool.main()
+    plot_features.main()
     assert np.asarray(Image.open(out)).std() > 10
     kept = [np.load(out.with_name(f'both_{number}.npz')) for number in (1, 2)]
     assert kept[0]['labels'].tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
@@ -136,4 +131,4 @@ def test_the_tool_writes_the_picture_and_the_points(network, tmp_path, monkeypat
     np.testing.assert_array_equal(kept[0]['points'], kept[1]['points'])
     monkeypatch.setattr(sys, 'argv', words[:4])
     with pytest.raises(SystemExit):
-        tool.main()
+        plot_features.main()
