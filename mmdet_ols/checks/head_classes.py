@@ -41,11 +41,12 @@ def head_of(cfg: Config) -> Head:
 def _box_heads(model: Mapping[str, Any], place: str) -> Iterator[tuple[str, int]]:
     heads = model.get('bbox_head')
     for index, head in enumerate(heads if isinstance(heads, (list, tuple)) else [heads]):
+        if not isinstance(head, Mapping):
+            continue
         number = f'.{index}' if isinstance(heads, (list, tuple)) else ''
-        parts = {f'{place}.bbox_head{number}': head}
-        if isinstance(head, Mapping):  # MMYOLO's say it in the module that makes their scores
-            parts[f'{place}.bbox_head{number}.head_module'] = head.get('head_module')
-        for name, part in parts.items():
+        where = f'{place}.bbox_head{number}'
+        # MMYOLO's heads say it in the module that makes their scores.
+        for name, part in ((where, head), (f'{where}.head_module', head.get('head_module'))):
             if isinstance(part, Mapping) and isinstance(part.get('num_classes'), int):
                 yield name, part['num_classes']
     if isinstance(model.get('roi_head'), Mapping):

@@ -178,7 +178,7 @@ def warn_of_resumed_settings(runner: Runner, content: Mapping[str, Any], path: s
 
 
 def _is_a_schedule(hook: Any) -> bool:
-    """Whether a hook changes learning rate and momentum by itself, as MMYOLO's do."""
+    """Whether a hook is itself a schedule of learning rate and momentum, as MMYOLO's are."""
     return isinstance(hook, ParamSchedulerHook) and type(hook) is not ParamSchedulerHook
 
 
