@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from reference import Reference
 from torch import nn
 
@@ -10,28 +9,6 @@ from mmdet_ols import OLSLoss
 
 #: The share of the label that the loop for label smoothing smooths.
 EPSILON = 0.3
-
-
-class FocalReference(Reference):
-    """The focal form of both parts of Eq. 4."""
-
-    def __init__(self, *args, gamma, balance, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.gamma, self.balance = gamma, balance
-
-    def loss(self, scores, label):
-        hard = self.as_row(label)
-        soft = self.soft_labels[label] if label < self.num_classes else hard
-
-        def focal(q, p):
-            positive = self.balance * (1 - p) ** self.gamma * -torch.log(p)
-            negative = (1 - self.balance) * p**self.gamma * -torch.log(1 - p)
-            return q * positive + (1 - q) * negative
-
-        return [
-            self.alpha * focal(hard_k, p_k) + (1 - self.alpha) * focal(soft_k, p_k)
-            for hard_k, soft_k, p_k in zip(hard, soft, self.probabilities(scores))
-        ]
 
 
 class NaiveLoss(nn.Module):
@@ -46,11 +23,10 @@ class NaiveLoss(nn.Module):
             alpha=0.5 if self.learns else 1 - EPSILON,
             use_sigmoid=criterion.use_sigmoid,
             background=criterion.background,
+            gamma=criterion.gamma,
+            balance=criterion.balance,
         )
-        if criterion.gamma:
-            arguments.update(gamma=criterion.gamma, balance=criterion.balance)
-        kind = FocalReference if criterion.gamma else Reference
-        self.reference = kind(criterion.num_classes, **arguments)
+        self.reference = Reference(criterion.num_classes, **arguments)
         if not self.learns:  # label smoothing: the same for every column, background or not
             size = self.reference.size
             self.reference.soft_labels = [[1 / size] * size] * size
