@@ -7,12 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 
-#: The packages that the extras of this one install.
-HOSTS = ('mmengine', 'mmcv', 'mmdet', 'mmpretrain')
-HOW_TO_INSTALL = (
-    "pip install --no-build-isolation 'mmdet_ols[onedl]' (or 'mmdet_ols[openmmlab]'), as "
-    'docs/environment.md describes'
-)
 #: The distributions that bring a host: OpenMMLab's own, and their continuation.
 DISTRIBUTIONS = {
     'mmengine': ('mmengine', 'mmengine-lite', 'onedl-mmengine'),
@@ -20,6 +14,12 @@ DISTRIBUTIONS = {
     'mmdet': ('mmdet', 'onedl-mmdetection'),
     'mmpretrain': ('mmpretrain', 'onedl-mmpretrain'),
 }
+#: The packages that the extras of this one install.
+HOSTS = tuple(DISTRIBUTIONS)
+HOW_TO_INSTALL = (
+    "pip install --no-build-isolation 'mmdet_ols[onedl]' (or 'mmdet_ols[openmmlab]'), as "
+    'docs/environment.md describes'
+)
 
 
 def hosts_installed_twice() -> str | None:
@@ -28,13 +28,12 @@ def hosts_installed_twice() -> str | None:
     The files of one replace those of the other, and stay mixed if one of them is uninstalled.
     """
     for host, names in DISTRIBUTIONS.items():
-        found = [f'{name} {installed}' for name in names if (installed := _version(name))]
+        found = [name for name in names if _version(name)]
         if len(found) > 1:
-            distributions = [text.partition(' ')[0] for text in found]
+            listed = ' and '.join(f'{name} {_version(name)}' for name in found)
             return (
-                f'{" and ".join(found)} are both installed and write the same files, so that '
-                f'{host} may be a mixture of them: pip uninstall {" ".join(distributions)}, then '
-                'install one of them again.'
+                f'{listed} are both installed and write the same files, so that {host} may be a '
+                f'mixture of them: pip uninstall {" ".join(found)}, then install one of them again.'
             )
     return None
 
