@@ -21,7 +21,7 @@ help:  ## Print the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s  %s\n", $$1, $$2}' Makefile
 
 python:
-	@$(PYTHON) -c '' || { echo "error: cannot run '$(PYTHON)'. Remedy: install Python 3.11, or name one: make PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "error: '$(PYTHON)' does not run, or is not Python 3.11. Remedy: install Python 3.11, or name one: make PYTHON=/path/to/python3.11"; exit 1; }
 
 setup: python  ## Make .venv, or bring it up to date (the first time takes 3 to 5 minutes, half of them to compile mmcv)
 	@$(PYTHON) tools/setup_env.py

@@ -89,6 +89,7 @@ def main() -> None:
     name = environment.folder.name
     step(2, f'keep {name}' if usable else f'make {name}')
     if not usable:
+        refuse_foreign(environment)
         made = subprocess.run([sys.executable, '-m', 'venv', '--clear', environment.folder])
         if made.returncode:
             sys.exit(f'error: could not make {name}, see above')
@@ -159,6 +160,19 @@ def works(environment: Environment) -> bool:
         return subprocess.run([environment.python, '-c', test], capture_output=True).returncode == 0
     except OSError:
         return False
+
+
+def refuse_foreign(environment: Environment) -> None:
+    """Exit where the folder holds an environment of another Python, which no set-up has made."""
+    config = environment.folder / 'pyvenv.cfg'
+    text = config.read_text(errors='replace') if config.is_file() else ''
+    version = re.search(r'^version(?:_info)? *= *(\S+)', text, re.MULTILINE)
+    if version and not version[1].startswith('3.11.') and not environment.stamp.exists():
+        sys.exit(
+            f'error: {environment.folder} is an environment of Python {version[1]} that this set-up'
+            ' has not made, and making it for Python 3.11 would empty it. Remedy: rename or remove'
+            ' that folder'
+        )
 
 
 def forget_half_installed(environment: Environment) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
 import sys
 from pathlib import Path
 
@@ -77,3 +78,28 @@ def test_a_folder_that_must_not_be_written_is_named(monkeypatch, capsys):
     monkeypatch.setattr(sys, 'argv', ['setup_env.py'])
     with pytest.raises(SystemExit, match="'/read-only/tools/setup_env.py'.*MMDET_OLS_CACHE"):
         setup_env.command_line()
+
+
+@pytest.mark.parametrize('key', ['version', 'version_info'])  # of venv, and of virtualenv and uv
+def test_an_environment_of_another_python_is_not_emptied(set_up, tmp_path, monkeypatch, key):
+    monkeypatch.setattr(setup_env, 'works', lambda environment: False)
+    (tmp_path / 'pyvenv.cfg').write_text(f'home = /usr/bin\n{key} = 3.12.4\n')
+    with pytest.raises(SystemExit, match=r'Python 3\.12\.4 that this set-up .* Remedy: rename'):
+        set_up()
+    assert (tmp_path / 'pyvenv.cfg').exists()
+
+
+@pytest.mark.parametrize('is_ours', [True, False])
+def test_an_environment_that_broke_is_made_again(set_up, tmp_path, monkeypatch, is_ours):
+    made = []
+    monkeypatch.setattr(setup_env, 'works', lambda environment: False)
+    monkeypatch.setattr(
+        setup_env.subprocess,
+        'run',
+        lambda command: made.append(command) or subprocess.CompletedProcess(command, 0),
+    )
+    # One of ours, whose Python was exchanged; or one that an interrupted set-up has begun.
+    (tmp_path / 'pyvenv.cfg').write_text(f'version = {"3.12.4" if is_ours else "3.11.7"}\n')
+    if is_ours:
+        (tmp_path / 'setup-stamp').write_text('0 -')
+    assert set_up() == '-' and len(made) == 1
