@@ -81,10 +81,7 @@ def read_unfinished(
     check_path('CONFIG', path)
     cfg = _read_plain(path)
     _warn_of_old_variables(cfg)
-    variables = set(cfg)
-    options = options if isinstance(options, Mapping) else parse_options(options or ())
-    _merge(cfg, options)
-    warn_of_variables(cfg, options, variables)
+    merge_options(cfg, options if isinstance(options, Mapping) else parse_options(options or ()))
     check_entries(cfg)
     _name_the_host(cfg)
     if data_root is not None:
@@ -173,12 +170,13 @@ def parse_options(words: Sequence[str]) -> dict[str, Any]:
         ) from error
 
 
-def _merge(cfg: Config, options: Mapping[str, Any]) -> None:
-    """Override entries of a config.
+def merge_options(cfg: Config, options: Mapping[str, Any]) -> None:
+    """Override entries of a config, and warn of those that nothing reads.
 
     Raises:
         ValueError: The config has no place for an entry.
     """
+    before = set(cfg)
     for key in options:
         _open(cfg, key.split('.')[:-1])
     try:
@@ -189,6 +187,7 @@ def _merge(cfg: Config, options: Mapping[str, Any]) -> None:
             'Options must override entries below dicts, or items that a list has, but got '
             f'--cfg-options {given}: {error.args[0]}'
         ) from error
+    warn_of_variables(cfg, options, before)
 
 
 def _open(node: Any, keys: Sequence[str]) -> None:

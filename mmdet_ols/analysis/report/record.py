@@ -15,6 +15,7 @@ from mmdet_ols.analysis.report.history import read_history
 from mmdet_ols.analysis.split_data import run_seed
 from mmdet_ols.checks.checkpoints import load_checkpoint
 from mmdet_ols.config_tree import ols_hooks
+from mmdet_ols.engine.run_config import merge_options
 from mmdet_ols.results.run_folder import (
     Run,
     dumped_configs,
@@ -90,12 +91,13 @@ def read_training(
 
     Raises:
         FileNotFoundError: The folder holds no training, or there is no `checkpoint`.
-        ValueError: `checkpoint` was given and cannot be read.
+        ValueError: `checkpoint` was given and cannot be read, or the config has no place for an
+            option.
     """
     folder = Path(folder)
     starts = training_folders(folder)
     cfg = _read_config(folder, starts)
-    cfg.merge_from_dict(dict(options or {}))
+    merge_options(cfg, options or {})
     if change_config is not None:
         change_config(cfg)
     schedule = _schedule(cfg)

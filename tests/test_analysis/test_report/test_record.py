@@ -9,6 +9,7 @@ from toy_work_dir import CONFIG, Reader, epoch_end, make_test, start, step
 from mmdet_ols.analysis.report import write_report
 from mmdet_ols.analysis.report.record import read_curves, read_training
 from mmdet_ols.analysis.split_data import run_seed
+from mmdet_ols.checks import entries
 from mmdet_ols.results.run_folder import read_run, training_folders
 
 
@@ -99,6 +100,16 @@ def test_a_run_is_read_once_into_one_record(tmp_path):
     assert [line['step'] for line in record.curves.training] == [10, 20]
     assert (record.checkpoint, record.content, record.history, record.classes) == (None, {}, {}, [])
     assert record.notes == ['There is no checkpoint yet, so the report says nothing about images.']
+
+
+def test_an_option_that_nothing_reads_is_said(tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(entries, 'warn', said.append)
+    start(tmp_path, '20260101_000000', [step(1, 10, loss=1.0)])
+    read_training(tmp_path, options={'load_form': 'x.pth'})
+    assert len(said) == 1 and 'did you mean `load_from`?' in said[0]
+    with pytest.raises(ValueError, match=r'below dicts.*--cfg-options train_cfg\.max_epochs\.x=2'):
+        read_training(tmp_path, options={'train_cfg.max_epochs.x': 2})
 
 
 @pytest.mark.parametrize(
