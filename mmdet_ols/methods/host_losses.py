@@ -261,8 +261,7 @@ def _read_mmdet_focal(arguments: dict[str, Any]) -> dict[str, Any]:
             'FocalLoss(use_sigmoid=False) is none that MMDetection has',
             'Set use_sigmoid=True, or give the head CrossEntropyLoss.',
         )
-    focal = dict(gamma=float(arguments['gamma']), balance=arguments['alpha'])
-    return dict(_take(arguments, 'use_sigmoid'), **focal)
+    return dict(_take(arguments, 'use_sigmoid'), **_focal(arguments))
 
 
 def _read_mmpretrain_cross_entropy(arguments: dict[str, Any]) -> dict[str, Any]:
@@ -277,8 +276,17 @@ def _read_mmpretrain_cross_entropy(arguments: dict[str, Any]) -> dict[str, Any]:
 
 
 def _read_mmpretrain_focal(arguments: dict[str, Any]) -> dict[str, Any]:
-    focal = dict(gamma=float(arguments['gamma']), balance=arguments['alpha'])
-    return dict(_take(arguments), use_sigmoid=True, **focal)
+    return dict(_take(arguments), use_sigmoid=True, **_focal(arguments))
+
+
+def _focal(arguments: dict[str, Any]) -> dict[str, Any]:
+    alpha = arguments['alpha']
+    if not isinstance(alpha, (int, float)) or not 0 <= alpha <= 1:
+        raise CannotReadError(
+            f'its FocalLoss weighs positives by alpha and negatives by 1 - alpha, with {alpha=!r}',
+            'Set alpha to a number in [0, 1].',
+        )
+    return dict(gamma=float(arguments['gamma']), balance=alpha)
 
 
 def _read_label_smooth(arguments: dict[str, Any]) -> dict[str, Any]:

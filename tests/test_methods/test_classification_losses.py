@@ -390,6 +390,9 @@ def test_what_is_not_known_is_refused_and_never_skipped(registered):
         r'FocalLoss\(use_sigmoid=False\) is none': detector(
             loss_cls=dict(type='FocalLoss', use_sigmoid=False)
         ),
+        r'with alpha=25\. Set alpha to a number in \[0, 1\]': detector(
+            loss_cls=dict(type='FocalLoss', use_sigmoid=True, alpha=25)
+        ),
         'QualityFocalLoss learns qualities': detector(
             loss_cls=dict(type='QualityFocalLoss', use_sigmoid=True)
         ),
