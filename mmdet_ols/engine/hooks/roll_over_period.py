@@ -8,6 +8,9 @@ from typing import Any
 
 from mmdet_ols.datasets.tree import passes_over_samples
 
+#: With fewer roll-overs, online soft labels have gained nothing so far (docs/evidence.md).
+ENOUGH = 10
+
 
 @dataclass(frozen=True)
 class Period:
@@ -78,6 +81,14 @@ def _log(runner: Any, period: Period, one_pass: bool) -> None:
         runner.logger.warning(
             f'The soft labels will stay as they start: OLSHook rolls them over after every '
             f'{length}, but the training ends after {total}. Set a smaller `interval` of OLSHook.'
+        )
+    elif period.number_of(total) < ENOUGH:
+        runner.logger.warning(
+            'The soft labels begin flat and become sharper with each roll-over, of which this '
+            f'training has only {period.number_of(total)}. In trainings of up to ten epochs, OLS '
+            'has not been ahead of hard labels so far, and its networks were less sure than they '
+            'should be (docs/evidence.md): train longer, or compare both on your data '
+            '(tools/compare.py).'
         )
 
 

@@ -75,6 +75,14 @@ def test_period_that_the_training_does_not_reach_warns(tmp_path):
     assert message not in train(tmp_path / 'long', make_batches(), iters=5, ols=LEFT_OPEN)['log']
 
 
+def test_few_roll_overs_warn(tmp_path):
+    message = 'of which this training has only 9.'
+    few = dict(by_epoch=False, interval=2)
+    assert message in train(tmp_path / 'few', make_batches(), iters=19, ols=few)['log']
+    enough = train(tmp_path / 'enough', make_batches(), iters=20, ols=few)['log']
+    assert 'begin flat' not in enough
+
+
 def test_repeated_data_is_named(tmp_path):
     repeated = RepeatDataset(Samples(make_batches(2)), 3)
     loader = DataLoader(repeated, batch_size=1, collate_fn=itemgetter(0))
