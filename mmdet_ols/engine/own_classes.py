@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,12 @@ from mmengine.logging import print_log
 from mmengine.registry import DATASETS, DefaultScope
 
 from mmdet_ols.checks.class_lists import check_class_lists
+from mmdet_ols.checks.folders import listing
 from mmdet_ols.checks.logs import warn
 from mmdet_ols.checks.processes import is_first_process
-from mmdet_ols.checks.survey.progress import progress
+from mmdet_ols.checks.survey.coco import read_json
+from mmdet_ols.checks.survey.coco_rules import check_coco
+from mmdet_ols.checks.survey.progress import progress, waiting
 from mmdet_ols.config_tree import is_a, registered_class, type_name
 from mmdet_ols.datasets.tree import datasets_of_config
 from mmdet_ols.datasets.voc_files import VOCFolder, count_classes, no_annotations, shortened
@@ -26,19 +29,20 @@ MARKER = 'classes_from_annotations'
 def fill_in_classes(cfg: Config) -> None:
     """Fill in the classes of a config that has `classes_from_annotations = True`.
 
-    They are those of the XML annotations that the lists of its data sets name; where a list is not
-    there, of all annotations. Where data sets name their classes themselves, those count instead.
-    Names are cleaned of blanks around them. Each data set gets them as `metainfo.classes`, each
-    head, loss and assigner of the model their number as `num_classes`; the marker goes, so that the
-    config says from then on what it was trained with.
+    They are those of the XML annotations that the lists of its data sets name (where a list is not
+    there, of all annotations), sorted and cleaned of blanks; or the categories of COCO's files that
+    have objects, in the order of the files, by which the host numbers them. Where data sets name
+    their classes themselves, those count instead. Each data set gets them as `metainfo.classes`,
+    each head, loss and assigner of the model their number as `num_classes`; the marker goes, so
+    that the config says from then on what it was trained with.
 
     Args:
         cfg: The config, which is changed.
 
     Raises:
         FileNotFoundError: There are no annotations.
-        ValueError: An annotation is broken, a data set has none in VOC's layout, no annotation
-            holds an object, or the model has no `num_classes` to fill in.
+        ValueError: An annotation is broken, a data set reads neither VOC's nor COCO's, none holds
+            an object, or the model has no `num_classes` to fill in.
     """
     if not cfg.pop(MARKER, False):
         return
@@ -46,8 +50,8 @@ def fill_in_classes(cfg: Config) -> None:
     if not datasets:
         raise ValueError(f'{MARKER} needs a data set whose annotations name the classes.')
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
-        files = {path for split, dataset in datasets for path in _annotation_files(dataset, split)}
-    classes = _named_classes(datasets) or _classes_of(sorted(files))
+        coco, xml = _annotation_files(datasets)
+    classes = _named_classes(datasets) or _classes_of(coco, xml)
     for _, dataset in datasets:
         dataset.metainfo = dict(dataset.get('metainfo') or {}, classes=classes)
     if not _fill_in(cfg.get('model') or {}, len(classes), inside=False):
@@ -86,25 +90,74 @@ def _named_classes(datasets: Sequence[tuple[str, ConfigDict]]) -> tuple[str, ...
     return next(iter(named), ())
 
 
-def _classes_of(files: Sequence[str]) -> tuple[str, ...]:
-    """All classes of these annotation files, sorted."""
-    counts = count_classes(progress(files, 'Reading the classes'))
-    if not counts:
+def _classes_of(coco: Collection[str], xml: Collection[str]) -> tuple[str, ...]:
+    """All classes of annotation files: categories in COCO's order, then names of XML, sorted.
+
+    Raises:
+        ValueError: A file is broken, or none holds an object.
+    """
+    counts: Counter[str] = Counter()
+    for path in coco:
+        counts.update(_count_categories(path))
+    names = count_classes(progress(sorted(xml), 'Reading the classes'))
+    counts.update({name: names[name] for name in sorted(names)})
+    classes = tuple(name for name, count in counts.items() if count)
+    if not classes:
         raise ValueError(
-            f'{MARKER} needs objects, but none of the {len(files)} annotation files holds one.'
+            f'{MARKER} needs objects, but none of the {len(coco) + len(xml)} annotation files '
+            'holds one.'
         )
     _say(counts)
-    return tuple(sorted(counts))
+    return classes
 
 
-def _annotation_files(dataset: ConfigDict, split: str) -> list[str]:
-    """The annotations of a data set's list, or all of its folder where the list is not there."""
-    if not is_a(registered_class(DATASETS, dataset), 'XMLDataset'):
-        raise ValueError(
-            f"{MARKER} needs XML annotations in VOC's layout (type='LenientVOCDataset'), but got "
-            f'{split}_dataloader, {type_name(dataset)}: name the classes in '
-            'metainfo=dict(classes=...) instead.'
+def _count_categories(path: str) -> dict[str, int]:
+    """The number of objects of each category of a COCO file, in its order."""
+    with waiting(path):
+        content = read_json(path)
+    problems = check_coco(content, path)
+    if problems:
+        raise ValueError('\n'.join(problems))
+    names = {category['id']: str(category['name']) for category in content['categories']}
+    counts = dict.fromkeys(names.values(), 0)
+    for item in content.get('annotations') or []:
+        counts[names[item['category_id']]] += 1
+    return counts
+
+
+def _annotation_files(
+    datasets: Sequence[tuple[str, ConfigDict]],
+) -> tuple[Collection[str], Collection[str]]:
+    """The files of data sets in COCO's format, in their order, and those in VOC's."""
+    coco: dict[str, None] = {}
+    xml: set[str] = set()
+    for split, dataset in datasets:
+        cls = registered_class(DATASETS, dataset)
+        if is_a(cls, 'CocoDataset'):
+            coco[_coco_file(dataset, split)] = None
+        elif is_a(cls, 'XMLDataset'):
+            xml.update(_xml_files(dataset))
+        else:
+            raise ValueError(
+                f"{MARKER} needs XML annotations in VOC's layout (type='LenientVOCDataset') or "
+                f"JSON in COCO's format (type='CocoDataset'), but got {split}_dataloader, "
+                f'{type_name(dataset)}: name the classes in metainfo=dict(classes=...) instead.'
+            )
+    return coco, xml
+
+
+def _coco_file(dataset: ConfigDict, split: str) -> str:
+    path = Path(dataset.get('data_root') or '', dataset.get('ann_file') or '')
+    if not path.is_file():
+        raise FileNotFoundError(
+            f'{path}, the `ann_file` of {split}_dataloader, {type_name(dataset)}, is not there: '
+            f'correct it, or name the folder of the data with --data-root: {listing(path)}.'
         )
+    return str(path)
+
+
+def _xml_files(dataset: ConfigDict) -> list[str]:
+    """The annotations of a data set's list, or all of its folder where the list is not there."""
     data_root = dataset.get('data_root') or ''
     prefix = dataset.get('data_prefix') or {}
     root = Path(data_root, prefix.get('sub_data_root') or '')
@@ -120,16 +173,22 @@ def _annotation_files(dataset: ConfigDict, split: str) -> list[str]:
 
 
 def _say(counts: Counter[str]) -> None:
-    """Log the classes and their objects, and which of them may be typing errors."""
+    """Log the classes and their objects, and which names may be wrong or of no use."""
     if not is_first_process():
         return
-    listed = ', '.join(f'{name} ({count})' for name, count in counts.most_common())
+    listed = ', '.join(f'{name} ({count})' for name, count in (+counts).most_common())
     print_log(f'Objects of each class in the annotations: {listed}.', logger='current')
+    empty = [name for name, count in counts.items() if not count]
+    if empty:
+        print_log(
+            f'Categories without an object are left out: {", ".join(shortened(empty))}.',
+            logger='current',
+        )
     single = sorted(name for name, count in counts.items() if count == 1)
     if single:
         warn(
             f'Names with a single object in all annotations: {", ".join(shortened(single))}. '
-            'Correct <name> in its file if that is a typing error: the network gets an output '
+            'Correct them in the annotations if they are typing errors: the network gets an output '
             'for every name.',
         )
 

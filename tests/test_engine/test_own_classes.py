@@ -2,6 +2,8 @@
 
 import pytest
 from mmengine.config import Config
+from mmengine.registry import DATASETS, DefaultScope
+from toy_coco import write_coco
 from toy_voc import make_voc, write_xml
 from toy_voc_folder import annotation_xml, make_folder, object_xml
 
@@ -117,10 +119,61 @@ def test_what_cannot_be_filled_in_is_said(tmp_path):
     root = make_voc(tmp_path / 'own')
     with pytest.raises(FileNotFoundError, match='expected this layout'):
         fill_in_classes(config(dataset(tmp_path), dataset(root), yolo()))
-    with pytest.raises(ValueError, match='train_dataloader, CocoDataset: name the classes'):
-        fill_in_classes(config(dict(type='CocoDataset'), dataset(root), yolo()))
+    with pytest.raises(ValueError, match='train_dataloader, CrowdHumanDataset: name the classes'):
+        fill_in_classes(config(dict(type='CrowdHumanDataset'), dataset(root), yolo()))
     with pytest.raises(ValueError, match='needs `num_classes` in the head'):
         fill_in_classes(config(dataset(root), dataset(root), dict(bbox_head=dict(type='A'))))
+
+
+def coco(root, name='train'):
+    file = f'{name}.json'
+    return dict(type='CocoDataset', data_root=str(root), ann_file=file, data_prefix=dict(img=''))
+
+
+def test_categories_keep_the_order_of_the_file(tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(own_classes, 'print_log', lambda message, **options: said.append(message))
+    # As Roboflow writes them: the first category is the name of the project.
+    write_coco(tmp_path / 'train.json', {'pets': 0, 'fox': 2, 'cat': 1, 'ape': 0}, [0, 3, 1, 2])
+    write_coco(tmp_path / 'val.json', {'pets': 0, 'fox': 1, 'cat': 3, 'ape': 2}, [0, 3, 1, 2])
+    cfg = config(coco(tmp_path), coco(tmp_path, 'val'), yolo())
+    fill_in_classes(cfg)
+    assert cfg.val_dataloader.dataset.metainfo.classes == ('fox', 'cat', 'ape')
+    assert cfg.model.bbox_head.num_classes == 3
+    assert 'cat (4), fox (3), ape (2)' in said[0]
+    assert 'without an object are left out: pets' in said[1]
+    # The numbers that the host gives to the objects are those of the names.
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        loaded = DATASETS.build(dict(cfg.train_dataloader.dataset.dataset))
+    images = (loaded.get_data_info(index) for index in range(len(loaded)))
+    labels = [item['bbox_label'] for image in images for item in image['instances']]
+    assert sorted(labels) == [0, 0, 1]
+
+
+def test_coco_files_that_cannot_be_read_are_named(tmp_path):
+    cfg = config(coco(tmp_path), coco(tmp_path), yolo())
+    with pytest.raises(FileNotFoundError, match=r'train\.json, the `ann_file` of train_dataloader'):
+        fill_in_classes(cfg.copy())
+    (tmp_path / 'train.json').write_text('{"images": []}')
+    with pytest.raises(ValueError, match=r'must have a list `categories`'):
+        fill_in_classes(cfg.copy())
+    write_coco(tmp_path / 'train.json', {'cat': 0})
+    with pytest.raises(ValueError, match=r'none of the 1 annotation files holds one'):
+        fill_in_classes(cfg.copy())
+
+
+def test_the_shipped_config_reads_coco(tmp_path):
+    folder = tmp_path / 'own/annotations'
+    folder.mkdir(parents=True)
+    for name in ('train', 'val'):
+        write_coco(folder / f'{name}.json', {'fox': 2, 'cat': 1})
+    cfg = read_config(
+        config_path('yolo_hard_own_coco.py'), data_root=str(tmp_path / 'own'), method='ols'
+    )
+    assert cfg.model.bbox_head.loss_cls.num_classes == 2
+    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
+        assert loader.dataset.metainfo.classes == ('fox', 'cat')
+        assert loader.dataset.data_root == str(tmp_path / 'own')
 
 
 @pytest.mark.parametrize('name', ['yolo_ols_own.py', 'yolo_hard_own.py'])
