@@ -71,9 +71,7 @@ class Experiment:
             if (teacher := self._folder_of_teacher(folder)) is not None
         }
         #: What an executor needs to know of each run.
-        self.tasks = {
-            folder: self._task(folder, self._teacher_task(folder)) for folder in self.runs
-        }
+        self.tasks = {folder: self._task(folder) for folder in self.runs}
 
     @property
     def folders(self) -> list[Path]:
@@ -149,10 +147,10 @@ class Experiment:
     @property
     def open_tasks(self) -> list[RunTask]:
         """The runs that are not finished, in the order in which to start them."""
-        return [task for folder, task in self.tasks.items() if not self.read(folder).final]
+        return [task for folder, task in self.tasks.items() if not self.is_finished(folder)]
 
-    def _task(self, folder: Path, teacher: RunTask | None = None) -> RunTask:
-        variant, spec = self.runs[folder]
+    def _task(self, folder: Path) -> RunTask:
+        (variant, spec), teacher = self.runs[folder], self.teachers.get(folder)
         return RunTask(
             folder,
             self.label(folder),
@@ -163,7 +161,7 @@ class Experiment:
             needs_test=self.tta or not variant.validates_as_it_tests,
             tta=self.tta,
             trust=self.trust,
-            teacher=teacher,
+            teacher=None if teacher is None else self._task(teacher),
         )
 
     def _folder_of_teacher(self, folder: Path) -> Path | None:
@@ -180,10 +178,6 @@ class Experiment:
                 f'({variant.needs.option}=FILE).'
             )
         return folder.parents[1] / row.name / f'seed_{spec.seed}'
-
-    def _teacher_task(self, folder: Path) -> RunTask | None:
-        teacher = self.teachers.get(folder)
-        return None if teacher is None else self._task(teacher)
 
     def _is_awaited(self, folder: Path) -> bool:
         """Whether a run that is not finished is to learn from this one."""
