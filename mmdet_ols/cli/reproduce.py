@@ -32,11 +32,11 @@ from mmdet_ols.experiments.starter import starter_of
 from mmdet_ols.experiments.states import State
 from mmdet_ols.experiments.tables import duration
 from mmdet_ols.experiments.writing import check_extras, write_comparison
-from mmdet_ols.reproduction.collecting import cell_results
 from mmdet_ols.reproduction.features import FIGURE, picture_task
 from mmdet_ols.reproduction.page import write_page
 from mmdet_ols.reproduction.plan import Plan
 from mmdet_ols.reproduction.request import FILE, PaperRequest
+from mmdet_ols.reproduction.results import cell_results
 from mmdet_ols.reproduction.scales import SMOKE
 from mmdet_ols.reproduction.times import RunTimes
 
