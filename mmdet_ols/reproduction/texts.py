@@ -102,7 +102,7 @@ def signed(value: float, decimals: int) -> str:
 
 
 class Tally(NamedTuple):
-    """How many claims have which verdict."""
+    """How many claims have which verdict, in the order of `Verdict`."""
 
     holds: int
     undecided: int
@@ -122,12 +122,7 @@ def tally(numbers: Iterable[Number], kinds: Sequence[Kind]) -> Tally:
     counts = Counter(
         claim.verdict for number in numbers for claim in number.claims if claim.kind in kinds
     )
-    return Tally(
-        counts[Verdict.HOLDS],
-        counts[Verdict.UNDECIDED],
-        counts[Verdict.FAILS],
-        counts[Verdict.MISSING],
-    )
+    return Tally(*(counts[verdict] for verdict in Verdict))
 
 
 def tally_line(what: str, counts: Tally) -> str:
