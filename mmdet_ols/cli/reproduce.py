@@ -35,7 +35,7 @@ from mmdet_ols.experiments.writing import check_extras, write_comparison
 from mmdet_ols.reproduction.features import FIGURE, picture_task
 from mmdet_ols.reproduction.page import write_page
 from mmdet_ols.reproduction.plan import Plan
-from mmdet_ols.reproduction.request import FILE, PaperRequest
+from mmdet_ols.reproduction.request import PaperRequest
 from mmdet_ols.reproduction.results import cell_results
 from mmdet_ols.reproduction.scales import SMOKE
 from mmdet_ols.reproduction.times import RunTimes
@@ -128,11 +128,6 @@ def status(args: argparse.Namespace) -> None:
     """Show how far the runs are."""
     with user_errors():
         request, work_dir = read_request(args)
-        if not (work_dir / FILE).is_file():
-            raise ValueError(
-                '--work-dir must be a folder in which something was planned or run, but '
-                f'{work_dir} is none: name that of `plan` or `run`, or their --scale.'
-            )
         steps = request.read_step_times()
         if request.scale == SMOKE:
             return reproduce_smoke.show(request, work_dir)

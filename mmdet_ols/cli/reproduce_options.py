@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mmdet_ols.cli.executor_options import add_executor_options, check_executor
 from mmdet_ols.cli.options import add_strict_option, add_trust_option
-from mmdet_ols.reproduction.request import PaperRequest, load_request
+from mmdet_ols.reproduction.request import FILE, PaperRequest, load_request
 from mmdet_ols.reproduction.scales import PAPER, SCALES, SMOKE, default_work_dir
 
 
@@ -129,6 +129,11 @@ def read_request(args: argparse.Namespace) -> tuple[PaperRequest, Path]:
     work_dir = args.work_dir or default_work_dir(args.scale or PAPER)
     if work_dir.exists() and not work_dir.is_dir():
         raise ValueError(f'--work-dir must be a folder, but {work_dir} is a file.')
+    if args.command in ('status', 'page') and not (work_dir / FILE).is_file():
+        raise ValueError(
+            '--work-dir must be a folder in which something was planned or run, but '
+            f'{work_dir} is none: name that of `plan` or `run`, or their --scale.'
+        )
     forget = getattr(args, 'forget', False)
     before = (None if forget else load_request(work_dir)) or PaperRequest(args.scale or PAPER)
     if args.scale not in (None, before.scale):

@@ -194,9 +194,10 @@ def test_an_option_may_be_given_twice(reproduce, tmp_path):
     assert asked['seeds'] == [4, 5] and asked['tables'] == ['XI', 'VII']
 
 
-def test_a_folder_without_plan_has_no_status(reproduce, tmp_path):
-    output = reproduce('status', '--work-dir', tmp_path / 'misspelt', ok=False)
-    assert f'but {tmp_path}/misspelt is none' in output
+@pytest.mark.parametrize('name', ['status', 'page'])
+def test_a_folder_without_plan_has_neither_status_nor_page(reproduce, tmp_path, name):
+    output = reproduce(name, '--work-dir', tmp_path / 'misspelt', ok=False)
+    assert f'but {tmp_path}/misspelt is none: name that of `plan` or `run`' in output
     assert not (tmp_path / 'misspelt').exists()
     (tmp_path / 'file').write_text('')
     output = reproduce('plan', '--work-dir', tmp_path / 'file', ok=False)
