@@ -62,7 +62,7 @@ def plan(args: argparse.Namespace) -> None:
             planned.check(args.strict)
     console, times = make_console(), RunTimes(planned, steps)
     _show(times, _states(times), console)
-    _show_blocked(planned, console)
+    _show_blocked(planned, console, args.check)
     runs, cells = len(planned.folders), len(planned.cells)
     console.print(
         f'{cells} cells need {runs} runs, each once. To run them: '
@@ -84,11 +84,12 @@ def run(args: argparse.Namespace) -> None:
             return reproduce_smoke.run(request, work_dir, args)
         planned = request.plan(work_dir, args.trust_checkpoint, _progress)
         request.save(work_dir)
-        if starter_of(work_dir) is None:
+        checked = starter_of(work_dir) is None
+        if checked:
             planned.check(args.strict)
         tasks = planned.tasks()
     display = RunDisplay(planned, runs_at_once(args))
-    _show_blocked(planned, display.console)
+    _show_blocked(planned, display.console, checked)
     with user_errors():
         for folder, known in display.runs.items():
             if known.final:  # it may have finished while no process watched
@@ -147,7 +148,7 @@ def status(args: argparse.Namespace) -> None:
         elif state.name == 'failed':
             why = state.why if args.failures else state.why.strip().splitlines()[-1]
             console.print(f'{planned.label(folder)} failed: {why}', markup=False, soft_wrap=True)
-    _show_blocked(planned, console)
+    _show_blocked(planned, console, False)
 
 
 def page(args: argparse.Namespace) -> None:
@@ -228,9 +229,24 @@ def _end_if_blocked(planned: Plan) -> None:
         sys.exit(f'error: {count} configs cannot be run, as said above')
 
 
-def _show_blocked(planned: Plan, console: Console) -> None:
-    for name, why in planned.blocked.items():
+def _show_blocked(planned: Plan, console: Console, checked: bool) -> None:
+    """Print what cannot be run, and how to find out whether that still holds.
+
+    Args:
+        planned: Whose configs to show.
+        console: Where to print.
+        checked: Whether they were checked just now.
+    """
+    blocked = planned.blocked
+    for name, why in blocked.items():
         console.print(f'cannot be run: {name}: {why}', markup=False, soft_wrap=True)
+    if blocked and not checked:
+        console.print(
+            'That is what the last check found. To check again: '
+            f'mmdet-ols reproduce plan --check --work-dir {planned.work_dir}',
+            markup=False,
+            soft_wrap=True,
+        )
 
 
 if __name__ == '__main__':

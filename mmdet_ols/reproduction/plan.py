@@ -17,6 +17,9 @@ from mmdet_ols.experiments.tasks import RunTask
 from mmdet_ols.reproduction.scales import PlannedCell, place_of, short_option
 from mmdet_ols.results.run_folder import Run
 
+#: Why the runs of a config cannot start, in this file of its folder.
+BLOCKED = 'blocked.txt'
+
 
 class Plan:
     """The runs of many cells, as one comparison for each config.
@@ -48,6 +51,7 @@ class Plan:
         progress: Callable[[list], Iterable] = iter,
     ) -> None:
         self.cells, self.seeds, self.evidence = list(cells), list(seeds), evidence
+        self.work_dir = Path(work_dir)
         data, entries = data or {}, entries or {}
         _check_names(data, {cell.data for cell in cells}, '--data')
         names = {name for cell in cells for name in names_of(cell)}
@@ -63,7 +67,7 @@ class Plan:
             self.experiments[name] = Experiment(
                 list(once.values()),
                 seeds,
-                Path(work_dir, name),
+                self.work_dir / name,
                 tta=group[0].tta,
                 trust=trust,
                 evidence=evidence,
@@ -95,8 +99,8 @@ class Plan:
     def check(self, strict: bool = False) -> dict[str, str]:
         """Find what would stop the runs of each config, before any of them starts.
 
-        What is wrong is kept in the folder of the config until it is right, so that `status` shows
-        it.
+        What is wrong is kept in the folder of the config, so that `status` shows it, until the next
+        check, or until something else is asked for.
 
         Args:
             strict: Whether what may be wrong with the data is an error rather than a warning.
@@ -105,7 +109,7 @@ class Plan:
             Why configs cannot be run, by the names of their folders.
         """
         for name, experiment in self.experiments.items():
-            note = _blocked_note(experiment.folders[0])
+            note = self._blocked_note(name)
             note.unlink(missing_ok=True)
             cell = next(cell for cell, (group, _) in self._variants.items() if group == name)
             options = OptionNames(f'--data {cell.data}=FOLDER', f'--set {names_of(cell)[0]}')
@@ -124,13 +128,14 @@ class Plan:
     @property
     def blocked(self) -> dict[str, str]:
         """Why configs could not be run when it was checked last, by the names of their folders."""
-        notes = {
-            name: _blocked_note(experiment.folders[0])
-            for name, experiment in self.experiments.items()
-        }
+        notes = {name: self._blocked_note(name) for name in self.experiments}
         return {
             name: note.read_text(encoding='utf-8') for name, note in notes.items() if note.is_file()
         }
+
+    def _blocked_note(self, name: str) -> Path:
+        """The file that says why the runs of a config cannot start, in the folder of the config."""
+        return self.work_dir / name / BLOCKED
 
     def variant(self, folder: Path) -> Variant:
         """What a folder is a run of."""
@@ -154,18 +159,14 @@ class Plan:
         return self._of[folder].is_finished(folder)
 
     def state(self, folder: Path, run: Run | None = None) -> State:
-        """Where a run stands; one that waits for something that is missing says what.
+        """Where a run stands.
 
         Args:
             folder: The run.
             run: How far it is, where that was read already.
         """
         run = self.read(folder) if run is None else run
-        state = state_of(folder, bool(run.final))
-        if state.name == 'waiting':
-            note = _blocked_note(folder)
-            return state._replace(why=note.read_text(encoding='utf-8') if note.is_file() else '')
-        return state
+        return state_of(folder, bool(run.final))
 
     def keep(self, folder: Path) -> str:
         """Add a finished run that has no row yet; return what a user must know of it.
@@ -198,15 +199,6 @@ class Plan:
     def newest(self, run: Run) -> str:
         """The newest value of a run's main metric, as text."""
         return next(iter(self.experiments.values())).newest(run)
-
-
-def _blocked_note(folder: Path) -> Path:
-    """The file that says why the runs of a config cannot start, in the folder of the config.
-
-    Args:
-        folder: That of one of its runs.
-    """
-    return folder.parents[1] / 'blocked.txt'
 
 
 def _grouped(cells: Iterable[PlannedCell]) -> dict[str, list[PlannedCell]]:

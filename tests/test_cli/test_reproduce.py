@@ -120,7 +120,18 @@ def test_what_is_missing_is_said_before_anything_starts(reproduce, config, tmp_p
         assert 'cannot be run: ce: hard: `data_root` of' in output and '/nowhere/at/all' in output
         assert '--data greys=FOLDER' in output and '--data-root' not in output
     assert not list(tmp_path.rglob('*.log')) and '1 of 1 configs cannot be run' in output
-    assert 'cannot be run: ce' in reproduce('status', '--work-dir', tmp_path)
+    assert 'the last check found' not in output  # it was checked just now
+    status = reproduce('status', '--work-dir', tmp_path)
+    assert 'cannot be run: ce' in status
+    assert f'To check again: mmdet-ols reproduce plan --check --work-dir {tmp_path}' in status
+
+
+def test_what_blocked_is_forgotten_once_something_else_is_asked_for(reproduce, tmp_path):
+    words = 'plan', '--work-dir', tmp_path, '--seeds', 0
+    reproduce(*words, '--data', 'greys=/nowhere/at/all', '--check', ok=False)
+    assert 'cannot be run: ce' in reproduce(*words)
+    assert 'cannot be run' not in reproduce(*words, '--data', f'greys={tmp_path}')
+    assert 'cannot be run' not in reproduce('status', '--work-dir', tmp_path)
 
 
 @pytest.mark.parametrize(
