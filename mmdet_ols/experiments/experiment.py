@@ -15,6 +15,7 @@ from mmdet_ols.experiments.recording import best_epoch_of, describe_run, differ,
 from mmdet_ols.experiments.rows import provider
 from mmdet_ols.experiments.settings import describe, differences
 from mmdet_ols.experiments.specification import RunSpec, Variant
+from mmdet_ols.experiments.tables import run_name
 from mmdet_ols.experiments.tasks import RunTask
 from mmdet_ols.results.metrics import headline_metrics
 from mmdet_ols.results.run_folder import Run, training_folders
@@ -112,7 +113,7 @@ class Experiment:
     def label(self, folder: Path) -> str:
         """A run's name for people."""
         variant, spec = self.runs[folder]
-        return f'{variant.name} seed {spec.seed}'
+        return run_name(variant.name, spec.seed)
 
     def read(self, folder: Path) -> Run:
         """Read how far a run is: from its folder, or from its row where that says nothing.

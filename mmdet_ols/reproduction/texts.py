@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
+from mmdet_ols.experiments.tables import with_spread
 from mmdet_ols.paper import all_figures
 from mmdet_ols.reproduction.claims import Claim, Kind, Number, Verdict, smallest_told
 from mmdet_ols.reproduction.layout import method_title
@@ -89,11 +90,6 @@ def verdict_text(verdict: Verdict, ours: Summary, decimals: int) -> str:
 def against(claim: Claim) -> str:
     """With what a claim compares, in words."""
     return method_title(claim.against.method, with_options=False)
-
-
-def with_spread(mean: float, sd: float, decimals: int) -> str:
-    """Mean ± standard deviation, or the mean where there is none."""
-    return f'{mean:.{decimals}f}' + ('' if math.isnan(sd) else f' ± {sd:.{decimals}f}')
 
 
 def signed(value: float, decimals: int) -> str:
