@@ -85,8 +85,6 @@ def draw_curves(comparison: Comparison, path: str | Path) -> None:
     Lines are means over the seeds, bands standard deviations.
     """
     metrics = comparison.metrics_over_time
-    if not metrics:
-        return
     columns = min(len(metrics), 3)
     rows = -(-len(metrics) // columns)
     figure = new_figure(max(4.4 * columns, 6), 3.5 * rows + 0.6)

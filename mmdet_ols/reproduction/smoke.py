@@ -58,7 +58,6 @@ class SmokeResult(NamedTuple):
         run: What its folder says.
         made: How it was made.
         notes: What was reduced, as sentences.
-        seconds: How long it took.
         cpu_seconds: How long processors worked for it.
     """
 
@@ -67,7 +66,6 @@ class SmokeResult(NamedTuple):
     run: Run
     made: list[dict[str, str]]
     notes: tuple[str, ...]
-    seconds: float
     cpu_seconds: float
 
 
@@ -160,7 +158,6 @@ def read_smoke(
                 read_result(run, row),
                 [row['made']] if row else [],
                 tuple(row.get('notes', ())),
-                row.get('seconds', 0.0),
                 row.get('cpu_seconds', 0.0),
             )
         )
