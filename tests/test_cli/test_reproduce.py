@@ -142,6 +142,7 @@ def test_what_blocked_is_forgotten_once_something_else_is_asked_for(reproduce, t
         (['--set', 'ce'], '--set takes NAME KEY=VALUE [...], but got ce'),
         (['--set', 'ce', 'a'], 'KEY=VALUE, but got'),
         (['--seeds', '1', '1'], '--seeds must differ'),
+        (['--seeds', '4294967296'], '--seeds must be from 0 to 4294967295'),
         (['--strict'], '--strict is about what --check finds: add --check'),
         (['--each-kind'], '--each-kind is for --scale smoke'),
         (['--scale', 'smoke', '--seeds', '1', '--set', 'ce', 'a=1'], 'leave --seeds, --set out'),
