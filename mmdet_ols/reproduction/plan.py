@@ -11,9 +11,10 @@ from mmdet_ols.checks.option_names import OptionNames, naming_options
 from mmdet_ols.experiments.evidence import EvidenceFile
 from mmdet_ols.experiments.experiment import Experiment
 from mmdet_ols.experiments.rows import with_needed_rows
-from mmdet_ols.experiments.specification import Request, Variant, method_slug, read_variants
+from mmdet_ols.experiments.specification import Request, Variant, read_variants
 from mmdet_ols.experiments.states import State, state_of
 from mmdet_ols.experiments.tasks import RunTask
+from mmdet_ols.methods import parse_method
 from mmdet_ols.reproduction.scales import PlannedCell, place_of, short_option
 from mmdet_ols.results.run_folder import Run
 
@@ -73,7 +74,7 @@ class Plan:
                 evidence=evidence,
             )
             for cell in group:
-                row = once[variants[method_slug(cell.method)].portable_key]
+                row = once[variants[parse_method(cell.method).slug].portable_key]
                 self._variants[cell] = name, row.name
         self._of = {
             folder: experiment
@@ -229,16 +230,10 @@ def _variants_of(
     """Resolve the rows of one config, by their names."""
     first = group[0]
     own = [entry for name in names_of(first) for entry in entries.get(name, ())]
-    rows = {
-        method_slug(cell.method): Request(
-            method_slug(cell.method),
-            config_path(cell.config),
-            cell.method,
-            (*cell.options, *own),
-        )
-        for cell in group
-    }
-    variants = read_variants(with_needed_rows(list(rows.values())), data.get(first.data))
+    config, options = config_path(first.config), (*first.options, *own)
+    methods = {parse_method(cell.method).slug: cell.method for cell in group}
+    rows = [Request(slug, config, method, options) for slug, method in methods.items()]
+    variants = read_variants(with_needed_rows(rows), data.get(first.data))
     return {variant.name: variant for variant in variants}
 
 

@@ -22,7 +22,7 @@ import mmdet_ols
 from mmdet_ols import config_path
 from mmdet_ols.experiments.executors import Report, silent
 from mmdet_ols.experiments.provenance import facts, versions
-from mmdet_ols.experiments.specification import method_slug, needed_run
+from mmdet_ols.experiments.specification import needed_run
 from mmdet_ols.experiments.states import LOG, State, note_failure
 from mmdet_ols.methods import parse_method
 from mmdet_ols.paper import Cell
@@ -279,7 +279,7 @@ def code_key() -> str:
 
 def _slug(config: str, method: str, options: Sequence[str], tta: bool) -> str:
     """The folder of a run, below that of its config."""
-    words = [method_slug(method), *map(short_option, options)]
+    words = [parse_method(method).slug, *map(short_option, options)]
     if tta:
         words.append('tta')
     name = re.sub(r'[^\w.+=-]+', '_', '_'.join(words))
