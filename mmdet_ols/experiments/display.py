@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from types import TracebackType
 from typing import Protocol
 
 from rich.console import Console
@@ -78,12 +77,7 @@ class RunDisplay:
         self._update()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._progress.stop()
 
     def report(self, event: str, folder: Path, text: str) -> None:
@@ -140,7 +134,7 @@ class RunDisplay:
         )
 
     def _done(self, folder: Path) -> float:
-        run: Run = self.runs[folder]
+        run = self.runs[folder]
         return run.done if folder in self._still_open else run.length
 
     def _time_left(self) -> str:
