@@ -90,14 +90,10 @@ class Experiment:
         """
         for folder in self.runs:
             self.check_folder(folder)
-        # Rows that are all in the file need neither data nor weights.
-        needed = {
-            variant.name
-            for folder, (variant, _) in self.runs.items()
-            if not self.read(folder).recorded
-        }
-        wanted = [variant for variant in self.variants if variant.name in needed]
-        check_ready(((variant.name, variant.cfg) for variant in wanted), strict, self.tta)
+        # What is finished needs neither data nor weights.
+        needed = {self.runs[task.folder][0].name for task in self.open_tasks}
+        wanted = ((v.name, v.cfg) for v in self.variants if v.name in needed)
+        check_ready(wanted, strict, self.tta)
 
     def check_folder(self, folder: Path) -> None:
         """Make sure that a run was made with the config that is asked for.

@@ -116,11 +116,7 @@ class Plan:
             options = OptionNames(f'--data {cell.data}=FOLDER', f'--set {names_of(cell)[0]}')
             try:
                 with naming_options(options):
-                    if all(experiment.is_finished(run) for run in experiment.folders):
-                        for run in experiment.folders:
-                            experiment.check_folder(run)
-                    else:
-                        experiment.check(strict)
+                    experiment.check(strict)
             except ValueError as error:
                 note.parent.mkdir(parents=True, exist_ok=True)
                 note.write_text(str(error), encoding='utf-8')
