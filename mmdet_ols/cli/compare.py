@@ -225,7 +225,7 @@ def show(comparison: Comparison, console: Console) -> None:
                 table.add_row(*row)
             console.print(table)
     for note in notes(comparison):
-        console.print(note, markup=False)
+        console.print(note)
 
 
 if __name__ == '__main__':

@@ -67,7 +67,6 @@ def plan(args: argparse.Namespace) -> None:
     console.print(
         f'{cells} cells need {runs} runs, each once. To run them: '
         f'mmdet-ols reproduce run --work-dir {work_dir}',
-        markup=False,
         soft_wrap=True,
     )
     if args.check:
@@ -140,14 +139,14 @@ def status(args: argparse.Namespace) -> None:
     text = f'started by {starter}' if starter else 'no process starts runs now'
     if starter is None and slurm_folder(work_dir).is_dir():
         text += '; what was submitted to a cluster goes on without one'
-    console.print(text, markup=False, soft_wrap=True)
+    console.print(text, soft_wrap=True)
     for folder, state in states.items():
         if state.name == 'running':
             run = times.runs[folder]
-            console.print(f'{planned.label(folder)} at {run.done:g} of {run.length}', markup=False)
+            console.print(f'{planned.label(folder)} at {run.done:g} of {run.length}')
         elif state.name == 'failed':
             why = state.why if args.failures else state.why.strip().splitlines()[-1]
-            console.print(f'{planned.label(folder)} failed: {why}', markup=False, soft_wrap=True)
+            console.print(f'{planned.label(folder)} failed: {why}', soft_wrap=True)
     _show_blocked(planned, console, False)
 
 
@@ -208,7 +207,6 @@ def _show(times: RunTimes, states: Mapping[Path, State], console: Console) -> No
             f'{seconds / 3600:,.0f} hours of {steps.place} are for {runs} runs that have not '
             f'begun, by measured times of training steps (medians of {steps.n} or more). Loading '
             'data and testing are not in them.',
-            markup=False,
             soft_wrap=True,
         )
 
@@ -239,12 +237,11 @@ def _show_blocked(planned: Plan, console: Console, checked: bool) -> None:
     """
     blocked = planned.blocked
     for name, why in blocked.items():
-        console.print(f'cannot be run: {name}: {why}', markup=False, soft_wrap=True)
+        console.print(f'cannot be run: {name}: {why}', soft_wrap=True)
     if blocked and not checked:
         console.print(
             'That is what the last check found. To check again: '
             f'mmdet-ols reproduce plan --check --work-dir {planned.work_dir}',
-            markup=False,
             soft_wrap=True,
         )
 

@@ -17,9 +17,12 @@ WIDTH_OF_LOGS = 160
 
 
 def make_console() -> Console:
-    """A console as wide as the terminal, or wide enough for tables where there is none."""
-    terminal = Console()
-    return terminal if terminal.is_terminal else Console(width=WIDTH_OF_LOGS)
+    """A console as wide as the terminal, or wide enough for tables where there is none.
+
+    It prints brackets as they are: names and messages hold them.
+    """
+    terminal = Console(markup=False)
+    return terminal if terminal.is_terminal else Console(width=WIDTH_OF_LOGS, markup=False)
 
 
 class ShownRuns(Protocol):
@@ -110,12 +113,12 @@ class RunDisplay:
         """Print a line with the time of day."""
         # In one line, since logs are searched line by line.
         line = f'{time.strftime("%H:%M:%S")} {text}'
-        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        self.console.print(line, highlight=False, soft_wrap=True)
 
     def warn(self, text: object) -> None:
         """Print a warning; nothing where `text` is empty."""
         if text:
-            self.console.print(f'warning: {text}', markup=False, soft_wrap=True)
+            self.console.print(f'warning: {text}', soft_wrap=True)
 
     def is_finished(self, folder: Path) -> bool:
         """Whether the result of a run is there now."""
