@@ -97,18 +97,16 @@ def _sweep_method(
     method, _, key = option.partition(':')
     # The method, wherever it stands among several, with the options that it has.
     pattern = re.compile(rf'(?:^|(?<=\+)){re.escape(method)}(?P<options>:[^+]*)?(?=\+|$)')
-    matching = [row for row in rows if row.method and pattern.search(row.method)]
+    searched = [(row, pattern.search(row.method)) for row in rows if row.method]
+    matching = [(row, match) for row, match in searched if match]
     if len(matching) != 1:
-        asked = ', '.join(row.name for row in matching) or 'no row'
+        asked = ', '.join(row.name for row, _ in matching) or 'no row'
         raise ValueError(
             f'--sweep {option} needs exactly one row with the method {method!r}, but {asked} has '
             f'it: name it once in --methods, with a single config.'
         )
-    (row,) = matching
-    text = str(row.method)
-    match = pattern.search(text)
-    assert match is not None
-    given = match['options'] or ''
+    ((row, match),) = matching
+    text, given = match.string, match['options'] or ''
     if re.search(rf'[:,]\s*{re.escape(key)}\s*=', given):
         raise ValueError(
             f'--sweep {option} gives {key} its values, so leave it out of --methods {text}.'
