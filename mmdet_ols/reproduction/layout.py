@@ -129,7 +129,8 @@ def lay_out(name: str, numbers: Sequence[Number]) -> TableLayout:
     """
     layout = LAYOUTS[name]
     # Tf-KD is one method of a table though its temperature differs from network to network.
-    with_options = _share_a_place(numbers)
+    places = [_key(number, (*layout.rows, *layout.columns), False) for number in numbers]
+    with_options = len(set(places)) < len(places)
     rows = [_key(number, layout.rows, with_options) for number in numbers]
     columns = [_key(number, layout.columns, with_options) for number in numbers]
     at = dict(zip(zip(rows, columns), numbers))
@@ -182,15 +183,6 @@ def _text(number: Number, field: str, with_options: bool) -> str:
     names = {'network': NETWORKS, 'data': DATA, 'metric': METRICS}[field]
     value = getattr(figure, field)
     return names.get(value, value)
-
-
-def _share_a_place(numbers: Sequence[Number]) -> bool:
-    """Whether two methods of one place differ in their options only."""
-    places = [
-        (f.data, f.network, f.noise_rate, f.metric, f.source, method_title(f.method, False))
-        for f in (number.figure for number in numbers)
-    ]
-    return len(set(places)) < len(places)
 
 
 def _beginning(keys: Sequence[tuple[str, ...]], start: int) -> dict[int, Header]:
