@@ -12,7 +12,7 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -98,7 +98,7 @@ def smoke_runs(cells: Iterable[Cell], work_dir: str | Path) -> list[SmokeRun]:
 
 
 def run_smoke(
-    cells: Iterable[Cell],
+    cells: Collection[Cell],
     work_dir: str | Path,
     jobs: int = 2,
     report: Report = silent,
@@ -135,21 +135,18 @@ def run_smoke(
         pool.run(todo)
     finally:
         pool.end()
-    return read_smoke(cells, work_dir, runs)
+    return read_smoke(cells, work_dir)
 
 
-def read_smoke(
-    cells: Iterable[Cell], work_dir: str | Path, runs: Sequence[SmokeRun] | None = None
-) -> list[SmokeResult]:
+def read_smoke(cells: Iterable[Cell], work_dir: str | Path) -> list[SmokeResult]:
     """Read from the folders of runs what is there.
 
     Args:
         cells: Cells of the paper, which may share runs.
         work_dir: Where all runs go.
-        runs: The runs of the cells, where they are known.
     """
     results = []
-    for run in smoke_runs(cells, work_dir) if runs is None else runs:
+    for run in smoke_runs(cells, work_dir):
         row = read_row(run.folder)
         results.append(
             SmokeResult(
