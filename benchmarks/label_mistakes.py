@@ -57,8 +57,9 @@ from mmdet_ols.experiments.identity import portable_config, portable_options
 from mmdet_ols.experiments.provenance import facts, read_records
 from mmdet_ols.experiments.recording import BestEpoch, describe_run
 from mmdet_ols.experiments.settings import settings_key
-from mmdet_ols.experiments.specification import Request, Variant, method_slug, read_variants
+from mmdet_ols.experiments.specification import Request, Variant, read_variants
 from mmdet_ols.experiments.states import LOG
+from mmdet_ols.methods import parse_method
 
 #: The parts of the data are the same for all seeds and methods.
 SEED_OF_FOLDS = 0
@@ -156,7 +157,7 @@ class Unit:
     def name(self, ranking: str) -> str:
         """Of its row in a table."""
         how = f'{self.folds}-fold' if self.folds else 'in-sample'
-        return f'{method_slug(self.method)}, {how}, {ranking}'
+        return f'{parse_method(self.method).slug}, {how}, {ranking}'
 
     def key(self, ranking: str) -> str:
         """Of everything that decides the result, the seed excepted."""
@@ -173,7 +174,7 @@ def plan(args: argparse.Namespace) -> list[Unit]:
     options = tuple(args.cfg_options)
 
     def variants(config: str, name: str, methods: Sequence[str], own: tuple = ()) -> list[Variant]:
-        rows = [Request(f'{method_slug(m)}{name}', config, m, own) for m in methods]
+        rows = [Request(f'{parse_method(m).slug}{name}', config, m, own) for m in methods]
         return read_variants(rows, args.data_root, args.amp)
 
     whole = variants(args.config, '', args.methods, options)

@@ -21,8 +21,10 @@ from mmdet_ols.cli.execution import (
 from mmdet_ols.cli.executor_options import add_executor_options, check_executor, runs_at_once
 from mmdet_ols.cli.options import (
     add_config_options,
+    add_seeds_option,
     add_strict_option,
     add_trust_option,
+    check_seeds,
     escape_unprintable,
     user_errors,
 )
@@ -39,7 +41,7 @@ from mmdet_ols.experiments.writing import check_extras, write_comparison
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     _add_rows(parser)
-    parser.add_argument('--seeds', nargs='+', type=int, action='extend', help='(0 1 2)')
+    add_seeds_option(parser)
     add_executor_options(parser)
     parser.add_argument(
         '--work-dir',
@@ -116,10 +118,7 @@ def _add_rows(parser: argparse.ArgumentParser) -> None:
 
 def _check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     check_executor(parser, args)
-    if len(set(args.seeds)) < len(args.seeds):
-        parser.error(f'--seeds must differ from each other, but got {args.seeds}')
-    if not all(0 <= seed < 2**32 for seed in args.seeds):
-        parser.error(f'--seeds must be from 0 to {2**32 - 1}, as NumPy takes them: {args.seeds}')
+    check_seeds(parser, args.seeds)
     if not args.configs and not args.variant:
         parser.error('name at least one CONFIG, in front of the options, or --variant')
     if args.methods and not args.configs:
@@ -226,7 +225,7 @@ def show(comparison: Comparison, console: Console) -> None:
                 table.add_row(*row)
             console.print(table)
     for note in notes(comparison):
-        console.print(note, markup=False)
+        console.print(note)
 
 
 if __name__ == '__main__':

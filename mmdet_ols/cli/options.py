@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import io
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -66,6 +66,19 @@ _CFG_OPTIONS: dict = dict(
     metavar='KEY=VALUE',
     help='override entries of the config, as in optim_wrapper.optimizer.lr=1e-3',
 )
+
+
+def add_seeds_option(parser: argparse.ArgumentParser) -> None:
+    """Add `--seeds`, for `check_seeds`."""
+    parser.add_argument('--seeds', nargs='+', type=int, action='extend', help='(0 1 2)')
+
+
+def check_seeds(parser: argparse.ArgumentParser, seeds: Sequence[int]) -> None:
+    """Refuse seeds that are the same, or that NumPy does not take."""
+    if len(set(seeds)) < len(seeds):
+        parser.error(f'--seeds must differ from each other, but got {seeds}')
+    if not all(0 <= seed < 2**32 for seed in seeds):
+        parser.error(f'--seeds must be from 0 to {2**32 - 1}, as NumPy takes them: {seeds}')
 
 
 def add_trust_option(parser: argparse.ArgumentParser) -> None:

@@ -32,11 +32,11 @@ from mmdet_ols.experiments.starter import starter_of
 from mmdet_ols.experiments.states import State
 from mmdet_ols.experiments.tables import duration
 from mmdet_ols.experiments.writing import check_extras, write_comparison
-from mmdet_ols.reproduction.collecting import cell_results
 from mmdet_ols.reproduction.features import FIGURE, picture_task
 from mmdet_ols.reproduction.page import write_page
 from mmdet_ols.reproduction.plan import Plan
-from mmdet_ols.reproduction.request import FILE, PaperRequest
+from mmdet_ols.reproduction.request import PaperRequest
+from mmdet_ols.reproduction.results import cell_results
 from mmdet_ols.reproduction.scales import SMOKE
 from mmdet_ols.reproduction.times import RunTimes
 
@@ -62,12 +62,11 @@ def plan(args: argparse.Namespace) -> None:
             planned.check(args.strict)
     console, times = make_console(), RunTimes(planned, steps)
     _show(times, _states(times), console)
-    _show_blocked(planned, console)
+    _show_blocked(planned, console, args.check)
     runs, cells = len(planned.folders), len(planned.cells)
     console.print(
         f'{cells} cells need {runs} runs, each once. To run them: '
         f'mmdet-ols reproduce run --work-dir {work_dir}',
-        markup=False,
         soft_wrap=True,
     )
     if args.check:
@@ -84,11 +83,12 @@ def run(args: argparse.Namespace) -> None:
             return reproduce_smoke.run(request, work_dir, args)
         planned = request.plan(work_dir, args.trust_checkpoint, _progress)
         request.save(work_dir)
-        if starter_of(work_dir) is None:
+        checked = starter_of(work_dir) is None
+        if checked:
             planned.check(args.strict)
         tasks = planned.tasks()
     display = RunDisplay(planned, runs_at_once(args))
-    _show_blocked(planned, display.console)
+    _show_blocked(planned, display.console, checked)
     with user_errors():
         for folder, known in display.runs.items():
             if known.final:  # it may have finished while no process watched
@@ -128,11 +128,6 @@ def status(args: argparse.Namespace) -> None:
     """Show how far the runs are."""
     with user_errors():
         request, work_dir = read_request(args)
-        if not (work_dir / FILE).is_file():
-            raise ValueError(
-                '--work-dir must be a folder in which something was planned or run, but '
-                f'{work_dir} is none: name that of `plan` or `run`, or their --scale.'
-            )
         steps = request.read_step_times()
         if request.scale == SMOKE:
             return reproduce_smoke.show(request, work_dir)
@@ -144,15 +139,15 @@ def status(args: argparse.Namespace) -> None:
     text = f'started by {starter}' if starter else 'no process starts runs now'
     if starter is None and slurm_folder(work_dir).is_dir():
         text += '; what was submitted to a cluster goes on without one'
-    console.print(text, markup=False, soft_wrap=True)
+    console.print(text, soft_wrap=True)
     for folder, state in states.items():
         if state.name == 'running':
             run = times.runs[folder]
-            console.print(f'{planned.label(folder)} at {run.done:g} of {run.length}', markup=False)
+            console.print(f'{planned.label(folder)} at {run.done:g} of {run.length}')
         elif state.name == 'failed':
             why = state.why if args.failures else state.why.strip().splitlines()[-1]
-            console.print(f'{planned.label(folder)} failed: {why}', markup=False, soft_wrap=True)
-    _show_blocked(planned, console)
+            console.print(f'{planned.label(folder)} failed: {why}', soft_wrap=True)
+    _show_blocked(planned, console, False)
 
 
 def page(args: argparse.Namespace) -> None:
@@ -212,7 +207,6 @@ def _show(times: RunTimes, states: Mapping[Path, State], console: Console) -> No
             f'{seconds / 3600:,.0f} hours of {steps.place} are for {runs} runs that have not '
             f'begun, by measured times of training steps (medians of {steps.n} or more). Loading '
             'data and testing are not in them.',
-            markup=False,
             soft_wrap=True,
         )
 
@@ -233,9 +227,23 @@ def _end_if_blocked(planned: Plan) -> None:
         sys.exit(f'error: {count} configs cannot be run, as said above')
 
 
-def _show_blocked(planned: Plan, console: Console) -> None:
-    for name, why in planned.blocked.items():
-        console.print(f'cannot be run: {name}: {why}', markup=False, soft_wrap=True)
+def _show_blocked(planned: Plan, console: Console, checked: bool) -> None:
+    """Print what cannot be run, and how to find out whether that still holds.
+
+    Args:
+        planned: Whose configs to show.
+        console: Where to print.
+        checked: Whether they were checked just now.
+    """
+    blocked = planned.blocked
+    for name, why in blocked.items():
+        console.print(f'cannot be run: {name}: {why}', soft_wrap=True)
+    if blocked and not checked:
+        console.print(
+            'That is what the last check found. To check again: '
+            f'mmdet-ols reproduce plan --check --work-dir {planned.work_dir}',
+            soft_wrap=True,
+        )
 
 
 if __name__ == '__main__':

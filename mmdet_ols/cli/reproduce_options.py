@@ -6,8 +6,13 @@ import argparse
 from pathlib import Path
 
 from mmdet_ols.cli.executor_options import add_executor_options, check_executor
-from mmdet_ols.cli.options import add_strict_option, add_trust_option
-from mmdet_ols.reproduction.request import PaperRequest, load_request
+from mmdet_ols.cli.options import (
+    add_seeds_option,
+    add_strict_option,
+    add_trust_option,
+    check_seeds,
+)
+from mmdet_ols.reproduction.request import FILE, PaperRequest, load_request
 from mmdet_ols.reproduction.scales import PAPER, SCALES, SMOKE, default_work_dir
 
 
@@ -44,8 +49,7 @@ def parse_args(description: str | None) -> argparse.Namespace:
         check_executor(run, args)
     if args.command == 'plan' and args.strict and not args.check:
         plan.error('--strict is about what --check finds: add --check')
-    if args.seeds and len(set(args.seeds)) < len(args.seeds):
-        parser.error(f'--seeds must differ from each other, but got {args.seeds}')
+    check_seeds(parser, args.seeds or ())
     return args
 
 
@@ -74,7 +78,7 @@ def _add_request(parser: argparse.ArgumentParser) -> None:
         metavar='TABLE',
         help="such as II VII 'Fig. 7a' (all)",
     )
-    parser.add_argument('--seeds', nargs='+', type=int, action='extend', help='(0 1 2)')
+    add_seeds_option(parser)
     parser.add_argument('--work-dir', type=Path, help='(work_dirs/reproduce_SCALE)')
 
 
@@ -129,6 +133,11 @@ def read_request(args: argparse.Namespace) -> tuple[PaperRequest, Path]:
     work_dir = args.work_dir or default_work_dir(args.scale or PAPER)
     if work_dir.exists() and not work_dir.is_dir():
         raise ValueError(f'--work-dir must be a folder, but {work_dir} is a file.')
+    if args.command in ('status', 'page') and not (work_dir / FILE).is_file():
+        raise ValueError(
+            '--work-dir must be a folder in which something was planned or run, but '
+            f'{work_dir} is none: name that of `plan` or `run`, or their --scale.'
+        )
     forget = getattr(args, 'forget', False)
     before = (None if forget else load_request(work_dir)) or PaperRequest(args.scale or PAPER)
     if args.scale not in (None, before.scale):

@@ -58,7 +58,7 @@ def run(request: PaperRequest, work_dir: Path, args: argparse.Namespace) -> None
 
     def report(event: str, folder: Path, text: str) -> None:
         if event == 'failed':
-            bar.console.print(f'{folder} failed: {text}', markup=False, soft_wrap=True)
+            bar.console.print(f'{folder} failed: {text}', soft_wrap=True)
         if event in ('finished', 'failed'):
             bar.advance(task)
 
@@ -138,4 +138,4 @@ def _show(made: dict[Cell, Cell], results: Sequence[SmokeResult], console: Conso
     for result in results:
         if result.state.name == 'failed':
             text = f'{result.smoke_run.label} failed: {result.state.why}'
-            console.print(text, markup=False, soft_wrap=True)
+            console.print(text, soft_wrap=True)

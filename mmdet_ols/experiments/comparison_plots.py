@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,7 +35,7 @@ def draw_comparison(comparison: Comparison, path: str | Path) -> None:
     with _drawn_names(comparison) as drawn:
         _draw_runs(left, comparison, metric, list(drawn.values()))
         for name, color in _colors(comparison.names).items():
-            _draw_curve(right, comparison.curve(name, metric), color, drawn[name])
+            draw_curve(right, comparison.curve(name, metric), color, label=drawn[name])
         _label_epochs(right)
         right.set_ylabel(metric.label)
         right.set_title('validation: mean ± standard deviation', fontsize=10)
@@ -85,8 +85,6 @@ def draw_curves(comparison: Comparison, path: str | Path) -> None:
     Lines are means over the seeds, bands standard deviations.
     """
     metrics = comparison.metrics_over_time
-    if not metrics:
-        return
     columns = min(len(metrics), 3)
     rows = -(-len(metrics) // columns)
     figure = new_figure(max(4.4 * columns, 6), 3.5 * rows + 0.6)
@@ -94,7 +92,7 @@ def draw_curves(comparison: Comparison, path: str | Path) -> None:
     with _drawn_names(comparison) as drawn:
         for panel, metric in zip(panels, metrics):
             for name, color in _colors(comparison.names).items():
-                _draw_curve(panel, comparison.curve(name, metric), color, drawn[name])
+                draw_curve(panel, comparison.curve(name, metric), color, label=drawn[name])
             _label_epochs(panel)
             panel.set_title(comparison.title_over_time(metric), fontsize=10)
             panel.grid(color='0.92')
@@ -157,13 +155,23 @@ def _draw_level(axes: Axes, summary: Summary, color: str, label: str) -> None:
         axes.axhspan(summary.mean - sd, summary.mean + sd, color=color, alpha=0.12, linewidth=0)
 
 
-def _draw_curve(axes: Axes, curve: dict[int, Summary], color: Any, label: str) -> None:
-    means = [point.mean for point in curve.values()]
+def draw_curve(
+    axes: Axes, curve: Mapping[int, Summary] | Mapping[float, Summary], color: Any, **style: Any
+) -> None:
+    """Draw the means as a line with the standard deviations as a band.
+
+    Args:
+        axes: Where to draw.
+        curve: By the place on the horizontal axis.
+        color: Of both.
+        **style: Of the line, as `Axes.plot` takes it.
+    """
+    at, means = list(curve), [point.mean for point in curve.values()]
     sds = np.nan_to_num([point.sd for point in curve.values()])
-    marker = '.' if len(curve) < 50 else ''
-    axes.plot(list(curve), means, color=color, marker=marker, label=label)
-    low, high = np.subtract(means, sds), np.add(means, sds)
-    axes.fill_between(list(curve), low, high, color=color, alpha=0.15, linewidth=0)
+    axes.plot(at, means, color=color, marker='.' if len(at) < 50 else '', **style)
+    if sds.any():
+        low, high = np.subtract(means, sds), np.add(means, sds)
+        axes.fill_between(at, low, high, color=color, alpha=0.15, linewidth=0)
 
 
 def _label_epochs(axes: Axes) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from types import TracebackType
 from typing import Protocol
 
 from rich.console import Console
@@ -18,9 +17,12 @@ WIDTH_OF_LOGS = 160
 
 
 def make_console() -> Console:
-    """A console as wide as the terminal, or wide enough for tables where there is none."""
-    terminal = Console()
-    return terminal if terminal.is_terminal else Console(width=WIDTH_OF_LOGS)
+    """A console as wide as the terminal, or wide enough for tables where there is none.
+
+    It prints brackets as they are: names and messages hold them.
+    """
+    terminal = Console(markup=False)
+    return terminal if terminal.is_terminal else Console(width=WIDTH_OF_LOGS, markup=False)
 
 
 class ShownRuns(Protocol):
@@ -78,12 +80,7 @@ class RunDisplay:
         self._update()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._progress.stop()
 
     def report(self, event: str, folder: Path, text: str) -> None:
@@ -116,12 +113,12 @@ class RunDisplay:
         """Print a line with the time of day."""
         # In one line, since logs are searched line by line.
         line = f'{time.strftime("%H:%M:%S")} {text}'
-        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        self.console.print(line, highlight=False, soft_wrap=True)
 
     def warn(self, text: object) -> None:
         """Print a warning; nothing where `text` is empty."""
         if text:
-            self.console.print(f'warning: {text}', markup=False, soft_wrap=True)
+            self.console.print(f'warning: {text}', soft_wrap=True)
 
     def is_finished(self, folder: Path) -> bool:
         """Whether the result of a run is there now."""
@@ -140,7 +137,7 @@ class RunDisplay:
         )
 
     def _done(self, folder: Path) -> float:
-        run: Run = self.runs[folder]
+        run = self.runs[folder]
         return run.done if folder in self._still_open else run.length
 
     def _time_left(self) -> str:

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import IO
 
 from mmdet_ols.core.whole_files import whole_file
 from mmdet_ols.results.run_folder import Run
@@ -181,22 +180,16 @@ class EvidenceFile:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        file = self._lock()
-        try:
-            yield
-        finally:
-            file.close()  # and with it the lock
-
-    def _lock(self) -> IO[str]:
         """Lock the file that lies at the path, and not one that another process has replaced."""
         import fcntl
 
         while True:
-            file = self.path.open('a', encoding='utf-8')
-            fcntl.flock(file, fcntl.LOCK_EX)
-            if self.path.exists() and os.path.samestat(os.fstat(file.fileno()), self.path.stat()):
-                return file
-            file.close()
+            with self.path.open('a', encoding='utf-8') as file:
+                fcntl.flock(file, fcntl.LOCK_EX)  # until it is closed
+                own = os.fstat(file.fileno())
+                if self.path.exists() and os.path.samestat(own, self.path.stat()):
+                    yield
+                    return
 
 
 def read_rows(path: str | Path) -> list[EvidenceRow]:

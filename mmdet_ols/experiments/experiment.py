@@ -15,6 +15,7 @@ from mmdet_ols.experiments.recording import best_epoch_of, describe_run, differ,
 from mmdet_ols.experiments.rows import provider
 from mmdet_ols.experiments.settings import describe, differences
 from mmdet_ols.experiments.specification import RunSpec, Variant
+from mmdet_ols.experiments.tables import run_name
 from mmdet_ols.experiments.tasks import RunTask
 from mmdet_ols.results.metrics import headline_metrics
 from mmdet_ols.results.run_folder import Run, training_folders
@@ -71,9 +72,7 @@ class Experiment:
             if (teacher := self._folder_of_teacher(folder)) is not None
         }
         #: What an executor needs to know of each run.
-        self.tasks = {
-            folder: self._task(folder, self._teacher_task(folder)) for folder in self.runs
-        }
+        self.tasks = {folder: self._task(folder) for folder in self.runs}
 
     @property
     def folders(self) -> list[Path]:
@@ -91,14 +90,10 @@ class Experiment:
         """
         for folder in self.runs:
             self.check_folder(folder)
-        # Rows that are all in the file need neither data nor weights.
-        needed = {
-            variant.name
-            for folder, (variant, _) in self.runs.items()
-            if not self.read(folder).recorded
-        }
-        wanted = [variant for variant in self.variants if variant.name in needed]
-        check_ready(((variant.name, variant.cfg) for variant in wanted), strict, self.tta)
+        # What is finished needs neither data nor weights.
+        needed = {self.runs[task.folder][0].name for task in self.open_tasks}
+        wanted = ((v.name, v.cfg) for v in self.variants if v.name in needed)
+        check_ready(wanted, strict, self.tta)
 
     def check_folder(self, folder: Path) -> None:
         """Make sure that a run was made with the config that is asked for.
@@ -114,7 +109,7 @@ class Experiment:
     def label(self, folder: Path) -> str:
         """A run's name for people."""
         variant, spec = self.runs[folder]
-        return f'{variant.name} seed {spec.seed}'
+        return run_name(variant.name, spec.seed)
 
     def read(self, folder: Path) -> Run:
         """Read how far a run is: from its folder, or from its row where that says nothing.
@@ -149,10 +144,10 @@ class Experiment:
     @property
     def open_tasks(self) -> list[RunTask]:
         """The runs that are not finished, in the order in which to start them."""
-        return [task for folder, task in self.tasks.items() if not self.read(folder).final]
+        return [task for folder, task in self.tasks.items() if not self.is_finished(folder)]
 
-    def _task(self, folder: Path, teacher: RunTask | None = None) -> RunTask:
-        variant, spec = self.runs[folder]
+    def _task(self, folder: Path) -> RunTask:
+        (variant, spec), teacher = self.runs[folder], self.teachers.get(folder)
         return RunTask(
             folder,
             self.label(folder),
@@ -163,7 +158,7 @@ class Experiment:
             needs_test=self.tta or not variant.validates_as_it_tests,
             tta=self.tta,
             trust=self.trust,
-            teacher=teacher,
+            teacher=None if teacher is None else self._task(teacher),
         )
 
     def _folder_of_teacher(self, folder: Path) -> Path | None:
@@ -180,10 +175,6 @@ class Experiment:
                 f'({variant.needs.option}=FILE).'
             )
         return folder.parents[1] / row.name / f'seed_{spec.seed}'
-
-    def _teacher_task(self, folder: Path) -> RunTask | None:
-        teacher = self.teachers.get(folder)
-        return None if teacher is None else self._task(teacher)
 
     def _is_awaited(self, folder: Path) -> bool:
         """Whether a run that is not finished is to learn from this one."""

@@ -100,7 +100,7 @@ def _portable(key: str, value: Any, roots: Sequence[str]) -> Any:
     if not isinstance(value, str):
         return value
     if _last(key) == 'data_root':
-        return _name(value)
+        return PurePosixPath(value).name
     for root in roots:
         if value.startswith(f'{root.rstrip("/")}/'):
             return value[len(root.rstrip('/')) + 1 :]
@@ -113,9 +113,5 @@ def _without_folders(key: str, value: str) -> str:
         return value  # of a model zoo: `torchvision://resnet50` is not `open-mmlab://resnet50`
     absolute = os.path.isabs(value) and value.count('/') > 1
     if absolute or value.startswith('~') or _last(key) in WEIGHTS:
-        return _name(value)
+        return PurePosixPath(value).name
     return value
-
-
-def _name(path: str) -> str:
-    return PurePosixPath(path).name

@@ -20,6 +20,7 @@ import torch
 from mmdet_ols.experiments.executors import Task
 from mmdet_ols.experiments.specification import RunSpec
 from mmdet_ols.experiments.tasks import RunTask
+from mmdet_ols.results.run_folder import json_lines
 
 #: How each start of a run was made, one line of JSON each, in this file of its folder.
 RECORD = 'compare.jsonl'
@@ -77,15 +78,9 @@ class NodeRecorder:
 
 def read_records(folder: Path) -> list[dict[str, str]]:
     """Read the facts of every start of a run."""
-    path, records = folder / RECORD, []
-    for line in path.read_text(encoding='utf-8').splitlines() if path.is_file() else []:
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError:
-            continue  # cut short by the end of the process
-        record.pop(SPECIFICATION, None)
-        records.append(record)
-    return records
+    path = folder / RECORD
+    records = json_lines(path) if path.is_file() else []
+    return [{k: fact for k, fact in record.items() if k != SPECIFICATION} for record in records]
 
 
 def machine(jobs: int = 1) -> str:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmdet_ols.experiments.comparison import Sweep
-from mmdet_ols.experiments.specification import Request, method_slug, needed_run
+from mmdet_ols.experiments.specification import Request, needed_run
+from mmdet_ols.methods import parse_method
 
 
 def requested_rows(
@@ -40,7 +41,7 @@ def requested_rows(
         if not methods:
             rows.append(Request(stem, config, None, tuple(options)))
         for method in methods:
-            slug = method_slug(method)
+            slug = parse_method(method).slug
             name = slug if len(configs) == 1 else f'{stem}_{slug}'
             rows.append(Request(name, config, method, tuple(options)))
     rows += [
@@ -71,7 +72,7 @@ def with_needed_rows(rows: Sequence[Request]) -> list[Request]:
         needs = needed_run(row.method)
         if needs is None or provider(row, complete, needs.method) is not None:
             continue
-        slug, taken = method_slug(needs.method), {other.name for other in complete}
+        slug, taken = parse_method(needs.method).slug, {other.name for other in complete}
         names = (slug, f'{_name_of(row.config)}_{slug}', f'{row.name}_{slug}')
         name = next((name for name in names if name not in taken), names[-1])
         complete.append(Request(name, row.config, needs.method, row.options))
@@ -96,18 +97,16 @@ def _sweep_method(
     method, _, key = option.partition(':')
     # The method, wherever it stands among several, with the options that it has.
     pattern = re.compile(rf'(?:^|(?<=\+)){re.escape(method)}(?P<options>:[^+]*)?(?=\+|$)')
-    matching = [row for row in rows if row.method and pattern.search(row.method)]
+    searched = [(row, pattern.search(row.method)) for row in rows if row.method]
+    matching = [(row, match) for row, match in searched if match]
     if len(matching) != 1:
-        asked = ', '.join(row.name for row in matching) or 'no row'
+        asked = ', '.join(row.name for row, _ in matching) or 'no row'
         raise ValueError(
             f'--sweep {option} needs exactly one row with the method {method!r}, but {asked} has '
             f'it: name it once in --methods, with a single config.'
         )
-    (row,) = matching
-    text = str(row.method)
-    match = pattern.search(text)
-    assert match is not None
-    given = match['options'] or ''
+    ((row, match),) = matching
+    text, given = match.string, match['options'] or ''
     if re.search(rf'[:,]\s*{re.escape(key)}\s*=', given):
         raise ValueError(
             f'--sweep {option} gives {key} its values, so leave it out of --methods {text}.'
@@ -116,7 +115,8 @@ def _sweep_method(
     for value in values:
         part = f'{method}{given},{key}={value}' if given else f'{method}:{key}={value}'
         own = text[: match.start()] + part + text[match.end() :]
-        names[method_slug(own)] = value
-        swept.append(Request(method_slug(own), row.config, own, row.options))
+        name = parse_method(own).slug
+        names[name] = value
+        swept.append(Request(name, row.config, own, row.options))
     position = rows.index(row)
     return [*rows[:position], *swept, *rows[position + 1 :]], Sweep(row.name, option, names)

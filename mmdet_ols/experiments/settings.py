@@ -106,15 +106,13 @@ def is_below(key: str, names: Iterable[str]) -> bool:
     return any(key == name or key.startswith(f'{name}.') for name in names)
 
 
-def describe(differing: Differences, first: str, second: str, top: int = 8) -> str:
-    """Write differences as lines of text."""
+def describe(differing: Differences, first: str, second: str) -> str:
+    """Write differences as lines of text, the first eight at most."""
     lines = [
-        f'  {key}: {short(a)} ({first}), {short(b)} ({second})'
-        for key, (a, b) in list(differing.items())[:top]
+        f'  {key}: {short(a)} ({first}), {short(b)} ({second})' for key, (a, b) in differing.items()
     ]
-    if len(differing) > top:
-        lines.append(f'  and {len(differing) - top} more')
-    return '\n'.join(lines)
+    more = [f'  and {len(lines) - 8} more'] if len(lines) > 8 else []
+    return '\n'.join([*lines[:8], *more])
 
 
 def short(value: Any) -> str:

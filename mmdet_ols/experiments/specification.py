@@ -205,15 +205,6 @@ def read_variants(
     return variants
 
 
-def method_slug(method: str) -> str:
-    """A method as it stands in the names of folders.
-
-    Raises:
-        ValueError: There is no such method, or it has no such option.
-    """
-    return parse_method(method).slug
-
-
 def needed_run(method: str | None) -> NeededRun | None:
     """The run that a method needs, unless it names that run's checkpoint.
 

@@ -6,6 +6,7 @@ The folders are the truth, whichever process started the run: every process read
 from __future__ import annotations
 
 import fcntl
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Literal, NamedTuple
 
@@ -90,11 +91,9 @@ def is_locked(path: Path) -> bool:
 
 def note_failure(folder: Path, why: str) -> None:
     """Note down why a run failed; on a full disk its log has to do."""
-    try:
+    with suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / FAILURE).write_text(why, encoding='utf-8')
-    except OSError:
-        pass
 
 
 def forget_failure(folder: Path) -> None:

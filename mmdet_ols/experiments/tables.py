@@ -84,10 +84,10 @@ def paper_cell(comparison: Comparison, name: str, metric: Metric) -> str:
     figure = comparison.paper_figure(name, metric)
     if figure is None:
         return ''
-    digits, sd = metric.digits, figure.get('sd', figure.get('std'))
-    spread = '' if sd is None else f' ± {sd:.{digits}f}'
+    sd = figure.get('sd', figure.get('std'))
     table = f' (Table {figure["table"]})' if 'table' in figure else ''
-    return f'{figure["value"]:.{digits}f}{spread}{table}'
+    spread = with_spread(figure['value'], np.nan if sd is None else sd, metric.digits)
+    return f'{spread}{table}'
 
 
 def notes(comparison: Comparison) -> list[str]:
@@ -133,36 +133,38 @@ def _notes_on_the_paper(comparison: Comparison) -> list[str]:
 
 
 def _notes_on_runs(comparison: Comparison) -> list[str]:
-    lines = []
+    lines, runs = [], comparison.runs
     missing = [
-        f'{name} seed {seed}'
-        for (name, seed), run in comparison.runs.items()
-        if not run.final and (name, seed) not in comparison.failed
+        run_name(*key)
+        for key, run in runs.items()
+        if not run.final and key not in comparison.failed
     ]
     if missing:
         lines.append(f'Not finished yet, so not in the tables: {", ".join(missing)}.')
-    lines += _notes_on_recorded_runs(comparison)
+    read = [run_name(*key) for key, run in runs.items() if run.recorded]
+    if read:
+        lines.append(f'Read from rows of a file, so without curves: {", ".join(read)}.')
     if comparison.primary is not None and comparison.primary not in comparison.keys:
         keys = ', '.join(comparison.keys)
         lines.append(f'No run logged {comparison.primary}, only {keys}.')
-    for (name, seed), why in comparison.failed.items():
-        lines.append(f'FAILED, so not in the tables: {name} seed {seed}: {why.splitlines()[0]}')
+    for key, why in comparison.failed.items():
+        lines.append(f'FAILED, so not in the tables: {run_name(*key)}: {why.splitlines()[0]}')
     return lines
 
 
-def _notes_on_recorded_runs(comparison: Comparison) -> list[str]:
-    runs = [f'{name} seed {seed}' for (name, seed), run in comparison.runs.items() if run.recorded]
-    return [f'Read from rows of a file, so without curves: {", ".join(runs)}.'] if runs else []
+def run_name(name: str, seed: int) -> str:
+    """A run of a comparison as people are told of it."""
+    return f'{name} seed {seed}'
 
 
 def recorded(comparison: Comparison) -> list[list[str]]:
     """Name and value of what the finished runs recorded; and of which runs, where they differ."""
     shown = list(comparison.finished)
     facts: dict[str, dict[str, list[str]]] = {}  # fact, value, runs
-    for name, seed in shown:
-        starts = comparison.made.get((name, seed)) or [{'made': 'not recorded'}]
+    for key in shown:
+        starts = comparison.made.get(key) or [{'made': 'not recorded'}]
         for fact, value in dict.fromkeys(item for start in starts for item in start.items()):
-            facts.setdefault(fact, {}).setdefault(value, []).append(f'{name} seed {seed}')
+            facts.setdefault(fact, {}).setdefault(value, []).append(run_name(*key))
     return [
         [fact, value if len(runs) == len(shown) else f'{value} ({", ".join(runs)})']
         for fact, values in facts.items()
@@ -186,6 +188,11 @@ def mean_and_sd(values: Mapping[int, float], digits: int) -> str:
     """Mean ± sample standard deviation of the values by seed."""
     mean, sd, n, *_ = summarise(list(values.values()))
     return f'{_number(mean, digits)} ± {_number(sd, digits)}' if n > 1 else _number(mean, digits)
+
+
+def with_spread(mean: float, sd: float, digits: int) -> str:
+    """Mean ± standard deviation, or the mean where there is none."""
+    return f'{mean:.{digits}f}' + ('' if np.isnan(sd) else f' ± {sd:.{digits}f}')
 
 
 def _number(value: float, digits: int, sign: str = '') -> str:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mmdet_ols.experiments.commands import command_to_test, command_to_train
 from mmdet_ols.experiments.executors import WaitsForAnotherRun
 from mmdet_ols.experiments.specification import RunSpec, needed_run, with_checkpoint
 from mmdet_ols.results.run_folder import Run, read_run
@@ -69,9 +69,13 @@ class RunTask:
         if run.final:
             return None
         if not run.trained:
+            words = ['--work-dir', str(self.folder)]
+            if self.spec.amp:
+                words.append('--amp')
             # Only where there is something to resume: it makes MMEngine forget `load_from`.
-            resume = run.last_checkpoint is not None
-            return command_to_train(self._taught(), self.folder, resume, self.trust)
+            if run.last_checkpoint is not None:
+                words.append('--resume')
+            return self._command('train', self._taught(), words)
         if run.last_checkpoint is None or not run.saved_at_end:
             name = run.last_checkpoint.name if run.last_checkpoint else 'none'
             raise ValueError(
@@ -80,9 +84,21 @@ class RunTask:
                 'save it (default_hooks.checkpoint.save_last=True, or an interval that divides '
                 f'{run.length}), and remove {self.folder} to train again.'
             )
-        return command_to_test(
-            self.spec, run.last_checkpoint, self.test_folder, self.tta, self.trust
-        )
+        words = [str(run.last_checkpoint), '--work-dir', str(self.test_folder)]
+        if self.tta:
+            words.append('--tta')
+        return self._command('test', self.spec, words)
+
+    def _command(self, tool: str, spec: RunSpec, words: list[str]) -> list[str]:
+        """The command that trains or tests: what both take stands after `words`."""
+        if spec.method is not None:
+            words += ['--method', spec.method]
+        if spec.data_root is not None:
+            words += ['--data-root', spec.data_root]
+        if self.trust:
+            words.append('--trust-checkpoint')
+        words += ['--cfg-options', *spec.options, f'randomness.seed={spec.seed}']
+        return [sys.executable, '-m', f'mmdet_ols.cli.{tool}', spec.config, *words]
 
     def _taught(self) -> RunSpec:
         """The specification, which names the checkpoint that the run learns from, if any.

@@ -11,7 +11,6 @@ from mmdet_ols.experiments.comparison import Comparison
 from mmdet_ols.experiments.comparison_plots import draw_comparison, draw_curves, draw_sweep
 from mmdet_ols.experiments.settings import short
 from mmdet_ols.experiments.tables import class_table, main_table, notes, overview, recorded
-from mmdet_ols.results.run_folder import Run
 
 
 def check_extras() -> None:
@@ -103,19 +102,14 @@ def _write_runs(comparison: Comparison, path: Path) -> None:
         writer = csv.writer(file)
         writer.writerow(header)
         for (name, seed), run in comparison.runs.items():
-            state = _state(run, failed=(name, seed) in comparison.failed)
+            unfinished = 'failed' if (name, seed) in comparison.failed else 'unfinished'
+            state = 'finished' if run.final else unfinished
             row = [name, seed, state, f'{run.done:g}', f'{run.seconds:.0f}']
             row += [(run.final or {}).get(key, '') for key in keys]
             if best_of:
                 epoch, value = run.best(best_of.key, best_of.logged_lower_is_better) or ('', '')
                 row += [value, epoch]
             writer.writerow(row)
-
-
-def _state(run: Run, failed: bool) -> str:
-    if run.final:
-        return 'finished'
-    return 'failed' if failed else 'unfinished'
 
 
 def _write_curves(comparison: Comparison, path: Path) -> None:

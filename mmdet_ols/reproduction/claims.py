@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 from typing import NamedTuple
 
@@ -112,7 +112,6 @@ class Numbers:
 
     def __init__(self, results: Sequence[CellResult]) -> None:
         self._results = {_place(figure): r for r in results for figure in r.figures}
-        self._of_tables: dict[str, list[Number]] = {}
 
     def table(self, name: str) -> list[Number]:
         """The numbers of a table in the paper's order, those that it quotes from others included.
@@ -120,10 +119,7 @@ class Numbers:
         Args:
             name: As the paper numbers it.
         """
-        if name not in self._of_tables:
-            shown = [figure for figure in all_figures() if figure.table == name]
-            self._of_tables[name] = [self._number(figure) for figure in shown]
-        return self._of_tables[name]
+        return [self._number(figure) for figure in all_figures() if figure.table == name]
 
     def _number(self, figure: Figure) -> Number:
         metric, values = metric_of_figure(figure), self._values(figure)
@@ -185,12 +181,8 @@ def hard_figure(figure: Figure) -> Figure | None:
     """The paper's number for hard labels in the same setting, in the same table if it has one."""
     if figure.source or figure.method == 'hard':
         return None
-    same = [
-        other
-        for other in all_figures()
-        if not other.source and other.method == 'hard' and _setting(other) == _setting(figure)
-    ]
-    return min(same, key=lambda other: other.table != figure.table, default=None)
+    hard = (other for other in _same_setting(figure) if other.method == 'hard')
+    return min(hard, key=lambda other: other.table != figure.table, default=None)
 
 
 def metric_of_figure(figure: Figure) -> Metric:
@@ -226,11 +218,14 @@ def _best_other(figure: Figure) -> Figure | None:
 
 def _column(figure: Figure) -> list[Figure]:
     """The paper's own figures of the same table, setting and metric."""
-    return [
-        other
-        for other in all_figures()
-        if not other.source and other.table == figure.table and _setting(other) == _setting(figure)
-    ]
+    return [other for other in _same_setting(figure) if other.table == figure.table]
+
+
+def _same_setting(figure: Figure) -> Iterator[Figure]:
+    """The paper's own figures of the same setting and metric, in any table."""
+    for other in all_figures():
+        if not other.source and _setting(other) == _setting(figure):
+            yield other
 
 
 def _setting(figure: Figure) -> tuple[str, str, float, str]:

@@ -8,8 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from mmdet_ols.analysis.report.charts import (
     INK,
     as_element,
@@ -17,6 +15,7 @@ from mmdet_ols.analysis.report.charts import (
     series_colour,
     style_axes,
 )
+from mmdet_ols.experiments.comparison_plots import draw_curve
 from mmdet_ols.experiments.states import failure_of
 from mmdet_ols.reproduction.claims import final_values, judge
 from mmdet_ols.reproduction.features import FIGURE, networks_of, picture_in
@@ -85,7 +84,13 @@ def drawings(results: Sequence[CellResult], folder: Path) -> list[Drawing]:
         results: What was reached for each cell.
         folder: The work directory, which has the picture of Fig. 3.
     """
-    return [_features(results, folder), _errors(results), _wrong_labels(results), *_sweeps(results)]
+    drawn = _features(results, folder), _errors(results), _wrong_labels(results), *_sweeps(results)
+    return [
+        drawing
+        if drawing.picture or _of(results, drawing.name)
+        else drawing._replace(missing=['No run of this figure is planned.'])
+        for drawing in drawn
+    ]
 
 
 def curve(result: CellResult, key: str) -> dict[float, Summary]:
@@ -144,9 +149,7 @@ def _features(results: Sequence[CellResult], work_dir: Path) -> Drawing:
         return Drawing(FIGURE, title, lead, picture=f'data:image/png;base64,{data}')
     without = [name for name, network in networks.items() if network is None]
     why = failure_of(path.parent).strip().splitlines()
-    if not networks:
-        missing = 'No run of this figure is planned.'
-    elif without:
+    if without:
         missing = f'No checkpoint is there of {", ".join(without)}.'
     else:
         missing = f'There is no picture at {path}' + (f': {why[-1]}' if why else '.')
@@ -179,7 +182,7 @@ def _errors(results: Sequence[CellResult]) -> Drawing:
         'has the highest training error and the lowest test error.',
         verdicts,
         charts,
-        list(dict.fromkeys(missing)) or ([] if groups else ['No run of this figure is planned.']),
+        list(dict.fromkeys(missing)),
     )
 
 
@@ -195,8 +198,7 @@ def _wrong_labels(results: Sequence[CellResult]) -> Drawing:
         'label: high means that the noise was not memorised. The paper: it is highest with OLS.',
         _verdicts('At the last epoch', cells, WRONG_LABEL_ERROR, 1),
         [drawn] if drawn else [],
-        [line.name for line in lines if not line.curve]
-        or ([] if cells else ['No run of this figure is planned.']),
+        [line.name for line in lines if not line.curve],
     )
 
 
@@ -223,7 +225,7 @@ def _sweeps(results: Sequence[CellResult]) -> list[Drawing]:
                 f'{title}, ResNet-29',
                 f'Top-1 error at the last epoch: mean and standard deviation. {lead}',
                 charts=[chart] if chart else [],
-                missing=missing if cells else ['No run of this figure is planned.'],
+                missing=missing,
             )
         )
     return drawn
@@ -299,7 +301,8 @@ def _chart(
         figure = Figure(figsize=(5, 3.2), layout='constrained')
         axes = figure.add_subplot()
         for line in lines:
-            _draw(axes, line)
+            colour, style = series_colour(line.colour), '--' if line.dashed else '-'
+            draw_curve(axes, line.curve, colour, linestyle=style, linewidth=1.8)
         for level in levels:
             (value,) = level.curve.values()
             axes.axhline(value.mean, color=series_colour(level.colour), linestyle=':')
@@ -315,25 +318,10 @@ def _chart(
         style_axes(axes)
         svg = as_element(figure)
     named = [line for line in lines if not line.dashed] or lines
-    values = [_lowest(line) if log is not None else f'{_last(line).mean:.2f}' for line in named]
+    values = [_last(line) if log is None else _lowest(line) for line in named]
     legend = [(line.name, value, line.colour) for line, value in zip(named, values)]
-    legend += [
-        (f'{level.name}, dotted', f'{_last(level).mean:.2f}', level.colour) for level in levels
-    ]
+    legend += [(f'{level.name}, dotted', _last(level), level.colour) for level in levels]
     return dict(title=title, svg=svg, legend=legend, more=0)
-
-
-def _draw(axes: Any, line: Line) -> None:
-    """Draw a line with the standard deviations as a band."""
-    colour, at = series_colour(line.colour), list(line.curve)
-    means = [point.mean for point in line.curve.values()]
-    sds = np.nan_to_num([point.sd for point in line.curve.values()])
-    marker = '.' if len(at) < 50 else ''
-    style = '--' if line.dashed else '-'
-    axes.plot(at, means, color=colour, linestyle=style, marker=marker, linewidth=1.8)
-    if sds.any():
-        low, high = np.subtract(means, sds), np.add(means, sds)
-        axes.fill_between(at, low, high, color=colour, alpha=0.15, linewidth=0)
 
 
 def _lowest(line: Line) -> str:
@@ -342,5 +330,5 @@ def _lowest(line: Line) -> str:
     return f'lowest {line.curve[at].mean:.2f} at {at:g}'
 
 
-def _last(line: Line) -> Summary:
-    return list(line.curve.values())[-1]
+def _last(line: Line) -> str:
+    return f'{list(line.curve.values())[-1].mean:.2f}'

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,7 +31,7 @@ def footnotes(numbers: Sequence[Number]) -> Footnotes:
     notes = [notes_of(number) for number in numbers]
     made = [own for own, number in zip(notes, numbers) if number.result is not None]
     shared = set.intersection(*map(set, made)) if made else set()
-    texts = _unique(text for own in notes for text in own)
+    texts = list(dict.fromkeys(text for own in notes for text in own))
     of_all = [text for text in texts if text in shared]
     marked = [text for text in texts if text not in shared]
     marks = [sorted(marked.index(text) + 1 for text in own if text in marked) for own in notes]
@@ -45,7 +45,7 @@ def notes_of(number: Number) -> list[str]:
     known = [] if result is None else open_about(result)
     if note and not any(question.covers_note(note) for question in known):
         notes.append(f"The paper's number: {note}.")
-    return _unique(notes)
+    return list(dict.fromkeys(notes))
 
 
 def notes_of_result(result: CellResult) -> list[str]:
@@ -57,7 +57,7 @@ def notes_of_result(result: CellResult) -> list[str]:
         notes.append(f'{question.sentence} {choice.sentence}')
     for seed, why in result.failures.items():
         notes.append(f'{name_of(result)}, seed {seed}: failed ({why or "see its log"})')
-    return _unique(notes)
+    return list(dict.fromkeys(notes))
 
 
 def open_about(result: CellResult) -> list[OpenQuestion]:
@@ -75,7 +75,3 @@ def open_about(result: CellResult) -> list[OpenQuestion]:
     if Path(result.config).name in {Path(name).name for name in names}:
         return questions
     return [question for question in questions if question.is_of_method]
-
-
-def _unique(texts: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(texts))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import takewhile
 from typing import NamedTuple
 
 from mmdet_ols.reproduction.claims import Number
@@ -128,20 +129,24 @@ def lay_out(name: str, numbers: Sequence[Number]) -> TableLayout:
     """
     layout = LAYOUTS[name]
     # Tf-KD is one method of a table though its temperature differs from network to network.
-    with_options = _share_a_place(numbers)
+    places = [_key(number, (*layout.rows, *layout.columns), False) for number in numbers]
+    with_options = len(set(places)) < len(places)
     rows = [_key(number, layout.rows, with_options) for number in numbers]
     columns = [_key(number, layout.columns, with_options) for number in numbers]
     at = dict(zip(zip(rows, columns), numbers))
     across = list(dict.fromkeys(columns))
     down = list(dict.fromkeys(rows))
-    headers = _headers(down)
+    heads = [_beginning(across, number) for number in range(len(across))]
     return TableLayout(
         name,
         layout.title,
         len(layout.rows),
-        [_merged(across, level) for level in range(len(layout.columns))],
+        [[cells[n] for cells in heads if n in cells] for n in range(len(layout.columns))],
         across,
-        [Row(headers[key], [at.get((key, column)) for column in across], key) for key in down],
+        [
+            Row([*_beginning(down, n).values()], [at.get((key, column)) for column in across], key)
+            for n, key in enumerate(down)
+        ],
     )
 
 
@@ -180,40 +185,13 @@ def _text(number: Number, field: str, with_options: bool) -> str:
     return names.get(value, value)
 
 
-def _share_a_place(numbers: Sequence[Number]) -> bool:
-    """Whether two methods of one place differ in their options only."""
-    places = [
-        (f.data, f.network, f.noise_rate, f.metric, f.source, method_title(f.method, False))
-        for f in (number.figure for number in numbers)
-    ]
-    return len(set(places)) < len(places)
-
-
-def _headers(keys: Sequence[tuple[str, ...]]) -> dict[tuple[str, ...], list[Header]]:
-    """The header cells that begin in each row, with the rows that they span."""
-    headers: dict[tuple[str, ...], list[Header]] = {}
-    for number, key in enumerate(keys):
-        before = keys[number - 1] if number else ()
-        headers[key] = [
-            (text, _span(keys, number, level))
-            for level, text in enumerate(key)
-            if key[: level + 1] != before[: level + 1]
-        ]
-    return headers
-
-
-def _merged(keys: Sequence[tuple[str, ...]], level: int) -> list[Header]:
-    """One line of column headers, with the columns that they span."""
-    return [
-        (key[level], _span(keys, number, level))
-        for number, key in enumerate(keys)
-        if not number or key[: level + 1] != keys[number - 1][: level + 1]
-    ]
-
-
-def _span(keys: Sequence[tuple[str, ...]], start: int, level: int) -> int:
-    """How many keys from `start` on are the same down to a level."""
-    end = start
-    while end < len(keys) and keys[end][: level + 1] == keys[start][: level + 1]:
-        end += 1
-    return end - start
+def _beginning(keys: Sequence[tuple[str, ...]], start: int) -> dict[int, Header]:
+    """The header cells that begin at a row or column, by level, with how many they head."""
+    key, before = keys[start], keys[start - 1] if start else ()
+    cells = {}
+    for level, text in enumerate(key):
+        path = key[: level + 1]  # with the headers that it stands below
+        if path != before[: level + 1]:
+            same = (other[: level + 1] == path for other in keys[start:])
+            cells[level] = text, sum(takewhile(bool, same))
+    return cells

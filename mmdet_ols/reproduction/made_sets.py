@@ -52,17 +52,15 @@ def made_kind(cfg: Config) -> str:
     Raises:
         ValueError: Nothing makes such data.
     """
-    kinds = {_plain(type_name(dataset)) for _, dataset in datasets_of_config(cfg)}
+    plain = {made: kind for kind, made in MADE_TYPES.items()}
+    types = [type_name(dataset) for _, dataset in datasets_of_config(cfg)]
+    kinds = {plain.get(name, name) for name in types}
     if len(kinds) != 1 or not kinds <= set(MAKERS):
         raise ValueError(
             f'The data sets must be of one type that can be made up, {", ".join(MAKERS)}, but are '
             f'{", ".join(sorted(kinds)) or "none"}.'
         )
     return kinds.pop()
-
-
-def _plain(kind: str) -> str:
-    return next((plain for plain, made in MADE_TYPES.items() if made == kind), kind)
 
 
 def make_data(folder: Path, kinds: Iterable[str]) -> None:

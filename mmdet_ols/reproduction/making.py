@@ -112,10 +112,7 @@ def _compare(
     options: Sequence[str],
     seeds: Sequence[int],
 ) -> str:
-    path = Path(config)
-    known = path.is_absolute() or path.parts[0] in ('configs', '.', '..')
-    words = ['python', 'tools/compare.py', config if known else f'configs/{config}']
-    words += ['--methods', *methods]
+    words = ['python', 'tools/compare.py', str(Path('configs', config)), '--methods', *methods]
     words += ['--seeds', *map(str, seeds)] if seeds else []
     words += ['--data-root', data_root] if data_root else []
     words += [word for word in options if '=' not in word]

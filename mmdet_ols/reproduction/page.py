@@ -117,11 +117,7 @@ def _table(table: TableLayout, results: Sequence[CellResult], place: Place) -> d
     ]
     paper = [number for number in table.numbers if not number.figure.source]
     return dict(
-        name=table.heading,
-        anchor=table.anchor,
-        title=table.title,
-        depth=table.depth,
-        heads=table.heads,
+        layout=table,
         rows=rows,
         lines=verdict_lines(table),
         notes=notes,
@@ -142,7 +138,6 @@ def _figure(drawing: Drawing, results: Sequence[CellResult], place: Place) -> di
     notes = dict.fromkeys(note for result in own for note in notes_of_result(result))
     return dict(
         drawing=drawing,
-        anchor=drawing.anchor,
         notes=list(notes),
         **_making(drawing.name, own, place),
     )

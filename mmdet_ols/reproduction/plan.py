@@ -11,11 +11,15 @@ from mmdet_ols.checks.option_names import OptionNames, naming_options
 from mmdet_ols.experiments.evidence import EvidenceFile
 from mmdet_ols.experiments.experiment import Experiment
 from mmdet_ols.experiments.rows import with_needed_rows
-from mmdet_ols.experiments.specification import Request, Variant, method_slug, read_variants
+from mmdet_ols.experiments.specification import Request, Variant, read_variants
 from mmdet_ols.experiments.states import State, state_of
 from mmdet_ols.experiments.tasks import RunTask
+from mmdet_ols.methods import parse_method
 from mmdet_ols.reproduction.scales import PlannedCell, place_of, short_option
 from mmdet_ols.results.run_folder import Run
+
+#: Why the runs of a config cannot start, in this file of its folder.
+BLOCKED = 'blocked.txt'
 
 
 class Plan:
@@ -48,6 +52,7 @@ class Plan:
         progress: Callable[[list], Iterable] = iter,
     ) -> None:
         self.cells, self.seeds, self.evidence = list(cells), list(seeds), evidence
+        self.work_dir = Path(work_dir)
         data, entries = data or {}, entries or {}
         _check_names(data, {cell.data for cell in cells}, '--data')
         names = {name for cell in cells for name in names_of(cell)}
@@ -63,13 +68,13 @@ class Plan:
             self.experiments[name] = Experiment(
                 list(once.values()),
                 seeds,
-                Path(work_dir, name),
+                self.work_dir / name,
                 tta=group[0].tta,
                 trust=trust,
                 evidence=evidence,
             )
             for cell in group:
-                row = once[variants[method_slug(cell.method)].portable_key]
+                row = once[variants[parse_method(cell.method).slug].portable_key]
                 self._variants[cell] = name, row.name
         self._of = {
             folder: experiment
@@ -95,8 +100,8 @@ class Plan:
     def check(self, strict: bool = False) -> dict[str, str]:
         """Find what would stop the runs of each config, before any of them starts.
 
-        What is wrong is kept in the folder of the config until it is right, so that `status` shows
-        it.
+        What is wrong is kept in the folder of the config, so that `status` shows it, until the next
+        check, or until something else is asked for.
 
         Args:
             strict: Whether what may be wrong with the data is an error rather than a warning.
@@ -105,17 +110,13 @@ class Plan:
             Why configs cannot be run, by the names of their folders.
         """
         for name, experiment in self.experiments.items():
-            note = _blocked_note(experiment.folders[0])
+            note = self._blocked_note(name)
             note.unlink(missing_ok=True)
             cell = next(cell for cell, (group, _) in self._variants.items() if group == name)
             options = OptionNames(f'--data {cell.data}=FOLDER', f'--set {names_of(cell)[0]}')
             try:
                 with naming_options(options):
-                    if all(experiment.is_finished(run) for run in experiment.folders):
-                        for run in experiment.folders:
-                            experiment.check_folder(run)
-                    else:
-                        experiment.check(strict)
+                    experiment.check(strict)
             except ValueError as error:
                 note.parent.mkdir(parents=True, exist_ok=True)
                 note.write_text(str(error), encoding='utf-8')
@@ -124,13 +125,14 @@ class Plan:
     @property
     def blocked(self) -> dict[str, str]:
         """Why configs could not be run when it was checked last, by the names of their folders."""
-        notes = {
-            name: _blocked_note(experiment.folders[0])
-            for name, experiment in self.experiments.items()
-        }
+        notes = {name: self._blocked_note(name) for name in self.experiments}
         return {
             name: note.read_text(encoding='utf-8') for name, note in notes.items() if note.is_file()
         }
+
+    def _blocked_note(self, name: str) -> Path:
+        """The file that says why the runs of a config cannot start, in the folder of the config."""
+        return self.work_dir / name / BLOCKED
 
     def variant(self, folder: Path) -> Variant:
         """What a folder is a run of."""
@@ -154,18 +156,14 @@ class Plan:
         return self._of[folder].is_finished(folder)
 
     def state(self, folder: Path, run: Run | None = None) -> State:
-        """Where a run stands; one that waits for something that is missing says what.
+        """Where a run stands.
 
         Args:
             folder: The run.
             run: How far it is, where that was read already.
         """
         run = self.read(folder) if run is None else run
-        state = state_of(folder, bool(run.final))
-        if state.name == 'waiting':
-            note = _blocked_note(folder)
-            return state._replace(why=note.read_text(encoding='utf-8') if note.is_file() else '')
-        return state
+        return state_of(folder, bool(run.final))
 
     def keep(self, folder: Path) -> str:
         """Add a finished run that has no row yet; return what a user must know of it.
@@ -200,15 +198,6 @@ class Plan:
         return next(iter(self.experiments.values())).newest(run)
 
 
-def _blocked_note(folder: Path) -> Path:
-    """The file that says why the runs of a config cannot start, in the folder of the config.
-
-    Args:
-        folder: That of one of its runs.
-    """
-    return folder.parents[1] / 'blocked.txt'
-
-
 def _grouped(cells: Iterable[PlannedCell]) -> dict[str, list[PlannedCell]]:
     """The cells of each config, by the name of its folder."""
     groups: dict[tuple, list[PlannedCell]] = {}
@@ -237,16 +226,10 @@ def _variants_of(
     """Resolve the rows of one config, by their names."""
     first = group[0]
     own = [entry for name in names_of(first) for entry in entries.get(name, ())]
-    rows = {
-        method_slug(cell.method): Request(
-            method_slug(cell.method),
-            config_path(cell.config),
-            cell.method,
-            (*cell.options, *own),
-        )
-        for cell in group
-    }
-    variants = read_variants(with_needed_rows(list(rows.values())), data.get(first.data))
+    config, options = config_path(first.config), (*first.options, *own)
+    methods = {parse_method(cell.method).slug: cell.method for cell in group}
+    rows = [Request(slug, config, method, options) for slug, method in methods.items()]
+    variants = read_variants(with_needed_rows(rows), data.get(first.data))
     return {variant.name: variant for variant in variants}
 
 

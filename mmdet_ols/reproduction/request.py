@@ -11,7 +11,7 @@ from typing import Any
 
 from mmdet_ols.core.whole_files import whole_file
 from mmdet_ols.experiments.evidence import EvidenceFile
-from mmdet_ols.reproduction.plan import Plan, names_of
+from mmdet_ols.reproduction.plan import BLOCKED, Plan, names_of
 from mmdet_ols.reproduction.scales import PAPER, PlannedCell, planned_cells
 from mmdet_ols.reproduction.step_times import StepTimes, read_step_times
 
@@ -102,10 +102,19 @@ class PaperRequest:
         return read_step_times(self.step_times)
 
     def save(self, work_dir: Path) -> None:
-        """Write it into the work directory."""
+        """Write it into the work directory.
+
+        Where something else was asked for before, what blocked that is forgotten: it may be what
+        was changed, such as the place of the data.
+        """
         work_dir.mkdir(parents=True, exist_ok=True)
-        with whole_file(work_dir / FILE) as file:
-            file.write(json.dumps(asdict(self), indent=1) + '\n')
+        path, text = work_dir / FILE, json.dumps(asdict(self), indent=1) + '\n'
+        if path.is_file() and path.read_text(encoding='utf-8') == text:
+            return
+        for note in work_dir.glob(f'*/{BLOCKED}'):
+            note.unlink(missing_ok=True)
+        with whole_file(path) as file:
+            file.write(text)
 
     def changed(self, given: Mapping[str, Any]) -> PaperRequest:
         """The same with what was given now, where that is not None.

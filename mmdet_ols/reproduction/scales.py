@@ -102,13 +102,18 @@ def planned_cells(
 
 
 @lru_cache
-def place_of(config: str) -> Mapping[str, Any]:
-    """Data, network and share of wrong labels of one of the paper's configs; empty for others.
+def read_once(config: str) -> Config:
+    """Read one of the paper's configs, once for all callers, which must not change it.
 
     Args:
         config: Path below `configs/`.
     """
-    return Config.fromfile(config_path(config)).get('paper_cell') or {}
+    return Config.fromfile(config_path(config))
+
+
+def place_of(config: str) -> Mapping[str, Any]:
+    """Data, network and share of wrong labels of one of the paper's configs; empty for others."""
+    return read_once(config).get('paper_cell') or {}
 
 
 def figures_of(cell: Cell) -> tuple[Figure, ...]:

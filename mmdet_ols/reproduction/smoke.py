@@ -12,7 +12,7 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -22,7 +22,7 @@ import mmdet_ols
 from mmdet_ols import config_path
 from mmdet_ols.experiments.executors import Report, silent
 from mmdet_ols.experiments.provenance import facts, versions
-from mmdet_ols.experiments.specification import method_slug, needed_run
+from mmdet_ols.experiments.specification import needed_run
 from mmdet_ols.experiments.states import LOG, State, note_failure
 from mmdet_ols.methods import parse_method
 from mmdet_ols.paper import Cell
@@ -58,7 +58,6 @@ class SmokeResult(NamedTuple):
         run: What its folder says.
         made: How it was made.
         notes: What was reduced, as sentences.
-        seconds: How long it took.
         cpu_seconds: How long processors worked for it.
     """
 
@@ -67,7 +66,6 @@ class SmokeResult(NamedTuple):
     run: Run
     made: list[dict[str, str]]
     notes: tuple[str, ...]
-    seconds: float
     cpu_seconds: float
 
 
@@ -100,7 +98,7 @@ def smoke_runs(cells: Iterable[Cell], work_dir: str | Path) -> list[SmokeRun]:
 
 
 def run_smoke(
-    cells: Iterable[Cell],
+    cells: Collection[Cell],
     work_dir: str | Path,
     jobs: int = 2,
     report: Report = silent,
@@ -137,21 +135,18 @@ def run_smoke(
         pool.run(todo)
     finally:
         pool.end()
-    return read_smoke(cells, work_dir, runs)
+    return read_smoke(cells, work_dir)
 
 
-def read_smoke(
-    cells: Iterable[Cell], work_dir: str | Path, runs: Sequence[SmokeRun] | None = None
-) -> list[SmokeResult]:
+def read_smoke(cells: Iterable[Cell], work_dir: str | Path) -> list[SmokeResult]:
     """Read from the folders of runs what is there.
 
     Args:
         cells: Cells of the paper, which may share runs.
         work_dir: Where all runs go.
-        runs: The runs of the cells, where they are known.
     """
     results = []
-    for run in smoke_runs(cells, work_dir) if runs is None else runs:
+    for run in smoke_runs(cells, work_dir):
         row = read_row(run.folder)
         results.append(
             SmokeResult(
@@ -160,7 +155,6 @@ def read_smoke(
                 read_result(run, row),
                 [row['made']] if row else [],
                 tuple(row.get('notes', ())),
-                row.get('seconds', 0.0),
                 row.get('cpu_seconds', 0.0),
             )
         )
@@ -282,7 +276,7 @@ def code_key() -> str:
 
 def _slug(config: str, method: str, options: Sequence[str], tta: bool) -> str:
     """The folder of a run, below that of its config."""
-    words = [method_slug(method), *map(short_option, options)]
+    words = [parse_method(method).slug, *map(short_option, options)]
     if tta:
         words.append('tta')
     name = re.sub(r'[^\w.+=-]+', '_', '_'.join(words))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from mmengine.config import Config
@@ -43,19 +43,7 @@ ATTACKED = 2
 SIZES = ('crop_size', 'padding', 'scale', 'size', 'sizes')
 
 
-class Reduced(NamedTuple):
-    """A config that was made small.
-
-    Attributes:
-        cfg: The config, its method applied.
-        notes: What was reduced, as sentences for people.
-    """
-
-    cfg: Config
-    notes: tuple[str, ...]
-
-
-def reduced(cfg: Config, method: str | None, data: Path) -> Reduced:
+def reduced(cfg: Config, method: str, data: Path) -> tuple[Config, tuple[str, ...]]:
     """Make a config small, and apply a method to it.
 
     Classes, network, losses, hooks, metrics and the method with its options stay. The method comes
@@ -63,8 +51,11 @@ def reduced(cfg: Config, method: str | None, data: Path) -> Reduced:
 
     Args:
         cfg: A resolved config, to which no method has been applied yet; it is changed.
-        method: As for the tools' `--method`; None leaves the config as it is.
+        method: As for the tools' `--method`.
         data: The folder in which `make_data` has made its data.
+
+    Returns:
+        The config, and what was reduced, as sentences for people.
     """
     notes = [_use_made_data(cfg, data)]
     notes += _shorten(cfg)
@@ -72,11 +63,10 @@ def reduced(cfg: Config, method: str | None, data: Path) -> Reduced:
     notes += _forget_pretrained(cfg)
     notes += _limit_tests(cfg)
     _quieten(cfg)
-    if method is not None:
-        cfg = apply_method(cfg, method)
-        notes += _shrink_clean_part(cfg)
+    cfg = apply_method(cfg, method)
+    notes += _shrink_clean_part(cfg)
     cfg.randomness = dict(cfg.get('randomness') or {}, seed=0)
-    return Reduced(cfg, tuple(notes))
+    return cfg, tuple(notes)
 
 
 def _use_made_data(cfg: Config, data: Path) -> str:

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import lru_cache
 from pathlib import Path
 
-from mmengine.config import Config
-
-from mmdet_ols import config_path
 from mmdet_ols.config_tree import type_name
 from mmdet_ols.methods import parse_method
 from mmdet_ols.paper import Cell
 from mmdet_ols.reproduction.made_sets import made_kind
-from mmdet_ols.reproduction.scales import place_of
+from mmdet_ols.reproduction.scales import place_of, read_once
 
 
 def network_of(config: str) -> str:
@@ -23,7 +19,7 @@ def network_of(config: str) -> str:
 
 def kind_of_data(config: str) -> str:
     """The type of a config's data sets."""
-    return made_kind(_read(config))
+    return made_kind(read_once(config))
 
 
 def one_of_each_kind(cells: Iterable[Cell]) -> list[Cell]:
@@ -47,11 +43,6 @@ def one_of_each_kind(cells: Iterable[Cell]) -> list[Cell]:
 
 def _kinds(cell: Cell) -> set[tuple[str, str]]:
     methods = {('method', name) for name, _ in parse_method(cell.method).parts}
-    backbone = type_name(_read(cell.config).model.backbone)
+    backbone = type_name(read_once(cell.config).model.backbone)
     data = ('data', kind_of_data(cell.config))
     return {('table', cell.table), ('network', backbone), data, *methods}
-
-
-@lru_cache
-def _read(config: str) -> Config:
-    return Config.fromfile(config_path(config))

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
+from mmdet_ols.experiments.tables import with_spread
 from mmdet_ols.paper import all_figures
 from mmdet_ols.reproduction.claims import Claim, Kind, Number, Verdict, smallest_told
 from mmdet_ols.reproduction.layout import method_title
@@ -91,18 +92,13 @@ def against(claim: Claim) -> str:
     return method_title(claim.against.method, with_options=False)
 
 
-def with_spread(mean: float, sd: float, decimals: int) -> str:
-    """Mean ± standard deviation, or the mean where there is none."""
-    return f'{mean:.{decimals}f}' + ('' if math.isnan(sd) else f' ± {sd:.{decimals}f}')
-
-
 def signed(value: float, decimals: int) -> str:
     """A difference with its sign, which is a minus rather than a hyphen."""
     return f'{value:+.{decimals}f}'.replace('-', '−')
 
 
 class Tally(NamedTuple):
-    """How many claims have which verdict."""
+    """How many claims have which verdict, in the order of `Verdict`."""
 
     holds: int
     undecided: int
@@ -122,12 +118,7 @@ def tally(numbers: Iterable[Number], kinds: Sequence[Kind]) -> Tally:
     counts = Counter(
         claim.verdict for number in numbers for claim in number.claims if claim.kind in kinds
     )
-    return Tally(
-        counts[Verdict.HOLDS],
-        counts[Verdict.UNDECIDED],
-        counts[Verdict.FAILS],
-        counts[Verdict.MISSING],
-    )
+    return Tally(*(counts[verdict] for verdict in Verdict))
 
 
 def tally_line(what: str, counts: Tally) -> str:

@@ -8,7 +8,6 @@ from pathlib import Path
 from mmdet_ols.experiments.settings import settings_key
 from mmdet_ols.reproduction.plan import Plan
 from mmdet_ols.reproduction.step_times import StepTimes, step_settings
-from mmdet_ols.results.run_folder import Run
 
 
 class RunTimes:
@@ -34,15 +33,13 @@ class RunTimes:
         self.runs = {folder: plan.read(folder) for folder in plan.folders}
         self._by_settings: dict[str, list[float]] = {}
         self._by_alike: dict[tuple[str, str], list[float]] = {}
+        variants = {variant.portable_key: variant for variant in map(plan.variant, self.runs)}
         #: What a run has to share with another one to take as long, by the settings of each run.
-        self._alike: dict[str, tuple[str, str]] = {}
-        for folder in self.runs:
-            variant = plan.variant(folder)
-            if variant.portable_key not in self._alike:
-                step = settings_key(step_settings(variant))
-                self._alike[variant.portable_key] = variant.portable_base, step
-        rows = plan.evidence.rows() if plan.evidence is not None else []
-        for row in rows:
+        self._alike = {
+            key: (variant.portable_base, settings_key(step_settings(variant)))
+            for key, variant in variants.items()
+        }
+        for row in plan.evidence.rows() if plan.evidence is not None else []:
             self._note(row.settings, row.seconds)
         for folder, run in self.runs.items():
             if run.final and not run.recorded:
@@ -55,7 +52,7 @@ class RunTimes:
 
     def left(self, folder: Path) -> float | None:
         """Seconds that a run has left; None where it is not known."""
-        run: Run = self.runs[folder]
+        run = self.runs[folder]
         if run.final:
             return 0.0
         whole = self.whole(folder)

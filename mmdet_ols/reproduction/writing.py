@@ -13,7 +13,6 @@ from mmdet_ols.reproduction.claims import Kind, Number, smallest_told
 from mmdet_ols.reproduction.footnotes import footnotes, notes_of
 from mmdet_ols.reproduction.layout import TableLayout, method_title
 from mmdet_ols.reproduction.making import Place
-from mmdet_ols.reproduction.results import CellResult
 from mmdet_ols.results.statistics import Summary
 
 #: The kinds of claims that say something about OLS itself.
@@ -155,17 +154,14 @@ def _row(number: Number) -> dict[str, str]:
         row |= _interval(also.ours, 'also_')
         row['also_against'] = method_title(also.against.method)
         row['also_verdict'] = also.verdict.value
-    return row if result is None else {**row, **_settings(result)}
-
-
-def _settings(result: CellResult) -> dict[str, str]:
-    finished = [seed for seed, run in sorted(result.runs.items()) if run.final]
-    return dict(
-        config=result.config,
-        run_method=result.method,
-        options=' '.join(result.options),
-        seeds=' '.join(map(str, finished)),
-    )
+    if result is not None:
+        row |= dict(
+            config=result.config,
+            run_method=result.method,
+            options=' '.join(result.options),
+            seeds=' '.join(str(seed) for seed, run in sorted(result.runs.items()) if run.final),
+        )
+    return row
 
 
 def _interval(summary: Summary, prefix: str) -> dict[str, str]:

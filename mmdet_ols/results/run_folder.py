@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
@@ -257,13 +258,16 @@ def _scalars(start: Path, name: str | None = None) -> tuple[dict[str, Any], ...]
 @lru_cache(maxsize=256)  # a display of running trainings asks every second
 def _parsed(path: Path, size: int, changed: int) -> tuple[dict[str, Any], ...]:
     """The lines of a file of this size and time."""
+    return tuple(json_lines(path))
+
+
+def json_lines(path: Path) -> list[dict[str, Any]]:
+    """Read a file with JSON in each line, without one that is being written or was cut short."""
     lines = []
-    for line in path.read_text().splitlines():
-        try:
+    for line in path.read_text(encoding='utf-8').splitlines():
+        with suppress(json.JSONDecodeError):
             lines.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue  # being written, or cut short by the end of the process
-    return tuple(lines)
+    return lines
 
 
 def _metrics(line: dict[str, Any]) -> dict[str, float]:

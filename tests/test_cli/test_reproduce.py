@@ -120,7 +120,18 @@ def test_what_is_missing_is_said_before_anything_starts(reproduce, config, tmp_p
         assert 'cannot be run: ce: hard: `data_root` of' in output and '/nowhere/at/all' in output
         assert '--data greys=FOLDER' in output and '--data-root' not in output
     assert not list(tmp_path.rglob('*.log')) and '1 of 1 configs cannot be run' in output
-    assert 'cannot be run: ce' in reproduce('status', '--work-dir', tmp_path)
+    assert 'the last check found' not in output  # it was checked just now
+    status = reproduce('status', '--work-dir', tmp_path)
+    assert 'cannot be run: ce' in status
+    assert f'To check again: mmdet-ols reproduce plan --check --work-dir {tmp_path}' in status
+
+
+def test_what_blocked_is_forgotten_once_something_else_is_asked_for(reproduce, tmp_path):
+    words = 'plan', '--work-dir', tmp_path, '--seeds', 0
+    reproduce(*words, '--data', 'greys=/nowhere/at/all', '--check', ok=False)
+    assert 'cannot be run: ce' in reproduce(*words)
+    assert 'cannot be run' not in reproduce(*words, '--data', f'greys={tmp_path}')
+    assert 'cannot be run' not in reproduce('status', '--work-dir', tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -131,6 +142,7 @@ def test_what_is_missing_is_said_before_anything_starts(reproduce, config, tmp_p
         (['--set', 'ce'], '--set takes NAME KEY=VALUE [...], but got ce'),
         (['--set', 'ce', 'a'], 'KEY=VALUE, but got'),
         (['--seeds', '1', '1'], '--seeds must differ'),
+        (['--seeds', '4294967296'], '--seeds must be from 0 to 4294967295'),
         (['--strict'], '--strict is about what --check finds: add --check'),
         (['--each-kind'], '--each-kind is for --scale smoke'),
         (['--scale', 'smoke', '--seeds', '1', '--set', 'ce', 'a=1'], 'leave --seeds, --set out'),
@@ -194,9 +206,10 @@ def test_an_option_may_be_given_twice(reproduce, tmp_path):
     assert asked['seeds'] == [4, 5] and asked['tables'] == ['XI', 'VII']
 
 
-def test_a_folder_without_plan_has_no_status(reproduce, tmp_path):
-    output = reproduce('status', '--work-dir', tmp_path / 'misspelt', ok=False)
-    assert f'but {tmp_path}/misspelt is none' in output
+@pytest.mark.parametrize('name', ['status', 'page'])
+def test_a_folder_without_plan_has_neither_status_nor_page(reproduce, tmp_path, name):
+    output = reproduce(name, '--work-dir', tmp_path / 'misspelt', ok=False)
+    assert f'but {tmp_path}/misspelt is none: name that of `plan` or `run`' in output
     assert not (tmp_path / 'misspelt').exists()
     (tmp_path / 'file').write_text('')
     output = reproduce('plan', '--work-dir', tmp_path / 'file', ok=False)

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from rich.table import Table
 
 from mmdet_ols.experiments import display as run_display
 from mmdet_ols.results.run_folder import Run
@@ -102,3 +103,12 @@ def test_how_long_is_left_where_a_cluster_has_room_for_one_run_only(capsys, cloc
         experiment.at('b', 1)
         display.report('running', Path('b'), '')
         assert 'run b at 1 of 10, mAP 1, 10 min 00 s left' in said(capsys)
+
+
+def test_brackets_are_printed_as_they_are(capsys):
+    """Names, options and messages hold them."""
+    table = Table('[bold]name')
+    table.add_row('stages=[red]')
+    run_display.make_console().print('[dim]said', table)
+    printed = capsys.readouterr().out
+    assert '[dim]said' in printed and '[bold]name' in printed and 'stages=[red]' in printed

@@ -52,7 +52,10 @@ def train(ours, folder, *top1, stamp='20260101_000000', end='2026/01/01 00:01:00
             {TOP1: value, 'accuracy/top5': value + 10, 'step': epoch},
         )
     ]
-    make_start(folder, stamp, lines, end, cfg=ours.runs[folder][0].cfg)
+    variant, spec = ours.runs[folder]
+    cfg = variant.cfg.copy()
+    cfg.randomness = dict(cfg.get('randomness') or {}, seed=spec.seed)
+    make_start(folder, stamp, lines, end, cfg=cfg)
     checkpoint(folder, f'epoch_{len(top1)}.pth')
 
 
@@ -143,11 +146,12 @@ def test_rows_whose_runs_would_count_for_each_other_are_refused(config, tmp_path
     Experiment(read_variants(same), [0], tmp_path, evidence=file)
 
 
-def test_what_is_in_the_file_needs_no_data(config, tmp_path):
+def test_what_is_finished_needs_no_data(config, tmp_path):
     ours = experiment(config, tmp_path / 'runs', seeds=(0,))
     for folder in ours.folders:
         train(ours, folder, 50.0, 70.0, 60.0)
         ours.keep(folder)
+    ours.check()
     experiment(config, tmp_path / 'there', seeds=(0,)).check()
     with pytest.raises(ValueError, match='six'):
         experiment(config, tmp_path / 'there', seeds=(0, 1)).check()

@@ -6,9 +6,9 @@ from toy_plan import CONFIG, cell
 from toy_results import RECORD, made_result, result, the_cell
 
 from mmdet_ols.experiments.states import State
-from mmdet_ols.reproduction.collecting import cell_results
 from mmdet_ols.reproduction.making import commands_to_compare, made_table
 from mmdet_ols.reproduction.plan import Plan
+from mmdet_ols.reproduction.results import cell_results
 
 
 def test_runs_that_were_made_alike_share_a_row():

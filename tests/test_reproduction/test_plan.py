@@ -150,7 +150,7 @@ def test_what_cannot_run_is_said_and_the_others_go_on(config, tmp_path, monkeypa
     monkeypatch.setattr(experiment, 'check_ready', check_ready)
     assert plan.check() == {'seven': 'hard: no data'}
     folder = plan.folders_of(asked[1])[0]
-    assert plan.state(folder) == ('waiting', 'hard: no data')
+    assert plan.state(folder).name == 'waiting' and plan.blocked == {'seven': 'hard: no data'}
     assert [task.folder for task in plan.tasks()] == [plan.folders_of(asked[0])[0]]
     assert plan.tasks()[0].label == 'hard seed 0' and 'six hard' in plan.label(plan.folders[0])
     # The data are there now.

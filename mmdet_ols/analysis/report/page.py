@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -122,7 +123,7 @@ def _opinions(record: TrainingRecord) -> LabelOpinions | None:
 
 def _training_sections(record: TrainingRecord) -> dict[str, Any]:
     return dict(
-        name=record.folder.resolve().name,
+        name=_title(record.folder.resolve()),
         facts=facts(record),
         figures=figures(record),
         training=training_charts(record.curves, record.period),
@@ -133,6 +134,12 @@ def _training_sections(record: TrainingRecord) -> dict[str, Any]:
         period=record.period,
         notes=record.notes,
     )
+
+
+def _title(folder: Path) -> str:
+    """What the page is about; the folder of a run of a comparison is named by its seed only."""
+    seed = re.fullmatch(r'seed_(\d+)', folder.name)
+    return f'{folder.parent.name} seed {seed[1]}' if seed else folder.name
 
 
 def render(sections: dict[str, Any]) -> str:

@@ -7,12 +7,12 @@ import shlex
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import Popen
-from typing import IO
+from typing import IO, Any
 
 from mmdet_ols.experiments.executors import Report, Task, WaitsForAnotherRun, silent
 from mmdet_ols.experiments.states import end_of_log, forget_failure, locked_log, note_failure
@@ -161,12 +161,19 @@ def terminating_is_interrupting() -> Iterator[None]:
         raise KeyboardInterrupt
 
     signals = [s for s in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(s) != signal.SIG_IGN]
-    before = {number: signal.signal(number, interrupt) for number in signals}
+    with _handling(signals, interrupt):
+        yield
+
+
+@contextmanager
+def _handling(signals: Iterable[signal.Signals], handler: Any) -> Iterator[None]:
+    """Handle signals in this way inside of the context, and as before after it."""
+    before = {number: signal.signal(number, handler) for number in signals}
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, known in before.items():
+            signal.signal(number, known)
 
 
 def start_in_group(command: Sequence[str], log: IO[str], variables: Mapping[str, str]) -> Popen:
@@ -223,18 +230,11 @@ def share_of_machine(slot: int, jobs: int) -> dict[str, str]:
 
 def end_groups(processes: Sequence[Popen], grace: float = 10.0) -> None:
     """End process groups: ask first, kill later, and ignore impatient signals meanwhile."""
-    ignored = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in ignored}
-    try:
+    with _handling((signal.SIGINT, signal.SIGTERM, signal.SIGHUP), signal.SIG_IGN):
         for number in (signal.SIGTERM, signal.SIGKILL):
             for process in processes:
-                try:
+                with suppress(ProcessLookupError):
                     os.killpg(process.pid, number)
-                except ProcessLookupError:
-                    continue
             deadline = time.monotonic() + grace
             while time.monotonic() < deadline and any(p.poll() is None for p in processes):
                 time.sleep(0.05)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -19,7 +19,6 @@ from mmdet_ols.experiments.executors.slurm_job import RunInJob
 from mmdet_ols.experiments.executors.slurm_options import SlurmOptions
 from mmdet_ols.experiments.executors.slurm_queue import (
     HELD,
-    Job,
     check_accepted,
     check_available,
     queued_jobs,
@@ -84,7 +83,8 @@ class SlurmExecutor:
         """
         self._check_machine()
         queue = queued_jobs()
-        jobs = {key: job for key, job in self._submitted().items() if _is_alive(queue.get(job))}
+        alive = {name: job for name, job in queue.items() if job.alive}
+        jobs = {key: name for key, name in self._submitted().items() if name in alive}
         watch = Watch(tasks, jobs, report, self.say, self.folder, self.patience)
         try:
             mine = [jobs[key_of(task)] for task in tasks if key_of(task) in jobs]
@@ -94,7 +94,8 @@ class SlurmExecutor:
             if new:
                 self._check_options()
             jobs.update(self._submit(new))
-            self._let_go(tasks, jobs, {*filter(_is_held, queue.values())}, new)
+            held = {name for name, job in alive.items() if job.reason == HELD}
+            self._let_go(tasks, jobs, held, new)
             watch.until_the_end(self.poll)
         except KeyboardInterrupt as interrupt:
             raise KeyboardInterrupt(_farewell(watch.alive())) from interrupt
@@ -164,7 +165,7 @@ class SlurmExecutor:
         self,
         tasks: Sequence[Task],
         jobs: Mapping[Path, str],
-        held: Collection[Job],
+        held: Collection[str],
         new: Sequence[Task],
     ) -> None:
         """Let held jobs run, those that learn from another run only after that one.
@@ -175,8 +176,7 @@ class SlurmExecutor:
             held: The jobs of an earlier start that was interrupted before it came to this.
             new: The runs that were submitted now.
         """
-        names = {job.id for job in held}
-        waiting = [task for task in tasks if jobs.get(key_of(task)) in names]
+        waiting = [task for task in tasks if jobs.get(key_of(task)) in held]
         if any(map(teacher_of, new)):
             waiting.extend(new)
         for task in waiting:
@@ -202,14 +202,6 @@ def _submitting(options: SlurmOptions) -> Iterator[None]:
         yield
     finally:
         os.environ.update(hidden)
-
-
-def _is_alive(job: Job | None) -> bool:
-    return job is not None and job.alive
-
-
-def _is_held(job: Job) -> bool:
-    return job.alive and job.reason == HELD
 
 
 def _number_of_job(path: Path) -> tuple[int, ...]:

@@ -49,6 +49,12 @@ def run(tmp_path, monkeypatch):
     return work_dir, annotations
 
 
+def test_the_page_of_a_run_of_a_comparison_names_its_method(tmp_path):
+    for folder, title in (('ols/seed_1', 'ols seed 1'), ('seeds', 'seeds')):
+        start(tmp_path / folder, '20260101_000000', [step(1, 9, loss=1.0)])
+        assert f'<h1>{title}</h1>' in write_report(tmp_path / folder).read_text()
+
+
 def test_page_says_everything_and_escapes_names(run):
     work_dir, annotations = run
     page = write_report(work_dir)
