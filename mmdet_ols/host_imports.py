@@ -62,7 +62,22 @@ def host_import_errors() -> Iterator[None]:
 
 
 def failed_host_import(error: BaseException) -> str | None:
-    """Which host could not be imported, why, and what to do; None if the error is another one."""
+    """Which host could not be imported, why, and what to do; None if the error is another one.
+
+    An error that was raised because a host could not be imported counts as well.
+    """
+    return next(filter(None, map(_failed_host_import, causes(error))), None)
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """An error, what it was raised from, and so on to the first one."""
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__ or cause.__context__
+
+
+def _failed_host_import(error: BaseException) -> str | None:
     frames = list(traceback.walk_tb(error.__traceback__))
     importing = (frame for frame, _ in frames if frame.f_code.co_name == '<module>')
     packages = [frame.f_globals.get('__name__', '').partition('.')[0] for frame in importing]

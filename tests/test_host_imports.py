@@ -46,6 +46,14 @@ def test_building_says_why_a_host_is_not_there(toy_host):
         import toy_host  # noqa: F401
 
 
+def test_building_says_so_of_an_error_that_hides_it(toy_host):
+    with pytest.raises(ValueError, match=WHY), building_errors(Config()):
+        try:
+            import toy_host  # noqa: F401
+        except TypeError as error:
+            raise TypeError('no model here') from error
+
+
 def test_errors_of_other_modules_are_left_alone(tmp_path, monkeypatch):
     (tmp_path / 'toy_module.py').write_text('class Model(None): pass\n')
     monkeypatch.syspath_prepend(tmp_path)

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import FrameType
 
 from mmdet_ols.checks.folders import listing
-from mmdet_ols.host_imports import failed_host_import
+from mmdet_ols.host_imports import causes, failed_host_import
 
 #: MMEngine's functions that read one config file each; their variable `filename` holds its name.
 READERS = ('_file2dict', '_parse_lazy_import', 'fromfile')
@@ -48,13 +48,11 @@ def config_errors(path: str | Path) -> Iterator[None]:
 def _message(error: Exception, path: str | Path) -> str:
     files = _files(error)
     file = files[-1] if files else str(path)
-    first = error
-    while (first.__cause__ or first.__context__) is not None:
-        first = first.__cause__ or first.__context__  # type: ignore[assignment]
-    host = failed_host_import(error) or failed_host_import(first)
+    host = failed_host_import(error)
     if host:
         return f'{file}: {host}'
     if isinstance(error, ImportError):
+        *_, first = causes(error)
         return f'{file}: {_failed_import(first)}'
     what = f'{type(error).__name__}: {error.args[0] if error.args else error}'.rstrip('.')
     frames = list(traceback.walk_tb(error.__traceback__))
