@@ -193,8 +193,8 @@ def _without_second(cls_score: Tensor) -> tuple[int, ...]:
     return (cls_score.shape[0], *cls_score.shape[2:])
 
 
-def check_weight(loss: Loss, weight: Any, cls_score: Tensor) -> None:
-    """Refuse weights that are not one for each sample, or under sigmoid for each score.
+def flat_weight(loss: Loss, weight: Any, cls_score: Tensor) -> Tensor:
+    """Return weights as a column or, for a weight of every score (under sigmoid only), as rows.
 
     Raises:
         TypeError: They are no tensor.
@@ -206,10 +206,10 @@ def check_weight(loss: Loss, weight: Any, cls_score: Tensor) -> None:
             'torch.as_tensor(weight, device=cls_score.device).'
         )
     if weight.shape in (cls_score.shape[:-1], (*cls_score.shape[:-1], 1)):
-        return
+        return weight.float().reshape(-1, 1)
     # One for every score, as rows or flat: FSAF's head sends the latter.
     if loss.use_sigmoid and weight.numel() == cls_score.numel():
-        return
+        return weight.float().reshape(-1, loss.num_columns)
     each = 'sample or score' if loss.use_sigmoid else 'sample'
     hint = ''
     if weight.shape == (loss.num_columns,):

@@ -36,7 +36,7 @@ from mmdet_ols.losses.checks import (
     check_implementation,
     check_labels,
     check_shapes,
-    check_weight,
+    flat_weight,
     refuse_heat_maps,
     warn_in_eval_mode,
     warn_of_probabilities,
@@ -214,7 +214,7 @@ class ClassificationLoss(nn.Module):
         as_rows = label.dim() == cls_score.dim()
         label = label.reshape(-1, self.num_columns) if as_rows else label.reshape(-1).long()
         if weight is not None:
-            weight = self._flat_weight(weight, cls_score)
+            weight = flat_weight(self, weight, cls_score)
 
         if as_rows:
             check_ignored_class(self, ignore_index)
@@ -364,13 +364,6 @@ class ClassificationLoss(nn.Module):
         if torch.is_grad_enabled() and not moved.is_meta:
             self.column_weight = moved
         return moved
-
-    def _flat_weight(self, weight: Tensor, cls_score: Tensor) -> Tensor:
-        """Return the weights as a column or, for a weight of every score, as rows."""
-        check_weight(self, weight, cls_score)
-        if weight.shape in (cls_score.shape[:-1], (*cls_score.shape[:-1], 1)):
-            return weight.float().reshape(-1, 1)
-        return weight.float().reshape(-1, self.num_columns)
 
     def extra_repr(self) -> str:
         focal = f', gamma={self.gamma}, balance={self.balance}' if self.use_sigmoid else ''

@@ -16,7 +16,7 @@ from mmdet_ols.core import (
     reduce_loss,
     teaching_allowed,
 )
-from mmdet_ols.losses.checks import check_labels, check_shapes
+from mmdet_ols.losses.checks import check_labels, check_shapes, flat_weight
 from mmdet_ols.losses.classification_loss import ClassificationLoss
 
 
@@ -180,7 +180,7 @@ class SampleLoss(ClassificationLoss):
         else:
             loss = self.plain_losses(logits, rows)
         if weight is not None:
-            loss = loss * self._flat_weight(weight, cls_score).squeeze(1)
+            loss = loss * flat_weight(self, weight, cls_score).squeeze(1)
         loss = reduce_loss(loss, reduction, avg_factor)
         return loss if self.loss_weight == 1 else self.loss_weight * loss
 
