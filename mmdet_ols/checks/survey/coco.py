@@ -12,7 +12,7 @@ from mmdet_ols.checks.images import other_file
 from mmdet_ols.checks.survey.coco_rules import check_coco, repeated_entries
 from mmdet_ols.checks.survey.progress import waiting
 from mmdet_ols.checks.survey.records import FileContents, category_number
-from mmdet_ols.config_tree import is_a, owner_of
+from mmdet_ols.config_tree import is_a
 
 AREA_REMEDY = 'Correct or remove their boxes.'
 #: A box as it stands in the file, and the width and height of its image.
@@ -30,11 +30,10 @@ OTHER_READINGS: dict[str, Callable[..., tuple[float, ...]]] = {
 }
 
 
-def read_coco(config: dict[str, Any], dataset: Any) -> FileContents:
+def read_coco(dataset: Any) -> FileContents:
     """Read the annotation file of a data set of COCO's kind, and say what the host will leave out.
 
     Args:
-        config: Of the data set.
         dataset: The host's data set, which has not read its annotations yet.
 
     Raises:
@@ -55,7 +54,6 @@ def read_coco(config: dict[str, Any], dataset: Any) -> FileContents:
     annotations = content.get('annotations') or []
     contents.objects = Counter(names[item['category_id']] for item in annotations)
     _leave_out(content, contents, dataset)
-    contents.complete = _is_plain(type(dataset))
     boxes = _boxes(content)
     contents.errors = _shares(boxes, path)
     contents.warnings += _other_readings(boxes, path) + repeated_entries(content, path)
@@ -194,9 +192,3 @@ def _count_beyond(boxes: Sequence[Box], reading: Callable[..., tuple[float, ...]
         is_inside = -1 <= left <= right <= width + 1 and -1 <= top <= bottom <= height + 1
         count += not is_inside
     return count
-
-
-def _is_plain(cls: Any) -> bool:
-    """Whether a class leaves out what CocoDataset does, and nothing else."""
-    methods = ('parse_data_info', 'filter_data')
-    return all(owner_of(cls, method).__name__ == 'CocoDataset' for method in methods)

@@ -11,12 +11,11 @@ from mmdet_ols.checks.survey.records import FileContents
 from mmdet_ols.checks.survey.voc import read_voc
 from mmdet_ols.config_tree import is_a, is_users, owner_of
 
-Reader = Callable[[dict[str, Any], Any], FileContents]
 #: These read JSON of COCO's kind for other purposes than boxes of classes.
 NOT_BOXES = ('CocoPanopticDataset', 'CocoCaptionDataset', 'CocoSegDataset')
 
 
-def reader_of(dataset: Any) -> Reader | None:
+def reader_of(dataset: Any) -> Callable[[Any], FileContents] | None:
     """The reader for a built data set; None where the format of its files is not known here."""
     cls = type(dataset)
     lists = getattr(
@@ -32,7 +31,15 @@ def reader_of(dataset: Any) -> Reader | None:
 
 
 def reads_as_known(dataset: Any) -> bool:
-    """Whether everything that decides on what a data set loads is the hosts' own code, or ours."""
+    """Whether all that decides on what a data set loads is code whose reasons a reader knows.
+
+    That is the hosts' own code, or ours; of COCO's kind, only that of CocoDataset itself.
+    """
+    cls = type(dataset)
     methods = ('load_data_list', 'parse_data_info', '_parse_instance_info', 'filter_data')
-    owners = (owner_of(type(dataset), method) for method in methods)
-    return not any(owner is not None and is_users(owner) for owner in owners)
+    owners = {method: owner_of(cls, method) for method in methods}
+    if is_a(cls, 'CocoDataset'):
+        names = {owners[method].__name__ for method in ('parse_data_info', 'filter_data')}
+        if names != {'CocoDataset'}:
+            return False
+    return not any(owner is not None and is_users(owner) for owner in owners.values())

@@ -19,11 +19,10 @@ OTHER_IMAGES = ('.webp', '.gif', '.tiff', '.jfif', '.avif', '.jp2')
 UNREADABLE = ('.heic', '.heif')
 
 
-def read_image_folders(config: dict[str, Any], dataset: Any) -> FileContents:
+def read_image_folders(dataset: Any) -> FileContents:
     """Read the folders of a data set that takes its classes from them, as MMPretrain does.
 
     Args:
-        config: Of the data set.
         dataset: The host's data set, which has not listed the folders yet.
     """
     root = str(dataset.img_prefix)
@@ -77,11 +76,10 @@ def class_folders(root: str) -> FileContents:
     return contents
 
 
-def read_image_list(config: dict[str, Any], dataset: Any) -> FileContents:
+def read_image_list(dataset: Any) -> FileContents:
     """Read the list of a data set whose lines name an image and the number of its class.
 
     Args:
-        config: Of the data set.
         dataset: The host's data set, which has not read the list yet.
     """
     path = str(dataset.ann_file)

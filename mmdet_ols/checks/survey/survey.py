@@ -113,7 +113,7 @@ def _survey_leaf(config: Any, surveyed: DatasetSurvey, where: str) -> Any:
         dataset = build_unloaded(config)
     except Exception as error:  # whatever its code raises
         raise ValueError(_cannot_be_read(where, config, error)) from error
-    _read_files(config, dataset, surveyed)
+    _read_files(dataset, surveyed)
     if surveyed.contents:
         _raise(surveyed.contents.errors, where)
     if not hasattr(dataset, '__len__'):
@@ -137,7 +137,7 @@ def _survey_leaf(config: Any, surveyed: DatasetSurvey, where: str) -> Any:
     return dataset
 
 
-def _read_files(config: Any, dataset: Any, surveyed: DatasetSurvey) -> None:
+def _read_files(dataset: Any, surveyed: DatasetSurvey) -> None:
     """Read what the files say, if their format is known here."""
     reader = reader_of(dataset)
     if reader is None:
@@ -145,8 +145,8 @@ def _read_files(config: Any, dataset: Any, surveyed: DatasetSurvey) -> None:
             surveyed.note = 'counts as it was loaded, since its files are not known here'
         return
     try:
-        surveyed.contents = reader(dict(config), dataset)
-        surveyed.contents.complete &= reads_as_known(dataset)
+        surveyed.contents = reader(dataset)
+        surveyed.contents.complete = reads_as_known(dataset)
     except (ValueError, OSError):
         raise
     except Exception as error:  # the host is asked next, and may be able to read them

@@ -31,11 +31,10 @@ LENIENT_TYPE = f"type='mmdet_ols.datasets.lenient_voc.{LENIENT}'"
 REMEDY = f'Correct the files, or write {LENIENT_TYPE} in the data set, which reads them.'
 
 
-def read_voc(config: dict, dataset: Any) -> FileContents:
+def read_voc(dataset: Any) -> FileContents:
     """Read the list and the annotations of a data set, as far as it will be able to load them.
 
     Args:
-        config: The data set's config.
         dataset: MMDetection's `XMLDataset`, or one derived from it, built but not loaded.
 
     Raises:

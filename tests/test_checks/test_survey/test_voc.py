@@ -15,7 +15,7 @@ FILTERS = dict(filter_empty_gt=True, min_size=30, bbox_min_size=9)
 
 
 def read(cls, root, **options):
-    return read_voc({}, cls(**dataset_options(root, lazy_init=True, **options)))
+    return read_voc(cls(**dataset_options(root, lazy_init=True, **options)))
 
 
 def loaded(cls, root, **options):

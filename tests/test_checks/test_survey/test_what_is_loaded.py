@@ -217,7 +217,7 @@ def test_a_class_that_is_not_registered_is_told(root):
 
 
 def test_files_that_the_survey_cannot_read_are_left_to_the_host(root, monkeypatch):
-    def fail(config, dataset):
+    def fail(dataset):
         raise KeyError('odd')
 
     monkeypatch.setattr(survey_module, 'reader_of', lambda dataset: fail)
