@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -121,43 +120,6 @@ def check_files(dataset: ConfigDict, name: str, where: str) -> None:
             f'{root} does not exist' if not root.is_dir() else f'{root} lacks {", ".join(fewest)}'
         )
         raise FileNotFoundError(f'{where}: {what}. {instructions(name, str(root))}')
-
-
-def check_imagenet(dataset: ConfigDict, where: str) -> None:
-    """Make sure that MMPretrain will find ImageNet's classes; its million images are not listed.
-
-    Raises:
-        ValueError: A split has not one folder for each class, nor a list of its images.
-    """
-    split, root = dataset.get('split'), _absolute(dataset.get('data_root') or '')
-    if split not in ('train', 'val') or (root / 'meta' / f'{split}.txt').is_file():
-        return
-    folders = sum(entry.is_dir() for entry in os.scandir(root / split))
-    if folders != 1000 and not (dataset.get('ann_file') or dataset.get('metainfo')):
-        raise ValueError(
-            f'{where}: {root / split} must hold 1000 folders, one for each class, but holds '
-            f'{folders}, and there is no {root / "meta" / f"{split}.txt"}. '
-            + instructions('ImageNet', str(root))
-        )
-
-
-def check_num_classes(classes: Sequence[str] | None, num_classes: int | None, where: str) -> None:
-    """Compare a data set with the head of the classifier.
-
-    Args:
-        classes: The names that the data set knows, if any.
-        num_classes: Of the head, if known.
-        where: What to call the data set in a message.
-
-    Raises:
-        ValueError: They disagree.
-    """
-    if classes and num_classes is not None and len(classes) != num_classes:
-        raise ValueError(
-            f'num_classes of model.head must be the {len(classes)} classes of {where}, but is '
-            f'{num_classes}: set model.head.num_classes={len(classes)} (and num_classes of its '
-            'loss and of the data_preprocessor), or name other data.'
-        )
 
 
 def _absolute(path: str) -> Path:

@@ -10,15 +10,10 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, DefaultScope
 
 from mmdet_ols.checks.class_lists import check_class_lists
-from mmdet_ols.checks.classification_data import (
-    SOURCES,
-    check_files,
-    check_imagenet,
-    check_num_classes,
-)
+from mmdet_ols.checks.classification_data import SOURCES, check_files
 from mmdet_ols.checks.downloads import downloads_itself
 from mmdet_ols.checks.folders import dataset_paths, is_local, listing
-from mmdet_ols.checks.head_classes import check_head_classes, head_of
+from mmdet_ols.checks.head_classes import check_head_classes
 from mmdet_ols.checks.option_names import option_names
 from mmdet_ols.checks.processes import is_first_process
 from mmdet_ols.checks.survey.problems import Problems
@@ -87,26 +82,20 @@ def survey_datasets(
             places = str({key: dataset.get(key) for key in keys})
             if places not in seen:  # the same images often serve to validate and to test
                 seen.add(places)
-                _check_places(dataset, f'{split}_dataloader, {type_name(dataset)}', cfg)
+                _check_places(dataset, f'{split}_dataloader, {type_name(dataset)}')
         surveys = survey_data(cfg, splits)
     problems = judge(surveys)
     problems += check_head_classes(surveys, cfg)
     return surveys, problems
 
 
-def _check_places(dataset: Mapping[str, Any], where: str, cfg: Config) -> None:
+def _check_places(dataset: Mapping[str, Any], where: str) -> None:
     """Make sure that everything lies where the config of a data set says."""
     cls, kind = registered_class(DATASETS, dataset), type_name(dataset)
-    if is_a(cls, 'CIFAR10') or is_a(cls, 'ImageNet'):  # whose samples are not listed
-        classes = (dataset.get('metainfo') or {}).get('classes') or cls.METAINFO.get('classes')
-        if not isinstance(classes, str):  # a file of names
-            check_num_classes(classes, head_of(cfg).of_classifier, where)
     if not is_local(dataset) or downloads_itself(cls):
         return
     if kind in SOURCES:
         check_files(dataset, kind, where)
-        if kind == 'ImageNet':
-            check_imagenet(dataset, where)
     else:
         _check_paths(dataset_paths(dataset), where, is_a(cls, 'XMLDataset'))
 

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 from mmengine.config import Config
 
-from mmdet_ols.checks.classification_data import check_num_classes
 from mmdet_ols.checks.survey.problems import Problems
 from mmdet_ols.checks.survey.records import DatasetSurvey, SplitSurvey
 from mmdet_ols.config_tree import model_config, nested_dicts, type_name
@@ -64,8 +63,6 @@ def check_head_classes(surveys: Sequence[SplitSurvey], cfg: Config) -> Problems:
     problems.errors += _of_assigners(model_config(cfg), set(head.of_detector.values()))
     for survey in surveys:
         for dataset in survey.datasets:
-            if dataset.loaded is None:
-                continue
             where = survey.where(dataset)
             if head.of_classifier is not None:
                 problems.errors += _of_classifier(dataset, head.of_classifier, where)
@@ -83,12 +80,14 @@ def _has_softmax(cfg: Config) -> bool:
 
 
 def _of_classifier(dataset: DatasetSurvey, num_classes: int, where: str) -> list[str]:
-    assert dataset.loaded is not None
-    try:
-        check_num_classes(dataset.loaded.classes, num_classes, where)
-    except ValueError as error:
-        return [str(error)]
-    labels = dataset.loaded.objects
+    count = len(dataset.classes)
+    if count and count != num_classes:
+        return [
+            f'num_classes of model.head must be the {count} classes of {where}, but is '
+            f'{num_classes}: set model.head.num_classes={count} (and num_classes of its loss and '
+            'of the data_preprocessor), or name other data.'
+        ]
+    labels = dataset.loaded.objects if dataset.loaded else {}
     if labels and not 0 <= min(labels) <= max(labels) < num_classes:
         return [
             f'{where}: the labels must be in [0, {num_classes - 1}], since num_classes of '
@@ -109,7 +108,7 @@ def _of_assigners(model: Mapping[str, Any], of_heads: set[int]) -> list[str]:
 
 def _of_detector(dataset: DatasetSurvey, heads: dict[str, int], where: str) -> Problems:
     problems = Problems()
-    count = len(dataset.loaded.classes) if dataset.loaded else 0
+    count = len(dataset.classes)
     for place, num_classes in heads.items() if count else ():
         message = (
             f'num_classes of {place} is {num_classes}, but {where} has {count} classes: set '

@@ -33,16 +33,12 @@ def same_meanings(surveys: Sequence[SplitSurvey]) -> Problems:
 
 def _is_alike(dataset: DatasetSurvey, other: DatasetSurvey) -> bool:
     """Whether one message about both is enough."""
-    return dataset.label_names == other.label_names and _classes(dataset) == _classes(other)
-
-
-def _classes(dataset: DatasetSurvey) -> list[str]:
-    return dataset.loaded.classes if dataset.loaded else []
+    return dataset.label_names == other.label_names and dataset.classes == other.classes
 
 
 def _against_config(dataset: DatasetSurvey, where: str) -> list[str]:
     """Labels by the files against the names in the config."""
-    names, classes = dataset.label_names, _classes(dataset)
+    names, classes = dataset.label_names, dataset.classes
     # Folders of a classifier may have other names than the classes, as those of ImageNet have.
     places = {name: label for label, name in enumerate(classes)}
     index = next((i for i, name in enumerate(names) if places.get(name, i) != i), None)

@@ -111,6 +111,7 @@ class DatasetSurvey:
         contents: What its files say; None if their format is not known here.
         loaded: What the host loaded; None if it was not asked.
         is_part: Whether the config takes only a part of it (`indices`).
+        named: The classes that its config or its class names, where nothing is loaded.
         fingerprints: What tells the content of an image file from others, by its path.
         warnings: What may be wrong with its images.
         note: Why something is not known, for the table.
@@ -120,9 +121,15 @@ class DatasetSurvey:
     contents: FileContents | None = None
     loaded: Loaded | None = None
     is_part: bool = False
+    named: list[str] = field(default_factory=list)
     fingerprints: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     note: str = ''
+
+    @property
+    def classes(self) -> list[str]:
+        """The names of its labels."""
+        return self.loaded.classes if self.loaded else self.named
 
     @property
     def label_names(self) -> list[str]:
@@ -136,7 +143,7 @@ class DatasetSurvey:
     @property
     def meanings(self) -> list[str]:
         """What label 0, 1, ... means: by the files, or else by the config."""
-        return self.label_names or (self.loaded.classes if self.loaded else [])
+        return self.label_names or self.classes
 
 
 @dataclass

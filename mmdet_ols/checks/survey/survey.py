@@ -78,6 +78,8 @@ def _survey_split(config: Any, decodings: Sequence[Decoding], split: str) -> Spl
         survey.datasets.append(surveyed)
         cls = registered_class(DATASETS, leaf)
         where = survey.where(surveyed)
+        if is_a(cls, 'CIFAR10') or is_a(cls, 'ImageNet'):  # whose samples are not listed
+            surveyed.named = _named_classes(leaf, cls)
         if _is_whole_imagenet(leaf, cls):
             surveyed.note = 'too many images to be listed'
             _read_class_folders(leaf, surveyed, where)
@@ -196,14 +198,28 @@ def _is_whole_imagenet(config: Any, cls: Any) -> bool:
     return is_a(cls, 'ImageNet') and (classes is None or len(classes) >= 1000)
 
 
+def _named_classes(config: Any, cls: Any) -> list[str]:
+    classes = (config.get('metainfo') or {}).get('classes') or cls.METAINFO.get('classes')
+    return [] if isinstance(classes, str) else list(classes or ())  # a file of names
+
+
 def _read_class_folders(config: Any, surveyed: DatasetSurvey, where: str) -> None:
     """Read only the names of the folders, and only where the host takes the classes from them."""
     split = config.get('split') or ''
-    root = Path(config.get('data_root') or '').expanduser()
+    root = Path(config.get('data_root') or '').expanduser().absolute()
     has_list = config.get('ann_file') or (root / 'meta' / f'{split}.txt').is_file()
-    if is_local(config) and split and not has_list and (root / split).is_dir():
-        surveyed.contents = class_folders(str(root / split))
-        _raise(surveyed.contents.errors, where)
+    if not is_local(config) or not split or has_list or not (root / split).is_dir():
+        return
+    surveyed.contents = class_folders(str(root / split))
+    _raise(surveyed.contents.errors, where)
+    count = len(surveyed.contents.category_names)
+    is_labelled = surveyed.kind == 'ImageNet' and split in ('train', 'val')
+    if is_labelled and count != 1000 and not config.get('metainfo'):
+        raise ValueError(
+            f'{where}: {root / split} must hold 1000 folders, one for each class, but holds '
+            f'{count}, and there is no {root / "meta" / f"{split}.txt"}. '
+            + instructions('ImageNet', str(root))
+        )
 
 
 def _sources(dataset: DatasetSurvey) -> list[str]:
