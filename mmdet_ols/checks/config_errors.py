@@ -97,7 +97,7 @@ def _not_there(error: FileNotFoundError, path: str | Path) -> FileNotFoundError:
     missing = Path(os.path.normpath(error.filename or (files[-1] if files else path)))
     if missing.is_dir():
         return FileNotFoundError(
-            f'{missing} is a folder: name a config file: {listing(missing / "x", 20)}.'
+            f'{missing} is a folder: name a config file: {listing(missing, 20)}.'
         )
     if missing.exists() or str(missing) not in [*files, os.path.normpath(str(path))]:
         # Something that the config reads.

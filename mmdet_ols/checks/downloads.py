@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import shutil
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
@@ -14,13 +15,15 @@ from mmengine.config import Config, ConfigDict
 from mmengine.registry import DATASETS, DefaultScope
 
 from mmdet_ols.checks.classification_data import instructions
+from mmdet_ols.checks.folders import nearest_folder
 from mmdet_ols.checks.processes import is_first_process
-from mmdet_ols.checks.servers import SERVER_TIMEOUT, server_timeout
 from mmdet_ols.config_tree import registered_class, type_name
 from mmdet_ols.datasets.tree import SPLITS, datasets_of_config
 
 #: Endings of the files that public data sets are downloaded as.
 ARCHIVES = {'.gz', '.tgz', '.tar', '.zip', '.xz', '.bz2', '.mat'}
+#: Seconds without an answer; by default Python waits without end.
+SERVER_TIMEOUT = 30
 
 
 def fetch_datasets(cfg: Config, splits: tuple[str, ...] = SPLITS) -> None:
@@ -46,7 +49,7 @@ def fetch_datasets(cfg: Config, splits: tuple[str, ...] = SPLITS) -> None:
                 continue
             done.append(dataset)
             try:
-                with _unfinished_removed(dataset), server_timeout(SERVER_TIMEOUT):
+                with _unfinished_removed(dataset), server_timeout():
                     DATASETS.build(deepcopy(dataset))
             except Exception as error:  # whatever its code raises
                 name, root = type_name(dataset), dataset.get('data_root') or ''
@@ -70,7 +73,7 @@ def _unfinished_removed(dataset: ConfigDict) -> Iterator[None]:
     folder that they are unpacked into. Other things may be written there at the same time.
     """
     root = _root(dataset)
-    kept = _nearest_folder(root)
+    kept = nearest_folder(root)
     before = _modified(root)
     try:
         yield
@@ -87,15 +90,14 @@ def _unfinished_removed(dataset: ConfigDict) -> Iterator[None]:
 
 
 @contextmanager
-def folder_for_downloads(folder: Path) -> Iterator[None]:
-    """Make a folder for a download, and remove it if the download fails and nothing is in it."""
-    kept = _nearest_folder(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+def server_timeout() -> Iterator[None]:
+    """Let connections that are opened in a block of code fail where a server does not answer."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(SERVER_TIMEOUT)
     try:
         yield
-    except BaseException:
-        _remove_empty(folder, kept)
-        raise
+    finally:
+        socket.setdefaulttimeout(before)
 
 
 def _remove_empty(folder: Path, kept: Path) -> None:
@@ -111,11 +113,6 @@ def _root(dataset: ConfigDict) -> Path:
     if isinstance(prefix, dict):
         prefix = prefix.get('root') or ''
     return Path(dataset.get('data_root') or '', prefix).expanduser().absolute()
-
-
-def _nearest_folder(path: Path) -> Path:
-    """The path itself if it is a folder, or the nearest one above that is."""
-    return next(folder for folder in (path, *path.parents) if folder.is_dir())
 
 
 def _modified(folder: Path) -> dict[Path, int]:

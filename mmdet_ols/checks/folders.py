@@ -13,18 +13,15 @@ from mmdet_ols.checks.survey.problems import listed
 
 
 def listing(path: Path, at_most: int = 8) -> str:
-    """List what lies at the nearest existing folder above a path that does not exist."""
-    folder = existing_folder(path)
+    """List what lies in a folder, or in the nearest one above a path that does not exist."""
+    folder = nearest_folder(path)
     names = sorted(f'{item.name}/' if item.is_dir() else item.name for item in folder.iterdir())
     return f'{folder} holds {listed(names, at_most) or "nothing"}'
 
 
-def existing_folder(path: Path) -> Path:
-    """The nearest folder above a path that exists."""
-    folder = path.parent
-    while not folder.is_dir() and folder != folder.parent:
-        folder = folder.parent
-    return folder
+def nearest_folder(path: Path) -> Path:
+    """The path itself if it is a folder, or the nearest one above that is."""
+    return next(folder for folder in (path, *path.parents) if folder.is_dir())
 
 
 def remedy_of_missing(path: str) -> str:
@@ -53,7 +50,7 @@ def remedy_of_missing(path: str) -> str:
                 f'{ascii(other)} is there, and {ascii(file.name)} is asked for, which are two '
                 "Unicode forms of one name: write the file's name in the annotations, or rename it."
             )
-    folder = existing_folder(Path(plain))
+    folder = nearest_folder(Path(plain))
     if folder != Path(plain).parent and (folder / Path(plain).name).is_file():
         return (
             f'{folder / Path(plain).name} is there: leave out the folders that the names in the '

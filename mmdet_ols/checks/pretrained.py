@@ -16,10 +16,9 @@ from mmengine.registry import WEIGHT_INITIALIZERS
 from mmengine.runner import checkpoint as hosts_checkpoints
 
 from mmdet_ols.checks.checkpoints import load_checkpoint
-from mmdet_ols.checks.downloads import folder_for_downloads
+from mmdet_ols.checks.downloads import server_timeout
 from mmdet_ols.checks.option_names import option_names
 from mmdet_ols.checks.processes import is_first_on_machine
-from mmdet_ols.checks.servers import SERVER_TIMEOUT, server_timeout
 from mmdet_ols.checks.suggestions import unregistered
 from mmdet_ols.config_tree import nested_dicts, type_name
 
@@ -51,7 +50,8 @@ def check_pretrained(cfg: Config) -> None:
         fetch = _is_url(source) and not file.is_file()
         try:
             if fetch:
-                with folder_for_downloads(file.parent), server_timeout(SERVER_TIMEOUT):
+                file.parent.mkdir(parents=True, exist_ok=True)
+                with server_timeout():
                     torch.hub.download_url_to_file(source, str(file))
             load_checkpoint(file)
         except (OSError, HTTPException) as error:

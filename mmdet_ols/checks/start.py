@@ -102,9 +102,8 @@ def check_work_dir(cfg: Config, is_training: bool = False) -> None:
     Raises:
         ValueError: A file has that name, or nothing may be written there.
     """
-    folder = Path(cfg.work_dir).absolute()
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent
+    path = Path(cfg.work_dir).absolute()
+    folder = next(place for place in (path, *path.parents) if place.exists())
     if not folder.is_dir():
         problem = f'{folder} is a file'
     elif not os.access(folder, os.W_OK | os.X_OK):

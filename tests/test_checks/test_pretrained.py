@@ -12,7 +12,7 @@ from mmengine.config import Config
 from mmengine.runner import CheckpointLoader
 from mmengine.runner import checkpoint as checkpoints
 
-from mmdet_ols.checks import pretrained as pretrained_module
+from mmdet_ols.checks import downloads
 from mmdet_ols.checks.option_names import OptionNames, naming_options
 from mmdet_ols.checks.pretrained import check_pretrained
 
@@ -77,7 +77,7 @@ def test_weights_are_fetched_once_to_where_mmengine_looks(server, tmp_path, monk
     ('name', 'reason'), [('absent', '404'), ('silent', 'timed out'), ('x', 'refused')]
 )
 def test_weights_that_cannot_be_fetched(name, reason, server, tmp_path, monkeypatch):
-    monkeypatch.setattr(pretrained_module, 'SERVER_TIMEOUT', 0.3)
+    monkeypatch.setattr(downloads, 'SERVER_TIMEOUT', 0.3)
     url = f'{server.url}/{name}.pth'
     if name == 'x':
         with socket.create_server(('127.0.0.1', 0)) as closed:
