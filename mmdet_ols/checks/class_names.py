@@ -9,8 +9,8 @@ from typing import Any
 from torch import nn
 
 from mmdet_ols.checks.option_names import option_names
+from mmdet_ols.checks.problems import listed
 from mmdet_ols.checks.survey.names import skeleton
-from mmdet_ols.checks.survey.problems import listed
 from mmdet_ols.checks.weight_report import WeightReport
 
 #: The entry of a config that says: other names for the same classes.

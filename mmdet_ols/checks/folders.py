@@ -9,7 +9,7 @@ from typing import Any
 from unicodedata import normalize
 from urllib.parse import unquote
 
-from mmdet_ols.checks.survey.problems import listed
+from mmdet_ols.checks.problems import listed
 
 
 def listing(path: Path, at_most: int = 8) -> str:

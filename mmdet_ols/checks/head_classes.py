@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from mmengine.config import Config
 
-from mmdet_ols.checks.survey.problems import Problems
+from mmdet_ols.checks.problems import Problems
 from mmdet_ols.checks.survey.records import DatasetSurvey, SplitSurvey
 from mmdet_ols.config_tree import model_config, nested_dicts, type_name
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import NamedTuple
 
-from mmdet_ols.checks.survey.problems import Problems, listed
-from mmdet_ols.checks.survey.progress import progress
+from mmdet_ols.checks.problems import Problems, listed
+from mmdet_ols.checks.progress import progress
 from mmdet_ols.datasets.image_header import ImageHeader, read_image_header
 
 #: How many files a message names.

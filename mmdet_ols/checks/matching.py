@@ -15,8 +15,8 @@ import torch
 from mmengine.runner import checkpoint as hosts_checkpoints
 from torch import Tensor, nn
 
+from mmdet_ols.checks.problems import listed
 from mmdet_ols.checks.silence import no_logging
-from mmdet_ols.checks.survey.problems import listed
 from mmdet_ols.core import SampleState, rename_old_keys
 
 #: A counter of batch normalisation that older files lack, and that nothing depends on.

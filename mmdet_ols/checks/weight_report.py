@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from mmengine.logging import print_log
@@ -13,7 +14,7 @@ from rich.text import Text
 
 from mmdet_ols.checks.logs import warn
 from mmdet_ols.checks.matching import WeightMatch
-from mmdet_ols.checks.survey.problems import listed
+from mmdet_ols.checks.problems import Problems, listed
 
 
 class WeightRow(NamedTuple):
@@ -43,14 +44,12 @@ class WeightRow(NamedTuple):
         return cls(source, part, '?', '?', reason)
 
 
-class WeightReport:
-    """What is known about the weights that a run starts with."""
+@dataclass
+class WeightReport(Problems):
+    """What is known about the weights that a run starts with, and what is wrong with them."""
 
-    def __init__(self) -> None:
-        self.rows: list[WeightRow] = []
-        self.notes: list[str] = []
-        self.warnings: list[str] = []
-        self.errors: list[str] = []
+    rows: list[WeightRow] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def say(self) -> None:
         """Log the table, the notes and the warnings."""
@@ -61,20 +60,7 @@ class WeightReport:
         for warning in self.warnings:
             warn(warning)
 
-    def raise_errors(self, strict: bool = False) -> None:
-        """Raise what must not be trained or tested with.
-
-        Args:
-            strict: Whether warnings count as errors.
-
-        Raises:
-            ValueError: There is an error; the message holds all of them.
-        """
-        errors = self.errors + (self.warnings if strict else [])
-        if errors:
-            raise ValueError('\n'.join(errors))
-
-    def table(self, width: int = 110) -> str:
+    def table(self) -> str:
         """The rows as text."""
         table = Table()
         for name in ('from', 'part', 'tensors', 'parameters', 'not from there'):
@@ -82,7 +68,7 @@ class WeightReport:
         for row in self.rows:
             table.add_row(*map(Text, row))  # as they are: a path may hold brackets
         text = io.StringIO()
-        Console(file=text, width=width, color_system=None).print(table)
+        Console(file=text, width=110, color_system=None).print(table)
         return text.getvalue().rstrip()
 
 

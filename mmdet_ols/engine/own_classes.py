@@ -15,9 +15,9 @@ from mmdet_ols.checks.class_lists import check_class_lists
 from mmdet_ols.checks.folders import listing
 from mmdet_ols.checks.logs import warn
 from mmdet_ols.checks.processes import is_first_process
+from mmdet_ols.checks.progress import progress, waiting
 from mmdet_ols.checks.survey.coco import read_json
 from mmdet_ols.checks.survey.coco_rules import check_coco
-from mmdet_ols.checks.survey.progress import progress, waiting
 from mmdet_ols.config_tree import is_a, registered_class, type_name
 from mmdet_ols.datasets.tree import datasets_of_config
 from mmdet_ols.datasets.voc_files import VOCFolder, count_classes, no_annotations, shortened

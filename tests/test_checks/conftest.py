@@ -3,8 +3,7 @@
 import pytest
 from toy_voc import make_voc
 
-from mmdet_ols.checks import losses
-from mmdet_ols.checks.survey import problems
+from mmdet_ols.checks import losses, problems
 
 
 @pytest.fixture(autouse=True)

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from mmdet_ols.checks.images import other_file
+from mmdet_ols.checks.progress import waiting
 from mmdet_ols.checks.survey.coco_rules import check_coco, repeated_entries
-from mmdet_ols.checks.survey.progress import waiting
 from mmdet_ols.checks.survey.records import FileContents, category_number
 from mmdet_ols.config_tree import is_a
 

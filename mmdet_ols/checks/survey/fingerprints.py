@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections.abc import Sequence
 
-from mmdet_ols.checks.survey.progress import progress
+from mmdet_ols.checks.progress import progress
 
 #: So many bytes of the beginning and of the end are compared, and the size.
 SAMPLE = 2048

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mmdet_ols.checks.survey.problems import Problems
+from mmdet_ols.checks.problems import Problems
 from mmdet_ols.checks.survey.records import DatasetSurvey, SplitSurvey
 
 

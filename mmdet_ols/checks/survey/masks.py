@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from mmdet_ols.checks.problems import Problems
 from mmdet_ols.checks.survey.loaded import known_samples
-from mmdet_ols.checks.survey.problems import Problems
 
 ABSENT = 'have no `segmentation`, which LoadAnnotations(with_mask=True) needs'
 FLAT = 'have a `segmentation` that is no list of polygons, [[x, y, x, y, ...], ...]'

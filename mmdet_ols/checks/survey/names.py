@@ -7,7 +7,7 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
-from mmdet_ols.checks.survey.problems import MOST
+from mmdet_ols.checks.problems import MOST
 from mmdet_ols.checks.survey.records import SplitSurvey
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from mmdet_ols.checks.problems import Problems, counted, listed
 from mmdet_ols.checks.survey.label_rules import same_meanings
 from mmdet_ols.checks.survey.names import near_duplicates
-from mmdet_ols.checks.survey.problems import Problems, counted, listed
 from mmdet_ols.checks.survey.records import DatasetSurvey, SplitSurvey
 
 

@@ -14,6 +14,7 @@ from mmdet_ols.checks.classification_data import SOURCES, instructions
 from mmdet_ols.checks.downloads import downloads_itself
 from mmdet_ols.checks.folders import is_local, remedy_of_missing
 from mmdet_ols.checks.images import check_images
+from mmdet_ols.checks.progress import waiting
 from mmdet_ols.checks.survey.fingerprints import fingerprints
 from mmdet_ols.checks.survey.formats import reader_of, reads_as_known
 from mmdet_ols.checks.survey.image_folders import class_folders
@@ -29,7 +30,6 @@ from mmdet_ols.checks.survey.loaded import (
     plain_config,
 )
 from mmdet_ols.checks.survey.masks import check_masks
-from mmdet_ols.checks.survey.progress import waiting
 from mmdet_ols.checks.survey.records import DatasetSurvey, SplitSurvey
 from mmdet_ols.config_tree import is_a, registered_class, type_name
 from mmdet_ols.datasets.tree import LABEL_FILE, NOISY, leaf_datasets, walk_datasets

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mmdet_ols.checks.folders import listing
-from mmdet_ols.checks.survey.progress import progress
+from mmdet_ols.checks.progress import progress
 from mmdet_ols.checks.survey.records import FileContents
 from mmdet_ols.checks.survey.voc_rules import LenientRules, StrictRules
 from mmdet_ols.config_tree import is_a

@@ -9,8 +9,8 @@ from mmengine.registry import DATASETS, DefaultScope
 from toy_coco import coco_content, write_coco
 from toy_survey import coco_set, run_config
 
+from mmdet_ols.checks import progress
 from mmdet_ols.checks.data import check_datasets, survey_datasets
-from mmdet_ols.checks.survey import progress
 from mmdet_ols.checks.survey.coco_rules import check_coco
 
 

@@ -1,4 +1,4 @@
-"""What the rules of a survey say: what cannot be right, and what may be wrong."""
+"""What checks have to say: what cannot be right, and what may be wrong."""
 
 from __future__ import annotations
 
@@ -29,17 +29,21 @@ class Problems:
         return self
 
     def report(self, strict: bool = False) -> None:
-        """Log the warnings, and raise what cannot be right.
+        """Log the warnings, and raise what cannot be right; see `raise_errors`."""
+        if not strict:
+            for warning in self.warnings:
+                warn(warning)
+        self.raise_errors(strict)
+
+    def raise_errors(self, strict: bool = False) -> None:
+        """Raise what cannot be right.
 
         Args:
             strict: Whether warnings are errors, too.
 
         Raises:
-            ValueError: There are errors.
+            ValueError: There are errors; the message holds all of them.
         """
-        if not strict:
-            for warning in self.warnings:
-                warn(warning)
         errors = self.errors
         if strict and self.warnings:
             errors = errors + self.warnings + ['Correct this, or leave --strict out.']
