@@ -10,7 +10,7 @@ from mmengine.hooks import ParamSchedulerHook
 from mmengine.runner import Runner
 
 from mmdet_ols.checks.logs import warn
-from mmdet_ols.config_tree import hook_configs, type_name
+from mmdet_ols.config_tree import hook_configs, nested_dicts, type_name
 
 #: Schedules that come to their lowest learning rate at their end.
 FALLING = ('CosineAnnealingLR', 'PolyLR')
@@ -102,16 +102,8 @@ def _of_another_length(cfg: Config, by_epoch: bool, length: int) -> list[str]:
 
 def schedules_of(cfg: Config) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Every schedule of a config, which has one, a list or a dict of lists, and its place there."""
-    return _schedules(cfg.get('param_scheduler'), 'param_scheduler')
-
-
-def _schedules(node: Any, place: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    if isinstance(node, Mapping) and 'type' in node:
-        yield place, node
-    elif isinstance(node, (Mapping, list, tuple)):
-        pairs: Any = node.items() if isinstance(node, Mapping) else enumerate(node)
-        for name, child in pairs:
-            yield from _schedules(child, f'{place}.{name}')
+    nodes = nested_dicts(cfg.get('param_scheduler'), 'param_scheduler')
+    return ((place, node) for place, node in nodes if 'type' in node)
 
 
 def _stop(schedule: Mapping[str, Any], begin: int, end: int) -> int:
