@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from enum import Enum
-from typing import NamedTuple
+from functools import cache
 
 from mmdet_ols.checks.problems import Problems, listed
 from mmdet_ols.checks.progress import progress
-from mmdet_ols.datasets.image_header import ImageHeader, read_image_header
+from mmdet_ols.datasets.image_header import SAME_FORMATS, ImageHeader, read_image_header
 
 #: How many files a message names.
 NAMED = 5
@@ -74,21 +74,6 @@ class Problem(Enum):
         self.remedy = remedy
 
 
-class _Format(NamedTuple):
-    name: str
-    start: bytes
-    suffixes: tuple[str, ...]
-
-
-_FORMATS = (
-    _Format('JPEG', b'\xff\xd8\xff', ('.jpg', '.jpeg', '.jpe', '.jfif')),
-    _Format('PNG', b'\x89PNG\r\n\x1a\n', ('.png',)),
-    _Format('WebP', b'RIFF', ('.webp',)),
-    _Format('GIF', b'GIF8', ('.gif',)),
-    _Format('TIFF', b'II*\0', ('.tif', '.tiff')),
-    _Format('TIFF', b'MM\0*', ('.tif', '.tiff')),
-    _Format('BMP', b'BM', ('.bmp', '.dib')),
-)
 #: What lies under the names of images instead, by its first bytes.
 _OTHER_FILES = (
     (b'version https://git-lfs', "a pointer of Git LFS: run 'git lfs pull'"),
@@ -99,7 +84,6 @@ _OTHER_FILES = (
     (b'PK\x03\x04', 'a ZIP archive'),
     (b'\0\x05\x16\x07', "a Mac's hidden file"),
 )
-_KNOWN_SUFFIXES = {suffix for kind in _FORMATS for suffix in kind.suffixes}
 
 
 def check_images(
@@ -150,26 +134,33 @@ def _examine(
         return [(Problem.MISSING, '' if isinstance(error, FileNotFoundError) else str(error))]
     if not length:
         return [(Problem.EMPTY, '')]
-    kind = next((kind for kind in _FORMATS if head.startswith(kind.start)), None)
-    if kind is None:
-        what = other_file(head)
-        if what:
-            return [(Problem.NOT_AN_IMAGE, what)]
+    what = other_file(head)
+    if what:
+        return [(Problem.NOT_AN_IMAGE, what)]
     try:
         header = read_image_header(path)
     except OSError:  # OpenCV may be able to read it
         header = None
     problems: list[tuple[Problem, str]] = []
-    if header is None or kind is None or not _is_complete(kind, head, tail, length):
+    if header is None or not _is_complete(header.format, head, tail, length):
         problems = _decode(path)
         if any(problem.stops for problem, _ in problems):
             return problems
     if header is not None:
         problems += _of_header(header, annotated, are_turned)
-    suffix = os.path.splitext(path)[1].lower()
-    if kind is not None and suffix in _KNOWN_SUFFIXES and suffix not in kind.suffixes:
-        problems.append((Problem.OTHER_FORMAT, kind.name))
+        named = _format_of_suffix(os.path.splitext(path)[1].lower())
+        if named not in ('', header.format):
+            problems.append((Problem.OTHER_FORMAT, header.format))
     return problems
+
+
+@cache
+def _format_of_suffix(suffix: str) -> str:
+    """The format that Pillow knows a suffix of; empty where it knows none."""
+    from PIL import Image
+
+    kind = Image.registered_extensions().get(suffix, '')
+    return SAME_FORMATS.get(kind, kind)
 
 
 def other_file(head: bytes) -> str:
@@ -178,17 +169,17 @@ def other_file(head: bytes) -> str:
     return next((what for start, what in _OTHER_FILES if text.startswith(start)), '')
 
 
-def _is_complete(kind: _Format, head: bytes, tail: bytes, length: int) -> bool:
+def _is_complete(kind: str, head: bytes, tail: bytes, length: int) -> bool:
     """Whether the last bytes are those that end an image of this format."""
-    if kind.name == 'JPEG':
+    if kind == 'JPEG':
         return tail.rstrip(b'\0\r\n ').endswith(b'\xff\xd9')
-    if kind.name == 'PNG':
+    if kind == 'PNG':
         return b'IEND' in tail
-    if kind.name == 'WebP':
+    if kind == 'WEBP':
         is_animated = head[12:16] == b'VP8X' and head[20] & 2  # not every OpenCV reads those
         is_whole = int.from_bytes(head[4:8], 'little') + 8 <= length
         return head[8:12] == b'WEBP' and is_whole and not is_animated
-    if kind.name == 'BMP':
+    if kind == 'BMP':
         return 0 < int.from_bytes(head[2:6], 'little') <= length
     return False  # few data sets have others, so that they can be decoded
 

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 #: EXIF's tag of the orientation, and its values that swap width and height.
 ORIENTATION = 0x0112
 SWAPPING = (5, 6, 7, 8)
+#: Formats that are the same here: of cameras with two lenses, and of Windows without its header.
+SAME_FORMATS = {'MPO': 'JPEG', 'DIB': 'BMP'}
 #: The formats that OpenCV may turn by it, as Pillow calls them; Pillow itself turns TIFF.
 TURNED = ('JPEG', 'PNG', 'WEBP')
 
@@ -25,12 +27,14 @@ class ImageHeader(NamedTuple):
         stored: (width, height) as it is stored.
         mode: How Pillow calls its colours, as in 'RGB' or 'CMYK'.
         is_deep: Whether it has 16 bits a channel.
+        format: How Pillow calls its format.
     """
 
     loaded: tuple[int, int]
     stored: tuple[int, int]
     mode: str
     is_deep: bool
+    format: str
 
 
 def read_image_header(path: str) -> ImageHeader:
@@ -55,11 +59,11 @@ def read_image_header(path: str) -> ImageHeader:
 
 def _header_of(image: Image.Image) -> ImageHeader:
     stored = image.size
-    kind = 'JPEG' if image.format == 'MPO' else str(image.format)  # of cameras with two lenses
+    kind = SAME_FORMATS.get(str(image.format), str(image.format))
     turned = kind in TURNED and _orientation(image) in SWAPPING and _is_turned(kind)
     loaded = (stored[1], stored[0]) if turned else stored
-    raw = str(getattr(image, 'tile', ())[:1]) if image.format in ('PNG', 'TIFF') else image.mode
-    return ImageHeader(loaded, stored, image.mode, is_deep=';16' in raw)
+    raw = str(getattr(image, 'tile', ())[:1]) if kind in ('PNG', 'TIFF') else image.mode
+    return ImageHeader(loaded, stored, image.mode, is_deep=';16' in raw, format=kind)
 
 
 @lru_cache

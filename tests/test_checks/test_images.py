@@ -50,6 +50,8 @@ def check(tmp_path):
         ('PNG', 'a.png', 'P'),
         ('WEBP', 'a.webp', 'RGB'),
         ('BMP', 'a.bmp', 'RGB'),
+        ('BMP', 'a.dib', 'RGB'),
+        ('MPO', 'a.jpg', 'RGB'),
         ('TIFF', 'a.tif', 'RGB'),
         ('PPM', 'a.ppm', 'RGB'),
     ],
