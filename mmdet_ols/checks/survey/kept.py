@@ -8,7 +8,7 @@ import inspect
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +33,12 @@ from mmdet_ols.version import __version__
 MOST = 100
 
 
-def read_kept(config: Any, decodings: Sequence[Decoding]) -> SplitSurvey | None:
+def read_kept(path: Path | None) -> SplitSurvey | None:
     """Return the survey of a data set from an earlier start, if its files are still the same.
 
     Args:
-        config: Of the data set, as `plain_config` returns it.
-        decodings: How the images of each of the innermost data sets are decoded.
+        path: As `kept_path` returns it.
     """
-    path = _path(config, decodings)
     try:
         if path is None or not path.is_file():
             return None
@@ -52,24 +50,22 @@ def read_kept(config: Any, decodings: Sequence[Decoding]) -> SplitSurvey | None:
         return None  # damaged, or of another version
 
 
-def keep(
-    config: Any, decodings: Sequence[Decoding], survey: SplitSurvey, sources: Iterable[str]
-) -> None:
-    """Keep a survey for the next start; nothing happens where that is not possible.
+def keep(path: Path | None, survey: SplitSurvey) -> None:
+    """Keep a survey for the next start, if it is known which files it depends on.
 
     Args:
-        config: Of the data set, as `plain_config` returns it.
-        decodings: How the images of each of the innermost data sets are decoded.
-        survey: What is known of it.
-        sources: Every file and folder that it depends on.
+        path: As `kept_path` returns it.
+        survey: What is known of the data set.
     """
-    path = _path(config, decodings)
-    if path is None:
+    known = [(d.contents, d.loaded) for d in survey.datasets if d.contents and d.loaded]
+    if path is None or len(known) < len(survey.datasets):
         return
-    content = dict(
-        sources={source: _stamp(source) for source in dict.fromkeys(sources)},
-        survey=survey,
-    )
+    sources = {
+        source: _stamp(source)
+        for contents, loaded in known
+        for source in (*contents.sources, *loaded.paths)
+    }
+    content = dict(sources=sources, survey=survey)
     with contextlib.suppress(OSError):  # such as a full disk
         path.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(path) as file:
@@ -77,8 +73,13 @@ def keep(
         _forget_oldest(path.parent)
 
 
-def _path(config: Any, decodings: Sequence[Decoding]) -> Path | None:
-    """The file for a config: another one wherever the code that reads the data is another."""
+def kept_path(config: Any, decodings: Sequence[Decoding]) -> Path | None:
+    """The file for a data set: another one wherever the code that reads the data is another.
+
+    Args:
+        config: As `plain_config` returns it.
+        decodings: How the images of each of the innermost data sets are decoded.
+    """
     folder = cache_folder()
     if folder is None:
         return None

@@ -18,7 +18,7 @@ from mmdet_ols.checks.progress import waiting
 from mmdet_ols.checks.survey.fingerprints import fingerprints
 from mmdet_ols.checks.survey.formats import reader_of, reads_as_known
 from mmdet_ols.checks.survey.image_folders import class_folders
-from mmdet_ols.checks.survey.kept import keep, read_kept
+from mmdet_ols.checks.survey.kept import keep, kept_path, read_kept
 from mmdet_ols.checks.survey.loaded import (
     Decoding,
     build_around,
@@ -61,7 +61,11 @@ def survey_data(cfg: Config, splits: Sequence[str]) -> list[SplitSurvey]:
             same.splits.append(split)
             continue
         decodings = [decoding(leaf) for leaf in leaf_datasets(config)]
-        survey = read_kept(plain, decodings) or _survey_split(plain, decodings, split)
+        path = kept_path(plain, decodings)
+        survey = read_kept(path)
+        if survey is None:
+            survey = _survey_split(plain, decodings, split)
+            keep(path, survey)
         survey.splits = [split]
         survey.notes = _notes(config, survey)
         surveys.append((plain, survey))
@@ -69,7 +73,7 @@ def survey_data(cfg: Config, splits: Sequence[str]) -> list[SplitSurvey]:
 
 
 def _survey_split(config: Any, decodings: Sequence[Decoding], split: str) -> SplitSurvey:
-    """Survey the data sets of one split, and keep the result for the next start."""
+    """Survey the data sets of one split."""
     survey = SplitSurvey([split])
     built: dict[int, Any] = {}
     leaves = list(leaf_datasets(config))
@@ -97,9 +101,6 @@ def _survey_split(config: Any, decodings: Sequence[Decoding], split: str) -> Spl
                 surveyed.warnings = surveyed.warnings + problems.warnings
     if all(dataset.loaded for dataset in survey.datasets):
         survey.loaded = _load_whole(config, built, survey)
-    sources = [s for d in survey.datasets for s in _sources(d)]
-    if all(dataset.contents and dataset.loaded for dataset in survey.datasets):
-        keep(config, decodings, survey, sources)
     return survey
 
 
@@ -220,11 +221,6 @@ def _read_class_folders(config: Any, surveyed: DatasetSurvey, where: str) -> Non
             f'{count}, and there is no {root / "meta" / f"{split}.txt"}. '
             + instructions('ImageNet', str(root))
         )
-
-
-def _sources(dataset: DatasetSurvey) -> list[str]:
-    contents, loaded = dataset.contents, dataset.loaded
-    return [*(contents.sources if contents else ()), *(loaded.paths if loaded else ())]
 
 
 def _notes(config: Any, survey: SplitSurvey) -> list[str]:
