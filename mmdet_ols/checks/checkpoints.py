@@ -46,13 +46,11 @@ def loading_rules(trust: bool = False) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def load_checkpoint(path: str | Path, trust: bool | None = None) -> dict[str, Any]:
+def load_checkpoint(path: str | Path) -> dict[str, Any]:
     """Load a local checkpoint onto the CPU.
 
-    Args:
-        path: The file.
-        trust: Whether it may hold more than data, and so run code. By default the `loading_rules`
-            around the call decide, and outside of any it may not.
+    The `loading_rules` around the call decide whether it may hold more than data, and so run code;
+    outside of any it may not.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -60,7 +58,7 @@ def load_checkpoint(path: str | Path, trust: bool | None = None) -> dict[str, An
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f'There is no checkpoint file {path}.')
-    trust = TRUST in os.environ if trust is None else trust
+    trust = TRUST in os.environ
     try:
         with loading_rules(trust):
             checkpoint = torch.load(path, map_location='cpu', weights_only=not trust)
