@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from mmdet_ols.checks.matching import classes_of_checkpoint
 from mmdet_ols.checks.option_names import option_names
 from mmdet_ols.checks.problems import listed
 from mmdet_ols.checks.survey.names import skeleton
@@ -19,17 +20,6 @@ RENAMED = 'classes_renamed'
 MOST = 0.5
 #: Parts by which a model asks the data for the names of their classes, instead of having its own.
 TEXT_PARTS = ('language_model', 'text_encoder', 'text_backbone')
-
-
-def classes_of_checkpoint(content: Mapping[str, Any]) -> tuple[str, ...]:
-    """The class names that a checkpoint was trained on, as far as it says."""
-    meta = content.get('meta') or {}
-    for place in (meta.get('dataset_meta') or {}, meta):
-        for key in ('classes', 'CLASSES'):  # older releases wrote capitals
-            names = place.get(key)
-            if isinstance(names, (list, tuple)):
-                return tuple(map(str, names))
-    return ()
 
 
 def compare_classes(

@@ -109,53 +109,36 @@ def recorded_loading(twin: nn.Module) -> Iterator[WeightMatch]:
     Args:
         twin: A model of `without_memory`; it is of no use afterwards.
     """
-    match = WeightMatch(_sizes(twin))
-    recorder = _Recorder(match, _shapes(twin))
+    match, shapes = WeightMatch(_sizes(twin)), _shapes(twin)
+    unexpected: dict[int, list[str]] = {}
+
+    def record(path: str, module: nn.Module, state_dict: dict, prefix: str, *rest: Any) -> None:
+        # PyTorch hands on one list in a call, and fills it as it goes.
+        *_, unexpected_keys, _ = rest  # the last ones are error messages
+        unexpected[id(unexpected_keys)] = unexpected_keys
+        if isinstance(module, SampleState):  # which resizes itself as it loads
+            module.allocate_as_saved(state_dict, prefix)
+            shapes.update(_shapes(module, path))
+        for name in (*module._parameters, *module._buffers):
+            key, value = path + name, state_dict.get(prefix + name)
+            if key not in shapes or not isinstance(value, Tensor):
+                continue
+            if tuple(value.shape) == shapes[key]:
+                match.loaded.add(key)
+                match.mismatched.pop(key, None)
+            else:
+                match.mismatched[key] = (tuple(value.shape), shapes[key])
+
     for name, module in twin.named_modules(remove_duplicate=False):
         # After the model's own hooks of this kind, which rename and resize.
         module._register_load_state_dict_pre_hook(
-            partial(recorder.record, f'{name}.' if name else '', module)
+            partial(record, f'{name}.' if name else '', module)
         )
     with warnings.catch_warnings(), no_logging():
         warnings.filterwarnings('ignore', message='.*copying from a non-meta parameter.*')
         yield match
-    for keys in recorder.unexpected.values():
+    for keys in unexpected.values():
         match.unexpected += [key for key in keys if not key.endswith(COUNTER)]
-
-
-class _Recorder:
-    """Notes what each module finds in a state dict just before it loads from it."""
-
-    def __init__(self, match: WeightMatch, shapes: dict[str, tuple[int, ...]]) -> None:
-        self.match, self.shapes = match, shapes
-        self.unexpected: dict[int, list[str]] = {}
-
-    def record(
-        self,
-        path: str,
-        module: nn.Module,
-        state_dict: dict[str, Any],
-        prefix: str,
-        metadata: Any,
-        strict: bool,
-        missing_keys: list[str],
-        unexpected_keys: list[str],
-        error_messages: list[str],
-    ) -> None:
-        # PyTorch hands on one list in a call, and fills it as it goes.
-        self.unexpected[id(unexpected_keys)] = unexpected_keys
-        if isinstance(module, SampleState):  # which resizes itself as it loads
-            module.allocate_as_saved(state_dict, prefix)
-            self.shapes.update(_shapes(module, path))
-        for name in (*module._parameters, *module._buffers):
-            key, value = path + name, state_dict.get(prefix + name)
-            if key not in self.shapes or not isinstance(value, Tensor):
-                continue
-            if tuple(value.shape) == self.shapes[key]:
-                self.match.loaded.add(key)
-                self.match.mismatched.pop(key, None)
-            else:
-                self.match.mismatched[key] = (tuple(value.shape), self.shapes[key])
 
 
 def _shapes(model: nn.Module, path: str = '') -> dict[str, tuple[int, ...]]:
@@ -213,8 +196,7 @@ def check_match(
     """
     match = match_weights(model, state_dict_of(checkpoint))
     if use != 'start' and (match.mismatched or not match.loaded):
-        meta = checkpoint.get('meta') or {}
-        classes = (meta.get('dataset_meta') or {}).get('classes')
+        classes = classes_of_checkpoint(checkpoint)
         trained = (
             f' It was trained on {len(classes)} classes: {listed(classes)}.' if classes else ''
         )
@@ -239,3 +221,14 @@ def state_dict_of(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
             f'{type(state_dict).__name__}: save model.state_dict() there.'
         )
     return {key.removeprefix('module.'): value for key, value in state_dict.items()}
+
+
+def classes_of_checkpoint(content: Mapping[str, Any]) -> tuple[str, ...]:
+    """The class names that a checkpoint was trained on, as far as it says."""
+    meta = content.get('meta') or {}
+    for place in (meta.get('dataset_meta') or {}, meta):
+        for key in ('classes', 'CLASSES'):  # older releases wrote capitals
+            names = place.get(key)
+            if isinstance(names, (list, tuple)):
+                return tuple(map(str, names))
+    return ()
