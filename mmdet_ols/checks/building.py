@@ -125,8 +125,9 @@ def explain(error: BaseException, cfg: Config) -> str:
     where = _place(cfg, builds)
     cls = builds[-1].cls if builds else None
     direct = _built_directly(frames)
+    text = str(error.args[0]) if error.args else ''
     if direct is not None:
-        where, cls = _direct_place(cfg, direct), _class_in(direct, error)
+        where, cls = _direct_place(cfg, direct), _class_in(direct, text)
     where = where or 'The config'
     optimizer = _unregistered_optimizer(frames)
     if optimizer:
@@ -135,10 +136,10 @@ def explain(error: BaseException, cfg: Config) -> str:
         return _wrong_type(where, builds[-1], cfg)
     if isinstance(error, KeyError) and last.f_globals.get('__name__') == 'mmengine.config.config':
         return f'{where} lacks the entry `{error.args[0]}`, which is needed: add it.'
-    called_wrongly = _wrong_call(where, error, cls)
+    called_wrongly = _wrong_call(where, text, cls) if isinstance(error, TypeError) else ''
     if called_wrongly:
         return called_wrongly
-    what = _short(str(error.args[0])) if error.args else ''
+    what = _short(text)
     code = _statement(last.f_code.co_filename, line)
     return (
         f'{where} cannot be built: {type(error).__name__}{": " if what else ""}{what} '
@@ -181,9 +182,9 @@ def _direct_place(cfg: Config, frame: FrameType) -> str:
     return place
 
 
-def _class_in(frame: FrameType, error: BaseException) -> Any:
+def _class_in(frame: FrameType, text: str) -> Any:
     """The class that a message about `NAME.__init__()` names, if it is known in a frame."""
-    name = re.match(r'(\w+)\.__init__\(\)', str(error.args[0]) if error.args else '')
+    name = re.match(r'(\w+)\.__init__\(\)', text)
     return frame.f_globals.get(name[1]) if name else None
 
 
@@ -219,21 +220,20 @@ def _wrong_type(where: str, built: Built, cfg: Config) -> str:
     return f'{where}: {unregistered(kind, built.registry, cfg)}'
 
 
-def _wrong_call(where: str, error: BaseException, cls: Any) -> str | None:
-    """The message about an argument that a constructor does not know or lacks."""
-    text = str(error.args[0]) if error.args else ''
+def _wrong_call(where: str, text: str, cls: Any) -> str:
+    """The message about an argument that a constructor does not know or lacks; or ''."""
     unknown = re.search(r"unexpected keyword argument '(\w+)'", text)
-    if unknown and isinstance(error, TypeError):
+    if unknown:
         known = _parameters(cls)
         takes = f' It takes {", ".join(known)}.' if known else ''
         hint = did_you_mean(unknown[1], known)
         return f'{where} has no argument `{unknown[1]}`{hint}: correct or remove it.{takes}'
     missing = re.search(r'missing \d+ required [\w-]+ arguments?: (.+)', text)
-    if missing and isinstance(error, TypeError):
+    if missing:
         names = re.findall(r"'(\w+)'", missing[1])
         listed = ', '.join(f'`{name}`' for name in names)
         return f'{where} needs {listed}, which the config does not give: add {listed} there.'
-    return None
+    return ''
 
 
 def _parameters(cls: Any) -> list[str]:

@@ -42,7 +42,7 @@ def remedy_of_missing(path: str) -> str:
             '`data_prefix` of the data set adds once more. Leave it out there.'
         )
     file = Path(path)
-    for other in _files(file.parent):
+    for other in os.listdir(file.parent) if file.parent.is_dir() else ():
         if other.casefold() == file.name.casefold():
             return f'{other} is there: correct the capital letters of one of the names.'
         if normalize('NFC', other).casefold() == normalize('NFC', file.name).casefold():
@@ -68,10 +68,6 @@ def _once(path: str) -> str:
             if folders[start:end] == folders[start - length : start]:
                 return '/'.join([*folders[:start], *folders[end:], name])
     return path
-
-
-def _files(folder: Path) -> list[str]:
-    return [item.name for item in folder.iterdir()] if folder.is_dir() else []
 
 
 def dataset_paths(dataset: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mmdet_ols.checks.checkpoints import load_checkpoint
 from mmdet_ols.checks.colour_order import colour_order_warning
-from mmdet_ols.checks.key_names import explain
+from mmdet_ols.checks.key_names import explain, with_dot
 from mmdet_ols.checks.matching import (
     WeightMatch,
     match_weights,
@@ -166,7 +166,7 @@ def _report_source(report: WeightReport, source: Source, given_later: set[str]) 
         report.rows.append(WeightRow.unknown(name, part, reason))
         return
     report.rows.append(WeightRow.of(name, part, match, _lacking(match)))
-    prefix = f'{source.path}.' if source.path else ''
+    prefix = with_dot(source.path)
     later = {key for key in match.sizes if prefix + key in given_later}
     absent = [key for key in _lacking(match) if key not in later]
     what = f"{source.place}.init_cfg: '{name}' gives {source.place} only {_amount(match)}"
@@ -222,9 +222,9 @@ def _without_prefix(content: Mapping[str, Any], prefix: str | None) -> dict[str,
     """The tensors of a file by the keys by which `PretrainedInit` looks them up."""
     if prefix is None:
         return state_dict_of(content)
-    dotted = prefix if prefix.endswith('.') else f'{prefix}.'
+    dotted = with_dot(prefix)
     tensors = {
-        key[len(dotted) :]: value
+        key.removeprefix(dotted): value
         for key, value in content.get('state_dict', content).items()
         if key.startswith(dotted)
     }

@@ -78,7 +78,7 @@ def explain(
         used_prefix: What was taken off the file's keys.
         prefix_remedy: Says how to take another prefix off, or none ('').
     """
-    used = _with_dot(used_prefix)
+    used = with_dot(used_prefix)
     cut = [key.removeprefix(used) for key in file_keys if key.startswith(used)]
     theirs_only = set(cut) - set(model_keys) if cut else set(file_keys)
     examples = (
@@ -113,7 +113,8 @@ def _other_library(theirs: Naming, ours: Naming) -> str:
     return f'{sentence}.'
 
 
-def _with_dot(prefix: str | None) -> str:
+def with_dot(prefix: str | None) -> str:
+    """A prefix as it stands in front of keys; '' for none."""
     if not prefix:
         return ''
     return prefix if prefix.endswith('.') else f'{prefix}.'
