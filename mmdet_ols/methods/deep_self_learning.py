@@ -5,12 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mmdet_ols.methods.method import config_method
-from mmdet_ols.methods.sample_parts import (
-    add_sample_parts,
-    epochs_for_stages,
-    remove_sample_parts,
-    stage_epoch,
-)
+from mmdet_ols.methods.sample_parts import SampleParts, remove_sample_parts
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -51,14 +46,12 @@ def deep_self_learning(
         ValueError: An option is out of range, the start lies behind the end, or the config is not
             that of a classifier which can learn so.
     """
-    max_epochs = epochs_for_stages(cfg, 'deep_self_learning')
-    add_sample_parts(
-        cfg,
-        'deep_self_learning',
+    parts = SampleParts(cfg, 'deep_self_learning')
+    parts.add(
         dict(
             type='DeepSelfLearningLoss',
             share=share,
-            correct_from=stage_epoch(max_epochs, 'deep_self_learning', 'start', start, first=1),
+            correct_from=parts.stage_epoch('start', start, first=1),
             samples_per_class=samples_per_class,
             prototypes=prototypes,
             top_share=top_share,

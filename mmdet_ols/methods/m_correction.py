@@ -5,12 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mmdet_ols.methods.method import config_method
-from mmdet_ols.methods.sample_parts import (
-    add_sample_parts,
-    epochs_for_stages,
-    remove_sample_parts,
-    stage_epoch,
-)
+from mmdet_ols.methods.sample_parts import SampleParts, remove_sample_parts
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -57,14 +52,12 @@ def m_correction(
             'm_correction trains on mixed images, of which no accuracy can be told, but the head '
             'has cal_acc=True: remove it.'
         )
-    max_epochs = epochs_for_stages(cfg, 'm_correction')
-    add_sample_parts(
-        cfg,
-        'm_correction',
+    parts = SampleParts(cfg, 'm_correction')
+    parts.add(
         dict(
             type='MCorrectionLoss',
             bootstrapping=bootstrapping,
-            correct_from=stage_epoch(max_epochs, 'm_correction', 'start', start, first=1),
+            correct_from=parts.stage_epoch('start', start, first=1),
             wrong_by=wrong_by,
             mixup_alpha=mixup_alpha,
             prior_weight=prior_weight,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from mmdet_ols.config_tree import type_name
 from mmdet_ols.core.arguments import check_integer
 from mmdet_ols.datasets.tree import CLEAN_PART, GIVING_ALL, map_datasets, walk_datasets
-from mmdet_ols.methods.sample_parts import add_sample_parts, remove_sample_parts
+from mmdet_ols.methods.sample_parts import SampleParts, remove_sample_parts
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -33,12 +33,12 @@ def add_meta_parts(
     Raises:
         ValueError: The config's training counts no epochs, has a loop of its own or a clean part
             already, the backbone computes its forward passes twice, an option is out of range, or
-            the classifier cannot learn so (see `add_sample_parts`).
+            the classifier cannot learn so (see `SampleParts`).
     """
     check_integer('clean_per_class', samples_per_class, note=f' of {method}')
     check_integer('clean_batch_size', options['clean_batch_size'], note=f' of {method}')
     # First whether it is a classifier: for a detector, another loop would be no remedy.
-    add_sample_parts(cfg, method, dict(type='SampleWeightLoss'))
+    SampleParts(cfg, method).add(dict(type='SampleWeightLoss'))
     _check_loop(cfg, method)
     _check_backbone(cfg, method)
     node: Any = cfg.train_dataloader

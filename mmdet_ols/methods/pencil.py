@@ -7,12 +7,7 @@ from typing import TYPE_CHECKING
 
 from mmdet_ols.methods.changes import say, train_loader
 from mmdet_ols.methods.method import config_method
-from mmdet_ols.methods.sample_parts import (
-    add_sample_parts,
-    epochs_for_stages,
-    remove_sample_parts,
-    stage_epoch,
-)
+from mmdet_ols.methods.sample_parts import SampleParts, remove_sample_parts
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -55,20 +50,18 @@ def pencil(
         ValueError: An option is out of range, a stage never starts, or the config is not that of a
             classifier which can learn so.
     """
-    max_epochs = epochs_for_stages(cfg, 'pencil')
+    parts = SampleParts(cfg, 'pencil')
     # A network that has learned nothing yet would spoil the labels: only 0 leaves the stage out.
     first = 1 if correct_from else 0
-    start = stage_epoch(max_epochs, 'pencil', 'correct_from', correct_from, first)
-    end = stage_epoch(max_epochs, 'pencil', 'correct_until', correct_until)
+    start = parts.stage_epoch('correct_from', correct_from, first)
+    end = parts.stage_epoch('correct_until', correct_until)
     if start >= end:
         raise ValueError(
             f"`correct_until` of pencil must come after `correct_from`, but of the config's epochs "
             f'they are {end} and {start}: set them further apart, or train longer.'
         )
     _warn_of_batch_size(cfg, label_lr)
-    add_sample_parts(
-        cfg,
-        'pencil',
+    parts.add(
         dict(
             type='PencilLoss',
             correct_from=start,
