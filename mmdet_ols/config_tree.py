@@ -75,22 +75,37 @@ def model_config(cfg: Config) -> Any:
     return model['module'] if isinstance(model.get('module'), dict) else model
 
 
+def constructor_parameters(cls: Any) -> dict[str, inspect.Parameter]:
+    """The parameters of a constructor, those that it hands up to its base classes included.
+
+    A config's `type` may be a function as well; None has no parameters.
+    """
+    known: dict[str, inspect.Parameter] = {}
+    for base in getattr(cls, '__mro__', (cls,)):
+        function = vars(base).get('__init__') if isinstance(base, type) else base
+        if function is None or base is object:
+            continue
+        try:
+            parameters = inspect.signature(function).parameters.values()
+        except (TypeError, ValueError):  # such as one in C
+            continue
+        plain = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+        for parameter in plain:
+            known.setdefault(parameter.name, parameter)
+        if len(plain) == len(parameters):
+            break  # nothing is handed up
+    known.pop('self', None)
+    return known
+
+
 def constructor_default(cls: Any, name: str) -> Any:
-    """The default of a constructor's parameter, also where it is handed up to a base class.
+    """The default of a constructor's parameter.
 
     Returns:
         The default; `REQUIRED` where there is none; None where there is no such parameter.
     """
-    for base in getattr(cls, '__mro__', ()):
-        if '__init__' not in vars(base):
-            continue
-        parameters = inspect.signature(vars(base)['__init__']).parameters
-        if name in parameters:
-            return parameters[name].default
-        variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-        if not any(parameter.kind in variadic for parameter in parameters.values()):
-            return None
-    return None
+    parameter = constructor_parameters(cls).get(name)
+    return None if parameter is None else parameter.default
 
 
 def is_a(cls: Any, name: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import linecache
 import logging
 import re
@@ -17,7 +16,7 @@ from mmengine.logging import MMLogger
 from mmengine.registry import OPTIMIZERS
 
 from mmdet_ols.checks.suggestions import unregistered
-from mmdet_ols.config_tree import nested_dicts, type_name
+from mmdet_ols.config_tree import constructor_parameters, nested_dicts, type_name
 from mmdet_ols.core.suggestions import did_you_mean
 from mmdet_ols.host_imports import failed_host_import
 
@@ -224,7 +223,7 @@ def _wrong_call(where: str, text: str, cls: Any) -> str:
     """The message about an argument that a constructor does not know or lacks; or ''."""
     unknown = re.search(r"unexpected keyword argument '(\w+)'", text)
     if unknown:
-        known = _parameters(cls)
+        known = list(constructor_parameters(cls))
         takes = f' It takes {", ".join(known)}.' if known else ''
         hint = did_you_mean(unknown[1], known)
         return f'{where} has no argument `{unknown[1]}`{hint}: correct or remove it.{takes}'
@@ -234,24 +233,6 @@ def _wrong_call(where: str, text: str, cls: Any) -> str:
         listed = ', '.join(f'`{name}`' for name in names)
         return f'{where} needs {listed}, which the config does not give: add {listed} there.'
     return ''
-
-
-def _parameters(cls: Any) -> list[str]:
-    """The arguments of a constructor, those that it hands up to its base classes included."""
-    names: dict[str, None] = {}
-    for base in getattr(cls, '__mro__', (cls,)):
-        function = vars(base).get('__init__') if isinstance(base, type) else base
-        if function is None or base is object:
-            continue
-        try:
-            parameters = inspect.signature(function).parameters.values()
-        except (TypeError, ValueError):
-            continue
-        plain = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
-        names.update(dict.fromkeys(p.name for p in plain if p.name != 'self'))
-        if len(plain) == len(parameters):
-            break  # nothing is handed up
-    return list(names)
 
 
 def _place(cfg: Config, builds: list[Built]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import shutil
 import socket
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from mmengine.registry import DATASETS, DefaultScope
 from mmdet_ols.checks.classification_data import instructions
 from mmdet_ols.checks.folders import nearest_folder
 from mmdet_ols.checks.processes import is_first_process
-from mmdet_ols.config_tree import registered_class, type_name
+from mmdet_ols.config_tree import constructor_parameters, registered_class, type_name
 from mmdet_ols.datasets.tree import SPLITS, datasets_of_config
 
 #: Endings of the files that public data sets are downloaded as.
@@ -62,7 +61,7 @@ def fetch_datasets(cfg: Config, splits: tuple[str, ...] = SPLITS) -> None:
 
 def downloads_itself(cls: Any) -> bool:
     """Whether missing data are fetched on first use, as MMPretrain's CIFAR and MNIST do."""
-    return isinstance(cls, type) and 'download' in inspect.signature(cls).parameters
+    return 'download' in constructor_parameters(cls)
 
 
 @contextmanager

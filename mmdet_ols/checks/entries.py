@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 from collections.abc import Collection
 from typing import Any
@@ -12,7 +11,7 @@ from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 
 from mmdet_ols.checks.logs import warn
-from mmdet_ols.config_tree import hook_configs, nested_dicts
+from mmdet_ols.config_tree import constructor_parameters, hook_configs, nested_dicts
 from mmdet_ols.core.suggestions import did_you_mean
 
 _DICT: tuple[type, ...] = (dict,)
@@ -149,9 +148,8 @@ def _check_checkpoint_hook(hook: dict[str, Any]) -> None:
     """Refuse what the hook hands on to the saving of a checkpoint, which would fail only then."""
     known = [
         name
-        for function in (CheckpointHook.__init__, Runner.save_checkpoint)
-        for name, parameter in inspect.signature(function).parameters.items()
-        if name != 'self' and parameter.kind is not parameter.VAR_KEYWORD
+        for function in (CheckpointHook, Runner.save_checkpoint)
+        for name in constructor_parameters(function)
     ]
     for name in hook:
         if name not in (*known, 'type', 'priority', '_scope_'):
