@@ -162,6 +162,23 @@ def hook_configs(cfg: Config, name: str) -> list[dict]:
     return [hook for hook in hooks if isinstance(hook, dict) and type_name(hook) == name]
 
 
+def hooks_of_kind(cfg: Config, kind: str) -> dict[str, dict]:
+    """The hooks that are of a class or of one derived from it, by where they stand.
+
+    They are looked up in the default scope that holds.
+    """
+    from mmengine.registry import HOOKS
+
+    default, custom = cfg.get('default_hooks') or {}, cfg.get('custom_hooks') or []
+    named = {f'default_hooks.{name}': hook for name, hook in default.items()}
+    named |= {f'custom_hooks.{index}': hook for index, hook in enumerate(custom)}
+    return {
+        name: hook
+        for name, hook in named.items()
+        if isinstance(hook, dict) and is_a(registered_class(HOOKS, hook), kind)
+    }
+
+
 def ols_hooks(cfg: Config) -> list[dict]:
     """The configs of every OLSHook of a config."""
     return hook_configs(cfg, 'OLSHook')

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from mmengine.config import Config
 from mmengine.hooks import Hook
@@ -18,7 +17,7 @@ from mmdet_ols.checks.schedules import schedules_of
 from mmdet_ols.config_tree import (
     all_hooks,
     hook_configs,
-    is_a,
+    hooks_of_kind,
     is_users,
     registered_class,
     type_name,
@@ -105,18 +104,16 @@ def _metrics(cfg: Config, names: Sequence[str]) -> Metrics:
 
 def _check_followers(cfg: Config, metrics: Metrics) -> None:
     """Check whatever follows a metric by its name."""
-    for hook in all_hooks(cfg):
-        if not isinstance(hook, dict):
-            continue
-        cls = registered_class(HOOKS, hook)
-        if is_a(cls, 'CheckpointHook') and hook.get('save_best'):
-            _check_save_best(cls, hook, metrics)
-        elif is_a(cls, 'EarlyStoppingHook') and hook.get('monitor'):
-            message = metrics.complaint('`monitor` of EarlyStoppingHook', hook['monitor'])
-            if message and hook.get('strict'):
-                raise ValueError(message)
-            if message:
-                warn(f'{message} It stops nothing.')
+    for hook in hooks_of_kind(cfg, 'CheckpointHook').values():
+        if hook.get('save_best'):
+            _check_save_best(hook, metrics)
+    for hook in hooks_of_kind(cfg, 'EarlyStoppingHook').values():
+        monitor = hook.get('monitor')
+        message = monitor and metrics.complaint('`monitor` of EarlyStoppingHook', monitor)
+        if message and hook.get('strict'):
+            raise ValueError(message)
+        if message:
+            warn(f'{message} It stops nothing.')
     for _, scheduler in schedules_of(cfg):
         if type_name(scheduler).startswith('ReduceOnPlateau'):
             where = f'`monitor` of {type_name(scheduler)}'
@@ -125,7 +122,7 @@ def _check_followers(cfg: Config, metrics: Metrics) -> None:
                 raise ValueError(message)
 
 
-def _check_save_best(cls: Any, hook: dict, metrics: Metrics) -> None:
+def _check_save_best(hook: dict, metrics: Metrics) -> None:
     """Check the metrics by which the best checkpoint is chosen."""
     wanted = hook['save_best']
     where = '`save_best` of CheckpointHook'
@@ -138,7 +135,7 @@ def _check_save_best(cls: Any, hook: dict, metrics: Metrics) -> None:
             raise ValueError(message)
     arguments = {key: value for key, value in hook.items() if key not in ('type', 'priority')}
     try:
-        cls(**{**arguments, 'save_best': wanted})
+        registered_class(HOOKS, hook)(**{**arguments, 'save_best': wanted})
     except ValueError as error:
         raise ValueError(
             f'{where} follows {", ".join(wanted)}, and MMEngine does not know whether more or less '

@@ -21,7 +21,7 @@ from mmdet_ols.checks.losses import check_losses
 from mmdet_ols.checks.pretrained import check_pretrained
 from mmdet_ols.checks.schedules import schedule_warnings
 from mmdet_ols.checks.start import weights_at_start
-from mmdet_ols.config_tree import all_hooks, is_a, registered_class
+from mmdet_ols.config_tree import all_hooks, hooks_of_kind
 from mmdet_ols.datasets.tree import SPLITS
 from mmdet_ols.engine.tta import use_tta
 
@@ -117,7 +117,7 @@ def _check_places(cfg: Config) -> None:
     MMEngine names a folder in `out_dir` after the last part of the work directory, which is the
     seed: the runs of all methods would overwrite each other's checkpoints.
     """
-    for name, hook in _hooks_of_kind(cfg, 'CheckpointHook').items():
+    for name, hook in hooks_of_kind(cfg, 'CheckpointHook').items():
         if hook.get('out_dir'):
             raise ValueError(
                 f'{name}.out_dir must not be set where several runs are compared, since they would '
@@ -128,25 +128,13 @@ def _check_places(cfg: Config) -> None:
 
 def _check_length(cfg: Config) -> None:
     """The result of a run is that of its last epoch, which is the same one for all."""
-    for name in _hooks_of_kind(cfg, 'EarlyStoppingHook'):
+    for name in hooks_of_kind(cfg, 'EarlyStoppingHook'):
         raise ValueError(
             f'{name} must not be an EarlyStoppingHook where runs are compared: all have the same '
             'length, since a method that ends earlier also has another learning rate at its end. '
             'Leave the hook out; the table has the best epoch of each run as well where '
             'validations see the test set.'
         )
-
-
-def _hooks_of_kind(cfg: Config, kind: str) -> dict[str, dict]:
-    """The hooks that are of a class or of one derived from it, by where they stand."""
-    default, custom = cfg.get('default_hooks') or {}, cfg.get('custom_hooks') or []
-    named = {f'default_hooks.{name}': hook for name, hook in default.items()}
-    named |= {f'custom_hooks.{index}': hook for index, hook in enumerate(custom)}
-    return {
-        name: hook
-        for name, hook in named.items()
-        if isinstance(hook, dict) and is_a(registered_class(HOOKS, hook), kind)
-    }
 
 
 def _built_model(cfg: Config) -> nn.Module:
