@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.markup import escape
@@ -39,13 +39,10 @@ def survey_table(surveys: Sequence[SplitSurvey]) -> Table:
     table.add_column('data', overflow='fold')
     for survey in surveys:
         table.add_column(survey.name, justify='right')
-    for name, cells in _summary(surveys):
-        table.add_row(escape(name), *map(escape, cells))
-    classes = _class_rows(surveys)
-    if classes:
-        table.add_section()
-        for name, cells in classes:
+    for rows in (_summary(surveys), _class_rows(surveys)):
+        for name, cells in rows:
             table.add_row(escape(name), *map(escape, cells))
+        table.add_section()
     return table
 
 
@@ -54,21 +51,20 @@ Row = tuple[str, list[str]]
 
 def _summary(surveys: Sequence[SplitSurvey]) -> list[Row]:
     """Images and objects, and what is left out of them."""
-    rows = [_row('images', surveys, lambda s: s.loaded.images if s.loaded else None)]
+    rows = [_row('images', surveys, 'images')]
     if any(s.loaded and s.loaded.epoch != s.loaded.images for s in surveys):
-        rows.append(_row('  in an epoch', surveys, lambda s: s.loaded.epoch if s.loaded else None))
+        rows.append(_row('  in an epoch', surveys, 'epoch'))
     rows += _left_out(surveys, 'images_left_out')
     if any(_has_objects(survey) for survey in surveys):
-        rows.append(_row('objects', surveys, _objects))
+        rows.append(_row('objects', surveys, 'total'))
         rows += _left_out(surveys, 'objects_left_out')
         rows += _ignored(surveys)
     return rows
 
 
-def _row(
-    name: str, surveys: Sequence[SplitSurvey], value: Callable[[SplitSurvey], int | None]
-) -> Row:
-    values = [value(survey) for survey in surveys]
+def _row(name: str, surveys: Sequence[SplitSurvey], count: str) -> Row:
+    """What the host loaded of one kind, an attribute of `Loaded`."""
+    values = [getattr(survey.loaded, count, None) for survey in surveys]
     return name, ['?' if value is None else f'{value:,}' for value in values]
 
 
@@ -76,10 +72,6 @@ def _has_objects(survey: SplitSurvey) -> bool:
     """Whether images hold objects, rather than being one sample of a class each."""
     loaded = survey.loaded
     return loaded is not None and (bool(loaded.ignored) or loaded.total != loaded.images)
-
-
-def _objects(survey: SplitSurvey) -> int | None:
-    return survey.loaded.total if survey.loaded else None
 
 
 def _left_out(surveys: Sequence[SplitSurvey], kind: str) -> list[Row]:
