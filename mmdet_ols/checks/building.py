@@ -15,7 +15,7 @@ from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.registry import OPTIMIZERS
 
-from mmdet_ols.checks.suggestions import unregistered
+from mmdet_ols.checks.unregistered import unregistered
 from mmdet_ols.config_tree import constructor_parameters, nested_dicts, type_name
 from mmdet_ols.core.suggestions import did_you_mean
 from mmdet_ols.host_imports import failed_host_import

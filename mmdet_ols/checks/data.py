@@ -10,13 +10,13 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, DefaultScope
 
 from mmdet_ols.checks.class_lists import check_class_lists
-from mmdet_ols.checks.classification_data import SOURCES, check_files
 from mmdet_ols.checks.downloads import downloads_itself
 from mmdet_ols.checks.folders import dataset_paths, is_local, listing
 from mmdet_ols.checks.head_classes import check_head_classes
 from mmdet_ols.checks.option_names import option_names
 from mmdet_ols.checks.problems import Problems
 from mmdet_ols.checks.processes import is_first_process
+from mmdet_ols.checks.public_data import SOURCES, check_files
 from mmdet_ols.checks.survey.records import SplitSurvey
 from mmdet_ols.checks.survey.rules import judge
 from mmdet_ols.checks.survey.survey import survey_data

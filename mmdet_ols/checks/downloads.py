@@ -13,9 +13,9 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import DATASETS, DefaultScope
 
-from mmdet_ols.checks.classification_data import instructions
 from mmdet_ols.checks.folders import nearest_folder
 from mmdet_ols.checks.processes import is_first_process
+from mmdet_ols.checks.public_data import instructions
 from mmdet_ols.config_tree import constructor_parameters, registered_class, type_name
 from mmdet_ols.datasets.tree import SPLITS, datasets_of_config
 

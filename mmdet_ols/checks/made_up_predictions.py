@@ -13,13 +13,14 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.evaluator import Evaluator
-from mmengine.registry import DATASETS, METRICS, MODELS
+from mmengine.registry import METRICS, MODELS
 from mmengine.structures import InstanceData
 
-from mmdet_ols.checks.coco_ground_truth import check_ground_truth
 from mmdet_ols.checks.folders import is_local
+from mmdet_ols.checks.metric_annotations import check_ground_truth, check_images
 from mmdet_ols.checks.option_names import option_names
 from mmdet_ols.checks.silence import no_logging
+from mmdet_ols.checks.survey.loaded import build_unloaded, load
 from mmdet_ols.config_tree import is_a, is_users, model_config, registered_class, type_name
 from mmdet_ols.datasets.tree import leaf_datasets
 from mmdet_ols.methods.classification_losses import inspect_heads
@@ -32,8 +33,6 @@ OF_CLASSIFIERS = (
 OF_DETECTORS = ('CocoMetric', 'VOCMetric', 'VOCAPMetric')
 #: So many predictions are enough, with the first and the last class among them.
 MAX_PREDICTIONS = 32
-#: So many images of the data set are looked up in the annotations of a metric.
-MAX_IMAGES = 200
 
 
 def evaluate_made_up_predictions(cfg: Config, split: str) -> list[str] | None:
@@ -62,8 +61,9 @@ def evaluate_made_up_predictions(cfg: Config, split: str) -> list[str] | None:
     dataset = _build_dataset(leaf, where)
     for (place, entry), metric in zip(entries, metrics):
         if is_a(type(metric), 'CocoMetric'):
-            _check_images(metric, entry, dataset, f'{place}, {type_name(entry)}', where)
-            check_ground_truth(metric, f'{place}, {type_name(entry)}')
+            name = f'{place}, {type_name(entry)}'
+            check_images(metric, entry, dataset, name, where)
+            check_ground_truth(metric, name)
     sample = _first_sample(dataset, where)
     num_classes = _num_classes(cfg) or len(dataset.metainfo.get('classes') or ())
     if sample is None or not num_classes:
@@ -178,9 +178,8 @@ def _silence() -> Iterator[None]:
 def _build_dataset(config: dict, where: str) -> Any:
     try:
         with _silence():
-            dataset = DATASETS.build(deepcopy(config))
-            if hasattr(dataset, 'full_init'):
-                dataset.full_init()
+            dataset = build_unloaded(config)
+            load(dataset)
             return dataset
     except Exception as error:  # whatever a data set's code raises
         raise ValueError(f'{where} cannot be built: {_described(error)}.') from error
@@ -201,32 +200,6 @@ def _first_sample(dataset: Any, where: str) -> Any:
     while isinstance(sample, (list, tuple)):  # of test-time augmentation
         sample = sample[0] if sample else None
     return sample
-
-
-def _check_images(metric: Any, entry: dict, dataset: Any, name: str, where: str) -> None:
-    """Compare the images of a metric's COCO file with those of the data set.
-
-    Two files often give their images the same numbers, so that a wrong one goes unnoticed.
-
-    Raises:
-        ValueError: They are others.
-    """
-    coco = getattr(metric, '_coco_api', None)
-    if coco is None or not hasattr(dataset, 'get_data_info'):
-        return
-    step = max(len(dataset) // MAX_IMAGES, 1)
-    for index in range(0, len(dataset), step):
-        info = dataset.get_data_info(index)
-        number, path = info.get('img_id'), info.get('img_path')
-        there = (coco.imgs.get(number) or {}).get('file_name')
-        if path and there is not None and Path(there).name == Path(path).name:
-            continue
-        if path:
-            raise ValueError(
-                f'`ann_file` of {name} must be that of {where}, but image {number} of the data set '
-                f'is {Path(path).name}, and {entry["ann_file"]} has '
-                f'{there or "no image of that number"}: write the same file in both.'
-            )
 
 
 # --- the predictions -----------------------------------------------------------------------------

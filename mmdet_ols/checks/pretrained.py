@@ -19,7 +19,7 @@ from mmdet_ols.checks.checkpoints import load_checkpoint
 from mmdet_ols.checks.downloads import server_timeout
 from mmdet_ols.checks.option_names import option_names
 from mmdet_ols.checks.processes import is_first_on_machine
-from mmdet_ols.checks.suggestions import unregistered
+from mmdet_ols.checks.unregistered import unregistered
 from mmdet_ols.config_tree import nested_dicts, type_name
 
 

@@ -13,8 +13,8 @@ from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import BaseLoop, Runner, find_latest_checkpoint
 from torch import nn
 
+from mmdet_ols.checks.checkpoint_classes import RENAMED, compare_classes
 from mmdet_ols.checks.checkpoints import load_checkpoint
-from mmdet_ols.checks.class_names import RENAMED, compare_classes
 from mmdet_ols.checks.initial_weights import (
     report_checkpoint,
     report_pretrained,

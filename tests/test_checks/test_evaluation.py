@@ -401,10 +401,10 @@ def test_what_ends_cocos_evaluation_at_a_later_image(tmp_path, changes, message)
 
 
 def test_an_annotation_with_the_id_0_counts_as_missed(tmp_path, monkeypatch):
-    from mmdet_ols.checks import coco_ground_truth
+    from mmdet_ols.checks import metric_annotations
 
     said = []
-    monkeypatch.setattr(coco_ground_truth, 'warn', said.append)
+    monkeypatch.setattr(metric_annotations, 'warn', said.append)
     cfg = detector(
         tmp_path, dict(type='CocoMetric', ann_file=str(tmp_path / 'val.json')), coco=True
     )

@@ -10,11 +10,11 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.registry import DATASETS
 
-from mmdet_ols.checks.classification_data import SOURCES, instructions
 from mmdet_ols.checks.downloads import downloads_itself
 from mmdet_ols.checks.folders import is_local, remedy_of_missing
 from mmdet_ols.checks.images import check_images
 from mmdet_ols.checks.progress import waiting
+from mmdet_ols.checks.public_data import SOURCES, instructions
 from mmdet_ols.checks.survey.fingerprints import fingerprints
 from mmdet_ols.checks.survey.formats import reader_of, reads_as_known
 from mmdet_ols.checks.survey.image_folders import class_folders

@@ -1,4 +1,4 @@
-"""Checking the data of classifiers before a training starts, and saying where to get them."""
+"""Public data sets of classifiers: where to get them, and whether they lie where they should."""
 
 from __future__ import annotations
 

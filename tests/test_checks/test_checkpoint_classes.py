@@ -3,7 +3,7 @@
 import pytest
 from torch import nn
 
-from mmdet_ols.checks.class_names import compare_classes
+from mmdet_ols.checks.checkpoint_classes import compare_classes
 from mmdet_ols.checks.weight_report import WeightReport
 
 TRAINED = ('cat', 'dog', 'traffic light')

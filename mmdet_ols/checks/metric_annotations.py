@@ -1,8 +1,9 @@
-"""What COCO's evaluation needs of the annotations that a metric compares predictions with."""
+"""Whether the annotations that a metric evaluates with are those of the data, and whole."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from mmdet_ols.checks.logs import warn
@@ -13,6 +14,8 @@ NEEDED: tuple[tuple[str, Callable[[Any], Any], str], ...] = (
     ('id', float, "must have an 'id' that is a number: number them from 1"),
     ('area', float, "must have an 'area': write width * height of the box, or that of the mask"),
 )
+#: So many images of the data set are looked up in the annotations.
+MAX_IMAGES = 200
 
 
 def check_ground_truth(metric: Any, name: str) -> None:
@@ -52,6 +55,39 @@ def check_ground_truth(metric: Any, name: str) -> None:
             'means that a detection hit nothing, so that it counts as missed even where it was '
             'detected: number the annotations from 1.',
         )
+
+
+def check_images(metric: Any, entry: dict, dataset: Any, name: str, where: str) -> None:
+    """Compare the images of a metric's COCO file with those of the data set.
+
+    Two files often give their images the same numbers, so that a wrong one goes unnoticed.
+
+    Args:
+        metric: As for `check_ground_truth`.
+        entry: Its config.
+        dataset: The data set, loaded.
+        name: What to call the metric in a message.
+        where: What to call the data set.
+
+    Raises:
+        ValueError: They are others.
+    """
+    coco = getattr(metric, '_coco_api', None)
+    if coco is None or not hasattr(dataset, 'get_data_info'):
+        return
+    step = max(len(dataset) // MAX_IMAGES, 1)
+    for index in range(0, len(dataset), step):
+        info = dataset.get_data_info(index)
+        number, path = info.get('img_id'), info.get('img_path')
+        there = (coco.imgs.get(number) or {}).get('file_name')
+        if path and there is not None and Path(there).name == Path(path).name:
+            continue
+        if path:
+            raise ValueError(
+                f'`ann_file` of {name} must be that of {where}, but image {number} of the data set '
+                f'is {Path(path).name}, and {entry["ann_file"]} has '
+                f'{there or "no image of that number"}: write the same file in both.'
+            )
 
 
 def _is_readable(item: dict[str, Any], key: str, read: Callable[[Any], Any]) -> bool:
