@@ -90,14 +90,8 @@ def _others(folder: Path) -> str:
     return f' {folder} holds {", ".join(names[-8:])}{more}.' if names else ''
 
 
-def check_work_dir(cfg: Config, is_training: bool = False) -> None:
+def check_work_dir(cfg: Config) -> None:
     """Make sure that a run can write into its folder, before anything else takes time.
-
-    A new training in the folder of another one is a warning.
-
-    Args:
-        cfg: The config.
-        is_training: Whether checkpoints will be saved there.
 
     Raises:
         ValueError: A file has that name, or nothing may be written there.
@@ -109,8 +103,6 @@ def check_work_dir(cfg: Config, is_training: bool = False) -> None:
     elif not os.access(folder, os.W_OK | os.X_OK):
         problem = f'nothing may be written in {folder}'
     else:
-        if is_training and not cfg.get('resume'):
-            _warn_of_earlier_run(Path(cfg.work_dir))
         return
     raise ValueError(
         f'The work directory of a run must be a folder that can be written to, but got '
@@ -118,11 +110,12 @@ def check_work_dir(cfg: Config, is_training: bool = False) -> None:
     )
 
 
-def _warn_of_earlier_run(folder: Path) -> None:
-    names = [path.name for path in folder.glob('*.pth')]
+def warn_of_earlier_run(cfg: Config) -> None:
+    """Warn of a new training in the folder of another one."""
+    names = [] if cfg.get('resume') else [path.name for path in Path(cfg.work_dir).glob('*.pth')]
     if names and is_first_process():
         warn(
-            f'{folder} holds checkpoints of an earlier training, such as {min(names)}, '
+            f'{cfg.work_dir} holds checkpoints of an earlier training, such as {min(names)}, '
             'and this one starts from the beginning and writes over them: pass --resume to go on '
             'from them (--resume CHECKPOINT, if the folder has no file last_checkpoint), or name '
             'another --work-dir to keep them.',

@@ -26,6 +26,7 @@ from mmdet_ols.checks.start import (
     check_teacher_exists,
     check_work_dir,
     checkpoint_to_resume,
+    warn_of_earlier_run,
 )
 from mmdet_ols.cli.options import (
     add_run_options,
@@ -140,7 +141,8 @@ def checked_config(args: argparse.Namespace) -> Config:
     if args.resume:
         go_on(cfg, args.resume)
     check_checkpoint_exists(cfg)
-    check_work_dir(cfg, is_training=True)
+    check_work_dir(cfg)
+    warn_of_earlier_run(cfg)
     check_teacher_exists(cfg)
     check_same_method(cfg)
     check_losses(cfg)

@@ -17,6 +17,7 @@ from mmdet_ols.checks.start import (
     check_start,
     check_work_dir,
     checkpoint_to_resume,
+    warn_of_earlier_run,
 )
 
 
@@ -169,12 +170,11 @@ def test_a_new_training_over_an_earlier_one_is_a_warning(tmp_path, monkeypatch):
     said = []
     monkeypatch.setattr(start, 'warn', said.append)
     cfg = Config(dict(work_dir=str(tmp_path)))
-    check_work_dir(cfg, is_training=True)
+    warn_of_earlier_run(cfg)
     (tmp_path / 'epoch_2.pth').touch()
-    check_work_dir(cfg)  # a test
-    check_work_dir(Config(dict(work_dir=str(tmp_path), resume=True)), is_training=True)
+    warn_of_earlier_run(Config(dict(work_dir=str(tmp_path), resume=True)))
     assert said == []
-    check_work_dir(cfg, is_training=True)
+    warn_of_earlier_run(cfg)
     assert len(said) == 1 and 'epoch_2.pth' in said[0] and '--resume' in said[0]
 
 
