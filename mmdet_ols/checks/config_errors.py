@@ -8,7 +8,6 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 
 from mmdet_ols.checks.folders import listing
 from mmdet_ols.host_imports import causes, failed_host_import
@@ -33,21 +32,20 @@ def config_errors(path: str | Path) -> Iterator[None]:
     except FileNotFoundError as error:
         raise _not_there(error, path) from error
     except SyntaxError as error:
-        file = (_files(error) or [str(path)])[-1]
+        file = _file(error, path)
         text = (error.text or linecache.getline(file, error.lineno or 0)).strip()
         raise ValueError(
             f'{file}, line {error.lineno}, is not Python: {error.msg}: {text}'
         ) from error
     except UnicodeDecodeError as error:
-        file = (_files(error) or [str(path)])[-1]
+        file = _file(error, path)
         raise ValueError(f'{file} must be saved as UTF-8, but it is not: {error}.') from error
     except Exception as error:  # whatever Python code in a config can raise
         raise ValueError(_message(error, path)) from error
 
 
 def _message(error: Exception, path: str | Path) -> str:
-    files = _files(error)
-    file = files[-1] if files else str(path)
+    file = _file(error, path)
     host = failed_host_import(error)
     if host:
         return f'{file}: {host}'
@@ -56,7 +54,7 @@ def _message(error: Exception, path: str | Path) -> str:
         return f'{file}: {_failed_import(first)}'
     what = f'{type(error).__name__}: {error.args[0] if error.args else error}'.rstrip('.')
     frames = list(traceback.walk_tb(error.__traceback__))
-    line_of_config = _line_of(frames, files)
+    line_of_config = _line_of(error)
     if line_of_config:
         return f'{line_of_config}: {what}.'
     if isinstance(error, KeyError) and any(
@@ -69,9 +67,10 @@ def _message(error: Exception, path: str | Path) -> str:
     return f'{file} cannot be read: {what}.'
 
 
-def _line_of(frames: list[tuple[FrameType, int]], files: list[str]) -> str:
-    """The innermost line that was running in one of these files, or ''."""
-    for frame, line in reversed(frames):
+def _line_of(error: Exception) -> str:
+    """The innermost line of a config that was running, or ''."""
+    files = _files(error)
+    for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
         file = frame.f_code.co_filename
         if file in files:
             return f'{file}, line {line}: {linecache.getline(file, line).strip()}'
@@ -94,18 +93,22 @@ def _failed_import(error: BaseException) -> str:
 
 def _not_there(error: FileNotFoundError, path: str | Path) -> FileNotFoundError:
     files = _files(error)
-    missing = Path(os.path.normpath(error.filename or (files[-1] if files else path)))
+    missing = Path(os.path.normpath(error.filename or _file(error, path)))
     if missing.is_dir():
         return FileNotFoundError(
             f'{missing} is a folder: name a config file: {listing(missing, 20)}.'
         )
     if missing.exists() or str(missing) not in [*files, os.path.normpath(str(path))]:
         # Something that the config reads.
-        where = _line_of(list(traceback.walk_tb(error.__traceback__)), files)
-        return FileNotFoundError(f'{where or (files or [str(path)])[-1]}: {error}')
+        return FileNotFoundError(f'{_line_of(error) or _file(error, path)}: {error}')
     based = [file for file in files if file != str(missing)]
     names = f' `_base_` of {based[-1]} names it.' if based else ''
     return FileNotFoundError(f'{missing} does not exist: {listing(missing, 20)}.{names}')
+
+
+def _file(error: BaseException, path: str | Path) -> str:
+    """The config file that was being read, the innermost one; that of the run by default."""
+    return [str(path), *_files(error)][-1]
 
 
 def _files(error: BaseException) -> list[str]:

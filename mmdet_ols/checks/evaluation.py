@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from mmengine.config import Config
 from mmengine.hooks import Hook
@@ -63,24 +63,16 @@ def validates_on_the_test_set(cfg: Config) -> bool:
     return all(cfg.get(f'val_{part}') == cfg.get(f'test_{part}') for part in parts)
 
 
-@dataclass(frozen=True)
-class Metrics:
-    """What a validation gives.
-
-    Attributes:
-        names: Of the metrics of the evaluator, in their order.
-        added: Regular expressions of what hooks of this package add.
-        may_be_more: Whether a hook that is not known may add others.
-    """
+class Metrics(NamedTuple):
+    """What a validation gives: metrics with these names, and others that hooks add."""
 
     names: Sequence[str]
+    #: Regular expressions.
     added: Sequence[str]
-    may_be_more: bool
 
     def complaint(self, where: str, name: str) -> str | None:
         """What is wrong with a name, as a sentence; None if the validation gives it."""
-        known = name in self.names or any(re.fullmatch(key, name) for key in self.added)
-        if known or self.may_be_more:
+        if name in self.names or any(re.fullmatch(key, name) for key in self.added):
             return None
         return (
             f'{where} must name a metric that the validation gives, one of '
@@ -91,15 +83,14 @@ class Metrics:
 def _metrics(cfg: Config, names: Sequence[str]) -> Metrics:
     """What the validation of a config gives, its hooks included."""
     added: list[str] = []
-    may_be_more = False
     for hook in all_hooks(cfg):
         cls = registered_class(HOOKS, hook) if isinstance(hook, dict) else type(hook)
         added += [description.key for description in getattr(cls, 'logged_metrics', ())]
-        # Of all other hooks, only those of this package add metrics to a validation.
-        if hook is not None and is_users(cls):
-            own = getattr(cls, 'after_val_epoch', None)
-            may_be_more |= own is not Hook.after_val_epoch
-    return Metrics(names, added, may_be_more)
+        # Of the hosts' hooks, none adds metrics to a validation.
+        own = getattr(cls, 'after_val_epoch', None)
+        if hook is not None and is_users(cls) and own is not Hook.after_val_epoch:
+            added.append('.*')
+    return Metrics(names, added)
 
 
 def _check_followers(cfg: Config, metrics: Metrics) -> None:

@@ -141,11 +141,8 @@ class Decoding(NamedTuple):
 
 def decoding(config: Mapping[str, Any]) -> Decoding:
     """How the pipeline of an innermost data set decodes the images."""
-    loading = [
-        step
-        for step in config.get('pipeline') or ()
-        if isinstance(step, Mapping) and type_name(step) == 'LoadImageFromFile'
-    ]
+    steps = [step for step in config.get('pipeline') or () if isinstance(step, Mapping)]
+    loading = [step for step in steps if type_name(step) == 'LoadImageFromFile']
     return Decoding(
         is_known=any(
             step.get('imdecode_backend') in (None, 'cv2', 'turbojpeg') for step in loading
@@ -154,12 +151,11 @@ def decoding(config: Mapping[str, Any]) -> Decoding:
             str(step.get('color_type')).endswith('ignore_orientation') for step in loading
         ),
         with_masks=any(
-            isinstance(step, Mapping)
-            and type_name(step) == 'LoadAnnotations'
+            type_name(step) == 'LoadAnnotations'
             and step.get('with_mask', False)
             # MMYOLO's leaves objects without a mask out.
             and package_of(registered_class(TRANSFORMS, step)) != 'mmyolo'
-            for step in config.get('pipeline') or ()
+            for step in steps
         ),
     )
 
