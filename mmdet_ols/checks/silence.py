@@ -11,23 +11,17 @@ from mmengine.logging import MMLogger
 
 @contextmanager
 def no_logging() -> Iterator[None]:
-    """Let a block of code log nothing, neither through Python's loggers nor through MMEngine's.
-
-    `logging.disable` alone does not reach MMEngine's, which are not managed by Python: each
-    remembers which levels were enabled until the level of one of them is set.
-    """
+    """Let a block of code log nothing, neither through Python's loggers nor through MMEngine's."""
     before = logging.root.manager.disable
-    levels = {name: logger.level for name, logger in MMLogger._instance_dict.items()}
-    logging.disable()
-    _set_levels(dict.fromkeys(levels, logging.CRITICAL + 1))
+    _disable(logging.CRITICAL)
     try:
         yield
     finally:
-        logging.disable(before)
-        _set_levels(levels)
+        _disable(before)
 
 
-def _set_levels(levels: dict[str, int]) -> None:
-    """Set the levels of MMEngine's loggers, those that are not named to what they have."""
-    for name, logger in MMLogger._instance_dict.items():
-        logger.setLevel(levels.get(name, logger.level))
+def _disable(level: int) -> None:
+    """Disable logging up to a level; MMEngine's loggers notice once one of them sets its own."""
+    logging.disable(level)
+    for logger in list(MMLogger._instance_dict.values()):
+        logger.setLevel(logger.level)
