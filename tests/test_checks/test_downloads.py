@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 from mmengine.registry import DATASETS
+from mmpretrain.datasets import CIFAR10, CustomDataset
 
-from mmdet_ols.checks.downloads import fetch_datasets
+from mmdet_ols.checks.downloads import downloads_itself, fetch_datasets
 
 
 @pytest.fixture
@@ -60,3 +61,11 @@ def test_what_lay_in_the_folder_before_stays(tmp_path, downloading):
 def test_a_finished_download_stays(tmp_path, downloading):
     fetch(tmp_path / 'new', error=None)
     assert (tmp_path / 'new/unpacked/part').is_file()
+
+
+def test_a_class_of_ones_own_downloads_itself_if_its_base_does():
+    class Own(CIFAR10):
+        def __init__(self, **options):
+            super().__init__(**options)
+
+    assert downloads_itself(Own) and not downloads_itself(CustomDataset)

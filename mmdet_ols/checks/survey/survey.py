@@ -195,13 +195,18 @@ def _is_whole_imagenet(config: Any, cls: Any) -> bool:
     """Whether this is ImageNet itself, and not the data of a user who took its class for them."""
     if is_a(cls, 'ImageNet21k'):
         return True
-    classes = (config.get('metainfo') or {}).get('classes') or config.get('classes')
+    classes = _classes_in(config)
     return is_a(cls, 'ImageNet') and (classes is None or len(classes) >= 1000)
 
 
 def _named_classes(config: Any, cls: Any) -> list[str]:
-    classes = (config.get('metainfo') or {}).get('classes') or cls.METAINFO.get('classes')
-    return [] if isinstance(classes, str) else list(classes or ())  # a file of names
+    """The classes of a data set by its config or its class; none where a file names them."""
+    classes = _classes_in(config) or cls.METAINFO.get('classes')
+    return [] if isinstance(classes, str) else list(classes or ())
+
+
+def _classes_in(config: Any) -> Any:
+    return (config.get('metainfo') or {}).get('classes') or config.get('classes')
 
 
 def _read_class_folders(config: Any, surveyed: DatasetSurvey, where: str) -> None:

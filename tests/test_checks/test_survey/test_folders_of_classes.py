@@ -157,3 +157,17 @@ def test_lists_as_spreadsheets_write_them(folders, text, message):
     options = dict(ann_file='list.txt', metainfo=dict(classes=('ant', 'bee')))
     with pytest.raises(ValueError, match=f'list.txt .*{message}'):
         survey_datasets(run_config(2, 'mmpretrain', train=folder_set(root, 'train', **options)))
+
+
+@pytest.mark.parametrize('named', [False, True])
+def test_data_of_ones_own_may_take_the_class_of_imagenet(tmp_path, named):
+    for split in ('train', 'val'):
+        for name in ('a', 'b'):
+            (tmp_path / split / name).mkdir(parents=True)
+            (tmp_path / split / name / '0.jpg').write_bytes(jpeg(9))
+    dataset = dict(type='ImageNet', data_root=str(tmp_path), split='train')
+    if named:
+        check_datasets(run_config(2, 'mmpretrain', train=dict(dataset, classes=('a', 'b'))))
+        return
+    with pytest.raises(ValueError, match='must hold 1000 folders, .* but holds 2, '):
+        check_datasets(run_config(1000, 'mmpretrain', train=dataset))
