@@ -14,13 +14,14 @@ from mmengine.registry import DATASETS, DefaultScope
 from mmdet_ols.checks.class_lists import check_class_lists
 from mmdet_ols.checks.folders import listing
 from mmdet_ols.checks.logs import warn
+from mmdet_ols.checks.problems import listed
 from mmdet_ols.checks.processes import is_first_process
 from mmdet_ols.checks.progress import progress, waiting
 from mmdet_ols.checks.survey.coco import read_json
 from mmdet_ols.checks.survey.coco_rules import check_coco
 from mmdet_ols.config_tree import is_a, registered_class, type_name
 from mmdet_ols.datasets.tree import datasets_of_config
-from mmdet_ols.datasets.voc_files import VOCFolder, count_classes, no_annotations, shortened
+from mmdet_ols.datasets.voc_files import VOCFolder, count_classes, no_annotations
 
 #: The entry by which a config asks for it.
 MARKER = 'classes_from_annotations'
@@ -176,18 +177,15 @@ def _say(counts: Counter[str]) -> None:
     """Log the classes and their objects, and which names may be wrong or of no use."""
     if not is_first_process():
         return
-    listed = ', '.join(f'{name} ({count})' for name, count in (+counts).most_common())
-    print_log(f'Objects of each class in the annotations: {listed}.', logger='current')
+    each = ', '.join(f'{name} ({count})' for name, count in (+counts).most_common())
+    print_log(f'Objects of each class in the annotations: {each}.', logger='current')
     empty = [name for name, count in counts.items() if not count]
     if empty:
-        print_log(
-            f'Categories without an object are left out: {", ".join(shortened(empty))}.',
-            logger='current',
-        )
+        print_log(f'Categories without an object are left out: {listed(empty)}.', logger='current')
     single = sorted(name for name, count in counts.items() if count == 1)
     if single:
         warn(
-            f'Names with a single object in all annotations: {", ".join(shortened(single))}. '
+            f'Names with a single object in all annotations: {listed(single)}. '
             'Correct them in the annotations if they are typing errors: the network gets an output '
             'for every name.',
         )

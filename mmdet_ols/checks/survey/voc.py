@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mmdet_ols.checks.folders import listing
+from mmdet_ols.checks.problems import listed
 from mmdet_ols.checks.progress import progress
 from mmdet_ols.checks.survey.records import FileContents
 from mmdet_ols.checks.survey.voc_rules import LenientRules, StrictRules
@@ -134,8 +135,8 @@ def _missing_files(split: str, missing: Sequence[tuple[int, str, str]], folder: 
         f'{listing(Path(path))}.'
     )
     if len(missing) > 1:
-        others = shortened([repr(other) for _, other, _ in missing[1:]])
-        message += f' {len(missing) - 1} more lines lack a file: {", ".join(others)}.'
+        others = listed(repr(other) for _, other, _ in missing[1:])
+        message += f' {len(missing) - 1} more lines lack a file: {others}.'
     readable = sum(_has_files(line, folder) for _, line, _ in missing)
     if readable:
         example = next(line for _, line, _ in missing if _has_files(line, folder))
@@ -165,7 +166,7 @@ def _warn_of_repeated(images: Sequence[SplitImage], split: str, contents: FileCo
     if repeated:
         contents.warnings.append(
             f'{split} names {len(repeated)} images more than once, so that they count as often: '
-            f'{", ".join(shortened(repeated))}. Remove the lines that are too many.'
+            f'{listed(repeated)}. Remove the lines that are too many.'
         )
 
 
@@ -183,14 +184,14 @@ def _warn_of_unlisted(folder: VOCFolder, split: str, contents: FileContents) -> 
             lines.update(list_lines(path))
         except (ValueError, OSError):  # not a list, or one that is empty
             continue
-    listed = {_stem(name) for line in lines for name, _ in readings(line)}
-    unlisted = [path for path in folder.all_annotations() if _stem(path) not in listed]
+    named = {_stem(name) for line in lines for name, _ in readings(line)}
+    unlisted = [path for path in folder.all_annotations() if _stem(path) not in named]
     if unlisted:
         contents.warnings.append(
             f'{len(unlisted)} annotations in {folder.annotations} are in no list of '
             f'{place}, so that nothing learns from them: '
-            f'{", ".join(shortened([Path(path).name for path in unlisted]))}. Add their names to a '
-            'list, or remove the files.'
+            f'{listed(Path(path).name for path in unlisted)}. Add their names to a list, or remove '
+            'the files.'
         )
 
 
