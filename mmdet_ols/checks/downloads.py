@@ -5,8 +5,9 @@ from __future__ import annotations
 import shutil
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from copy import deepcopy
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -79,12 +80,14 @@ def _unfinished_removed(dataset: ConfigDict) -> Iterator[None]:
     except BaseException:
         if kept != root:
             shutil.rmtree(root, ignore_errors=True)
+            for folder in takewhile(lambda above: above != kept, root.parents):
+                with suppress(OSError):  # not made yet, or not empty
+                    folder.rmdir()
         else:
             cls = registered_class(DATASETS, dataset)
             for path, time in _modified(root).items():
                 if before.get(path) != time and _is_of_download(path, cls):
                     _remove(path)
-        _remove_empty(root.parent, kept)
         raise
 
 
@@ -97,13 +100,6 @@ def server_timeout() -> Iterator[None]:
         yield
     finally:
         socket.setdefaulttimeout(before)
-
-
-def _remove_empty(folder: Path, kept: Path) -> None:
-    """Remove a folder and those above it as far as they are empty and lie below `kept`."""
-    while folder != kept and folder.is_relative_to(kept) and not any(folder.iterdir()):
-        folder.rmdir()
-        folder = folder.parent
 
 
 def _root(dataset: ConfigDict) -> Path:

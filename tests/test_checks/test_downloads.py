@@ -43,6 +43,12 @@ def test_a_failed_download_leaves_no_folder(tmp_path, downloading):
     assert not any(tmp_path.iterdir())
 
 
+def test_what_fails_before_a_folder_is_made_is_said(tmp_path, downloading):
+    with pytest.raises(ValueError, match='unexpected keyword'):
+        fetch(tmp_path / 'data/new/cifar', rot=1)
+    assert not any(tmp_path.iterdir())
+
+
 def test_an_interrupted_download_leaves_no_half_file(tmp_path, downloading):
     with pytest.raises(KeyboardInterrupt):
         fetch(tmp_path / 'new', error=KeyboardInterrupt)
