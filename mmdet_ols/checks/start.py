@@ -217,21 +217,23 @@ def check_start(runner: Runner, trained: bool = False, strict: bool = False) -> 
         ValueError: It cannot be loaded safely, or does not fit the model where it has to; its
             classes are not those of the data; or pretrained weights are not those of their part.
     """
-    report, model, path = WeightReport(), unwrapped(runner.model), _checkpoint_path(runner)
+    model, path = unwrapped(runner.model), _checkpoint_path(runner)
     use = 'test' if trained else 'resume' if runner._resume else 'start'
     content = load_checkpoint(path) if path else {}
-    match = None
+    report, match = WeightReport(), None
     if isinstance(model, nn.Module):  # a strategy may build it later
-        if path:
-            match = _report_loaded(report, runner, model, content, path, use)
-        if use == 'start' and is_first_process():
-            report_pretrained(report, model, match.loaded if match else ())
-            if not report.rows:
-                report.notes.append('Every layer of the model starts at random.')
+        report, match = _report_weights(model, content, path, use)
+        loop = runner._test_loop if trained else runner._train_loop
+        if path and isinstance(loop, BaseLoop):
+            ours = (getattr(loop.dataloader.dataset, 'metainfo', None) or {}).get('classes') or ()
+            renamed = bool(runner.cfg.get(RENAMED))
+            compare_classes(report, model, content, ours, path, use, renamed)
+        if use == 'start' and not report.rows:
+            report.notes.append('Every layer of the model starts at random.')
     if is_first_process():
         report.say()
     report.raise_errors(strict)
-    if path and match is not None and str(match):
+    if match is not None and str(match):
         print_log(f'{path} and the model differ:\n{match}', logger='current')
     if use == 'resume' and path:
         _check_progress(content, path)
@@ -247,14 +249,24 @@ def weights_at_start(model: nn.Module, load_from: str | None) -> WeightReport:
         model: Built, and not initialised yet.
         load_from: The checkpoint that the training starts from, if any.
     """
-    report, given_later = WeightReport(), set()
-    if load_from and '://' not in load_from:
-        content = load_checkpoint(load_from)
-        match = check_match(model, content, load_from, 'start')
-        report_checkpoint(report, model, match, content, load_from)
-        given_later = match.loaded
-    report_pretrained(report, model, given_later)
-    return report
+    path = None if '://' in str(load_from) else load_from
+    return _report_weights(model, load_checkpoint(path) if path else {}, path, 'start')[0]
+
+
+def _report_weights(
+    model: nn.Module, content: dict[str, Any], path: str | None, use: str
+) -> tuple[WeightReport, WeightMatch | None]:
+    """What a model takes of a checkpoint, if there is one, and of pretrained weights."""
+    report, match = WeightReport(), None
+    if path:
+        match = check_match(model, content, path, use)
+        if use == 'start':
+            report_checkpoint(report, model, match, content, path)
+        else:
+            report_whole(report, match, path, use)
+    if use == 'start' and is_first_process():
+        report_pretrained(report, model, match.loaded if match else ())
+    return report, match
 
 
 def _checkpoint_path(runner: Runner) -> str | None:
@@ -266,28 +278,6 @@ def _checkpoint_path(runner: Runner) -> str | None:
     # strategies' to read, under the same rule of safe loading.
     sharded = runner.cfg.get('runner_type') == 'FlexibleRunner' and Path(str(path)).is_dir()
     return None if path is None or '://' in str(path) or sharded else str(path)
-
-
-def _report_loaded(
-    report: WeightReport,
-    runner: Runner,
-    model: nn.Module,
-    content: dict[str, Any],
-    path: str,
-    use: str,
-) -> WeightMatch:
-    """Report what the model takes of a checkpoint, and whether its classes are the data's."""
-    match = check_match(model, content, path, use)
-    if use == 'start':
-        report_checkpoint(report, model, match, content, path)
-    else:
-        report_whole(report, match, path, use)
-    loop = runner._test_loop if use == 'test' else runner._train_loop
-    if isinstance(loop, BaseLoop):
-        ours = (getattr(loop.dataloader.dataset, 'metainfo', None) or {}).get('classes') or ()
-        renamed = bool(runner.cfg.get(RENAMED))
-        compare_classes(report, model, content, ours, path, use, renamed)
-    return match
 
 
 def unwrapped(model: Any) -> Any:
