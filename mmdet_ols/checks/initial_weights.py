@@ -26,8 +26,6 @@ from mmdet_ols.checks.weight_report import WeightReport, WeightRow, percent, som
 
 #: A part that gets less of its parameters is not pretrained: its file has other names.
 LEAST = 0.5
-#: Running statistics of batch normalisation, which a network needs as it needs its parameters.
-STATISTICS = ('running_mean', 'running_var')
 
 
 class Source(NamedTuple):
@@ -99,7 +97,7 @@ def report_checkpoint(
     for name, part in parts.items():
         if not part.parameters:
             continue
-        report.rows.append(WeightRow.of(str(path), name, part, _lacking(part)))
+        report.rows.append(WeightRow.of(str(path), name, part))
         if name == 'backbone' and part.share < LEAST:
             report.errors.append(
                 f'load_from={path} gives model.backbone only {_amount(part)}; the rest would stay '
@@ -108,7 +106,7 @@ def report_checkpoint(
             continue
         if part.mismatched:
             _report_other_shapes(report, name, part, path, other_classes)
-        absent = [key for key in _lacking(part) if key not in part.mismatched]
+        absent = [key for key in part.lacking if key not in part.mismatched]
         if absent:
             report.warnings.append(
                 f'load_from={path} has no values for {len(absent)} tensors of model.{name}, which '
@@ -125,15 +123,15 @@ def report_whole(report: WeightReport, match: WeightMatch, path: str | Path, use
         path: Of the checkpoint.
         use: 'test' or 'resume'.
     """
-    lacking = _lacking(match)
-    report.rows.append(WeightRow.of(str(path), 'whole model', match, lacking))
+    report.rows.append(WeightRow.of(str(path), 'whole model', match))
     sentence = f'The checkpoint {path} to {use} gives the model only {_amount(match)}'
     if match.share < LEAST:
         report.errors.append(
             f'{sentence}. Use the config that it was trained with (in its work directory).\n{match}'
         )
-    elif lacking:
-        report.warnings.append(f'{sentence}. These layers stay random: {some_layers(lacking)}.')
+    elif match.lacking:
+        layers = some_layers(match.lacking)
+        report.warnings.append(f'{sentence}. These layers stay random: {layers}.')
 
 
 def pretrained_parts(model: nn.Module) -> Iterator[Source]:
@@ -165,10 +163,10 @@ def _report_source(report: WeightReport, source: Source, given_later: set[str]) 
         reason = f'not checked: {type(error).__name__} in its own loading code'
         report.rows.append(WeightRow.unknown(name, part, reason))
         return
-    report.rows.append(WeightRow.of(name, part, match, _lacking(match)))
+    report.rows.append(WeightRow.of(name, part, match))
     prefix = with_dot(source.path)
     later = {key for key in match.sizes if prefix + key in given_later}
-    absent = [key for key in _lacking(match) if key not in later]
+    absent = [key for key in match.lacking if key not in later]
     what = f"{source.place}.init_cfg: '{name}' gives {source.place} only {_amount(match)}"
     if absent and match.share_of(match.loaded | later) < LEAST:
         reason = f'{_other_shape(match)} {_explain_pretrained(source, match, content)}'
@@ -230,15 +228,6 @@ def _without_prefix(content: Mapping[str, Any], prefix: str | None) -> dict[str,
     }
     assert tensors, f'no key begins with {dotted}'  # as MMEngine does
     return tensors
-
-
-def _lacking(match: WeightMatch) -> list[str]:
-    """The tensors that a state dict should have given, and does not."""
-    return sorted(
-        key
-        for key, size in match.sizes.items()
-        if key not in match.loaded and (size or key.endswith(STATISTICS))
-    )
 
 
 def _amount(match: WeightMatch) -> str:

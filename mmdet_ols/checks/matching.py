@@ -21,6 +21,8 @@ from mmdet_ols.core import SampleState, rename_old_keys
 
 #: A counter of batch normalisation that older files lack, and that nothing depends on.
 COUNTER = 'num_batches_tracked'
+#: Running statistics of batch normalisation, which a network needs as it needs its parameters.
+STATISTICS = ('running_mean', 'running_var')
 
 
 @dataclass
@@ -40,6 +42,15 @@ class WeightMatch:
     def missing(self) -> list[str]:
         """Keys of the model that the state dict does not have."""
         return sorted(self.sizes.keys() - self.loaded - self.mismatched.keys())
+
+    @property
+    def lacking(self) -> list[str]:
+        """Keys of the model that the state dict should have given a value to, and does not."""
+        return sorted(
+            key
+            for key, size in self.sizes.items()
+            if key not in self.loaded and (size or key.endswith(STATISTICS))
+        )
 
     @property
     def parameters(self) -> int:

@@ -28,14 +28,14 @@ class WeightRow(NamedTuple):
     rest: str
 
     @classmethod
-    def of(cls, source: str, part: str, match: WeightMatch, lacking: Iterable[str]) -> WeightRow:
+    def of(cls, source: str, part: str, match: WeightMatch) -> WeightRow:
         """The row of what a state dict gives to a part, and which tensors it should have given."""
         return cls(
             source,
             part,
             f'{len(match.loaded)} of {len(match.sizes)}',
             percent(match.share),
-            some_layers(lacking, at_most=2) or '-',
+            some_layers(match.lacking, at_most=2) or '-',
         )
 
     @classmethod
