@@ -91,11 +91,11 @@ def survey_datasets(
 
 def _check_places(dataset: Mapping[str, Any], where: str) -> None:
     """Make sure that everything lies where the config of a data set says."""
-    cls, kind = registered_class(DATASETS, dataset), type_name(dataset)
+    cls = registered_class(DATASETS, dataset)
     if not is_local(dataset) or downloads_itself(cls):
         return
-    if kind in SOURCES:
-        check_files(dataset, kind, where)
+    if type_name(dataset) in SOURCES:
+        check_files(dataset, where)
     else:
         _check_paths(dataset_paths(dataset), where, is_a(cls, 'XMLDataset'))
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
-
-from mmengine.config import ConfigDict
+from typing import Any, NamedTuple
 
 from mmdet_ols.checks.option_names import option_names
+from mmdet_ols.config_tree import type_name
 
 
 class Source(NamedTuple):
@@ -99,18 +98,17 @@ def instructions(name: str, data_root: str) -> str:
     )
 
 
-def check_files(dataset: ConfigDict, name: str, where: str) -> None:
+def check_files(dataset: Mapping[str, Any], where: str) -> None:
     """Make sure that a public data set lies where its config says.
 
     Args:
-        dataset: The config.
-        name: Of its class, one of `SOURCES`.
+        dataset: The config; its class is one of `SOURCES`.
         where: What to call it in a message.
 
     Raises:
         FileNotFoundError: It does not, or only a part of it.
     """
-    root = _absolute(dataset.get('data_root') or '')
+    name, root = type_name(dataset), _absolute(dataset.get('data_root') or '')
     missing = [
         [path for path in paths if not (root / path).exists()] for paths in SOURCES[name].layouts
     ]
