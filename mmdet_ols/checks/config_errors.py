@@ -79,16 +79,14 @@ def _line_of(error: Exception) -> str:
 
 def _failed_import(error: BaseException) -> str:
     """Say what could not be imported, and why."""
-    where = ''
+    what = f'a module that it imports cannot be imported: {error}'
     frame, line = list(traceback.walk_tb(error.__traceback__))[-1]
     if isinstance(error, ImportError) and 'importlib' in frame.f_code.co_filename:
-        remedy = (
-            ' If it is a module of your own, name its folder before the command: PYTHONPATH=FOLDER.'
+        return (
+            f'{what}. If it is a module of your own, name its folder before the command: '
+            'PYTHONPATH=FOLDER.'
         )
-    else:
-        where = f' ({frame.f_code.co_filename}, line {line})'
-        remedy = ''
-    return f'a module that it imports cannot be imported: {error}{where}.{remedy}'
+    return f'{what} ({frame.f_code.co_filename}, line {line}).'
 
 
 def _not_there(error: FileNotFoundError, path: str | Path) -> FileNotFoundError:

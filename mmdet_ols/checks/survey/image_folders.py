@@ -48,17 +48,12 @@ def read_image_folders(dataset: Any) -> FileContents:
                 f'{os.path.join(root, name)}: {hidden} of its images lie in hidden folders, and '
                 'count as images of the class all the same. Remove those folders.'
             )
-    loose = [
-        entry.name
-        for entry in os.scandir(root)
-        if entry.is_file() and not entry.name.startswith('.')
-        and entry.name.lower().endswith(extensions)
-    ]  # fmt: skip
-    for name in sorted(loose):
-        contents.images += 1
-        contents.leave_out_image(
-            'outside the classes', name, 'Move them into the folder of their class.'
-        )
+    remedy = 'Move them into the folder of their class.'
+    for item in sorted(Path(root).iterdir()):
+        is_image = item.name.lower().endswith(extensions) and not item.name.startswith('.')
+        if is_image and item.is_file():
+            contents.images += 1
+            contents.leave_out_image('outside the classes', item.name, remedy)
     return contents
 
 

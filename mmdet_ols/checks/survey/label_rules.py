@@ -51,10 +51,11 @@ def _against_config(dataset: DatasetSurvey, where: str) -> list[str]:
         remedy += f' The head then has num_classes={len(names)}.'
     if not set(names) <= set(classes):  # folders, some of which the config does not name
         remedy = 'Give the folders the names of the classes, or leave `classes` out.'
+    called = repr(classes[index]) if index < len(classes) else 'nothing'
     return [
         f'{where}: {_source(dataset)} lists the classes in another order than `metainfo.classes` '
         f'of the config, and the host follows the file: {names[index]!r} is label {index}, which '
-        f'the config calls {_name(classes, index)}. {remedy}'
+        f'the config calls {called}. {remedy}'
     ]
 
 
@@ -85,10 +86,6 @@ def _source(dataset: DatasetSurvey) -> str:
     if dataset.contents is not None and dataset.contents.sources:
         return dataset.contents.sources[0]
     return 'the config'
-
-
-def _name(classes: list[str], label: int) -> str:
-    return repr(classes[label]) if label < len(classes) else 'nothing'
 
 
 def _tuple(names: list[str]) -> str:

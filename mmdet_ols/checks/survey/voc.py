@@ -137,15 +137,14 @@ def _missing_files(split: str, missing: Sequence[tuple[int, str, str]], folder: 
     if len(missing) > 1:
         others = listed(repr(other) for _, other, _ in missing[1:])
         message += f' {len(missing) - 1} more lines lack a file: {others}.'
-    readable = sum(_has_files(line, folder) for _, line, _ in missing)
+    readable = [line for _, line, _ in missing if _has_files(line, folder)]
     if readable:
-        example = next(line for _, line, _ in missing if _has_files(line, folder))
-        there = folder.find(example).image if example.strip('\ufeff \t') else None
+        there = folder.find(readable[0]).image if readable[0].strip('\ufeff \t') else None
         seen = f' (such as {there})' if there else ''
         message += (
-            f' {LENIENT_TYPE} in the data set finds the files of {readable} of these lines{seen}, '
-            'since it passes over blanks, byte-order marks, further columns and empty lines, and '
-            'takes other extensions and sub-folders.'
+            f' {LENIENT_TYPE} in the data set finds the files of {len(readable)} of these lines'
+            f'{seen}, since it passes over blanks, byte-order marks, further columns and empty '
+            'lines, and takes other extensions and sub-folders.'
         )
     return message
 
