@@ -9,7 +9,7 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.logging import print_log
-from mmengine.model import BaseTTAModel, is_model_wrapper
+from mmengine.model import BaseTTAModel
 from mmengine.runner import BaseLoop, Runner, find_latest_checkpoint
 from torch import nn
 
@@ -26,6 +26,7 @@ from mmdet_ols.checks.processes import is_first_process
 from mmdet_ols.checks.schedules import warn_of_resumed_settings
 from mmdet_ols.checks.weight_report import WeightReport
 from mmdet_ols.config_tree import type_name
+from mmdet_ols.evaluation.passes import unwrapped
 from mmdet_ols.methods import METHODS, parse_method
 from mmdet_ols.results.run_folder import dumped_configs, newest_checkpoint
 
@@ -218,6 +219,8 @@ def check_start(runner: Runner, trained: bool = False, strict: bool = False) -> 
             classes are not those of the data; or pretrained weights are not those of their part.
     """
     model, path = unwrapped(runner.model), _checkpoint_path(runner)
+    if isinstance(model, BaseTTAModel):
+        model = model.module
     use = 'test' if trained else 'resume' if runner._resume else 'start'
     content = load_checkpoint(path) if path else {}
     report, match = WeightReport(), None
@@ -278,13 +281,6 @@ def _checkpoint_path(runner: Runner) -> str | None:
     # strategies' to read, under the same rule of safe loading.
     sharded = runner.cfg.get('runner_type') == 'FlexibleRunner' and Path(str(path)).is_dir()
     return None if path is None or '://' in str(path) or sharded else str(path)
-
-
-def unwrapped(model: Any) -> Any:
-    """The model inside of what distributed training and test-time augmentation wrap it in."""
-    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
-        model = model.module
-    return model
 
 
 def _check_progress(content: dict[str, Any], path: str) -> None:
