@@ -70,11 +70,14 @@ def failed_host_import(error: BaseException) -> str | None:
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:
-    """An error, what it was raised from, and so on to the first one."""
+    """An error, what it was raised from, and so on to the first one.
+
+    What was raised `from None` ends them, as it does in Python's tracebacks.
+    """
     cause: BaseException | None = error
     while cause is not None:
         yield cause
-        cause = cause.__cause__ or cause.__context__
+        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
 
 
 def _failed_host_import(error: BaseException) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from importlib.metadata import PackageNotFoundError
 
@@ -52,6 +53,15 @@ def test_building_says_so_of_an_error_that_hides_it(toy_host):
             import toy_host  # noqa: F401
         except TypeError as error:
             raise TypeError('no model here') from error
+
+
+def test_an_error_that_was_dealt_with_is_not_blamed(toy_host):
+    with pytest.raises(ValueError, match='no model here') as caught, building_errors(Config()):
+        try:
+            import toy_host  # noqa: F401
+        except TypeError:
+            raise TypeError('no model here') from None
+    assert not re.search(WHY, str(caught.value))
 
 
 def test_errors_of_other_modules_are_left_alone(tmp_path, monkeypatch):

@@ -17,7 +17,7 @@ from mmdet_ols.checks.logs import warn
 from mmdet_ols.checks.problems import listed
 from mmdet_ols.checks.processes import is_first_process
 from mmdet_ols.checks.progress import progress, waiting
-from mmdet_ols.checks.survey.coco import read_json
+from mmdet_ols.checks.survey.coco import category_names, read_json
 from mmdet_ols.checks.survey.coco_rules import check_coco
 from mmdet_ols.config_tree import is_a, registered_class, type_name
 from mmdet_ols.datasets.tree import datasets_of_config
@@ -119,7 +119,7 @@ def _count_categories(path: str) -> dict[str, int]:
     problems = check_coco(content, path)
     if problems:
         raise ValueError('\n'.join(problems))
-    names = {category['id']: str(category['name']) for category in content['categories']}
+    names = category_names(content)
     counts = dict.fromkeys(names.values(), 0)
     for item in content.get('annotations') or []:
         counts[names[item['category_id']]] += 1

@@ -167,10 +167,9 @@ def test_the_shipped_config_reads_coco(tmp_path):
     folder.mkdir(parents=True)
     for name in ('train', 'val'):
         write_coco(folder / f'{name}.json', {'fox': 2, 'cat': 1})
-    cfg = read_config(
-        config_path('yolo_hard_own_coco.py'), data_root=str(tmp_path / 'own'), method='ols'
-    )
-    assert cfg.model.bbox_head.loss_cls.num_classes == 2
+    cfg = read_config(config_path('yolo_ols_own_coco.py'), data_root=str(tmp_path / 'own'))
+    loss = cfg.model.bbox_head.loss_cls
+    assert (loss.type, loss.num_classes, loss.sigmoid_reading) == ('OLSLoss', 2, 'softmax')
     for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
         assert loader.dataset.metainfo.classes == ('fox', 'cat')
         assert loader.dataset.data_root == str(tmp_path / 'own')

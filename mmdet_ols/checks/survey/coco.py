@@ -48,7 +48,7 @@ def read_coco(dataset: Any) -> FileContents:
     contents.errors = check_coco(content, path, classes, is_lvis)
     if contents.errors:
         return contents
-    names = _names(content)
+    names = category_names(content)
     contents.category_names = {category_number(number): name for number, name in names.items()}
     contents.images = len(content['images'])
     annotations = content.get('annotations') or []
@@ -89,7 +89,7 @@ def read_json(path: str) -> dict[str, Any]:
     return content
 
 
-def _names(content: dict[str, Any]) -> dict[Any, str]:
+def category_names(content: dict[str, Any]) -> dict[Any, str]:
     """The name of each category, by its id as it stands in the file."""
     return {category['id']: str(category['name']) for category in content['categories']}
 
@@ -100,7 +100,7 @@ def _leave_out(content: dict[str, Any], contents: FileContents, dataset: Any) ->
     filters = {} if dataset.test_mode else dataset.filter_cfg or {}
     min_size = filters.get('min_size', 0)
     by_image: dict[Any, list[dict[str, Any]]] = {image['id']: [] for image in content['images']}
-    names = _names(content)
+    names = category_names(content)
     for item in content.get('annotations') or []:
         if item['image_id'] in by_image:
             by_image[item['image_id']].append(item)

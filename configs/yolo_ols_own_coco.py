@@ -1,10 +1,11 @@
-"""YOLOv3 with MobileNetV2 on your own data in COCO's format, from random weights: hard labels.
+"""YOLOv3 with MobileNetV2 on your own data in COCO's format: online label smoothing.
 
 `data_root` holds annotations/train.json and val.json, and the images in images; the tools'
-`--data-root PATH` names yours. Otherwise as yolo_hard_own.py, the classes included.
+`--data-root PATH` names yours, and `--method hard` takes hard labels. Otherwise as yolo_ols_own.py,
+the classes included.
 """
 
-_base_ = 'yolo_hard_own.py'
+_base_ = 'yolo_ols_own.py'
 
 train_dataloader = dict(
     dataset=dict(
