@@ -48,12 +48,11 @@ def check_ground_truth(metric: Any, name: str) -> None:
             f"`ann_file` of {name} would end COCO's evaluation with a traceback: "
             f'{"; ".join(problems)}.'
         )
-    nulls = sum(float(item['id']) == 0 for item in annotations)
-    if nulls:
+    if any(float(item['id']) == 0 for item in annotations):
         warn(
-            f"`ann_file` of {name}: {nulls} annotation has the id 0, by which COCO's evaluation "
-            'means that a detection hit nothing, so that it counts as missed even where it was '
-            'detected: number the annotations from 1.',
+            f"`ann_file` of {name} has an annotation with the id 0, by which COCO's evaluation "
+            'means that a detection hit nothing, so that the object counts as missed even where '
+            'it was detected: number the annotations from 1.',
         )
 
 

@@ -32,7 +32,7 @@ from mmdet_ols.experiments.comparison import Comparison
 from mmdet_ols.experiments.display import RunDisplay
 from mmdet_ols.experiments.evidence import EvidenceFile
 from mmdet_ols.experiments.experiment import Experiment
-from mmdet_ols.experiments.rows import requested_rows, with_needed_rows
+from mmdet_ols.experiments.requested_rows import requested_rows, with_needed_rows
 from mmdet_ols.experiments.specification import Variant, read_variants
 from mmdet_ols.experiments.tables import class_table, main_table, notes, overview
 from mmdet_ols.experiments.writing import check_extras, write_comparison

@@ -148,10 +148,16 @@ def _annotation_files(
 
 
 def _coco_file(dataset: ConfigDict, split: str) -> str:
-    path = Path(dataset.get('data_root') or '', dataset.get('ann_file') or '')
+    where = f'{split}_dataloader, {type_name(dataset)}'
+    if not dataset.get('ann_file'):
+        raise ValueError(
+            f'`ann_file` of {where} must name the JSON file of the annotations, but is empty: set '
+            f'{split}_dataloader.dataset.ann_file=FILE.'
+        )
+    path = Path(dataset.get('data_root') or '', dataset['ann_file'])
     if not path.is_file():
         raise FileNotFoundError(
-            f'{path}, the `ann_file` of {split}_dataloader, {type_name(dataset)}, is not there: '
+            f'{path}, the `ann_file` of {where}, is not there: '
             f'correct it, or name the folder of the data with --data-root: {listing(path)}.'
         )
     return str(path)

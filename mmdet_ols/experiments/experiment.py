@@ -12,7 +12,7 @@ from mmdet_ols.experiments.identity import portable_settings
 from mmdet_ols.experiments.provenance import read_records, record_start
 from mmdet_ols.experiments.readiness import check_ready
 from mmdet_ols.experiments.recording import best_epoch_of, describe_run, differ, identity_of
-from mmdet_ols.experiments.rows import provider
+from mmdet_ols.experiments.requested_rows import provider
 from mmdet_ols.experiments.settings import describe, differences
 from mmdet_ols.experiments.specification import RunSpec, Variant
 from mmdet_ols.experiments.tables import run_name

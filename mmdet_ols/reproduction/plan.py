@@ -10,7 +10,7 @@ from mmdet_ols import config_path
 from mmdet_ols.checks.option_names import OptionNames, naming_options
 from mmdet_ols.experiments.evidence import EvidenceFile
 from mmdet_ols.experiments.experiment import Experiment
-from mmdet_ols.experiments.rows import with_needed_rows
+from mmdet_ols.experiments.requested_rows import with_needed_rows
 from mmdet_ols.experiments.specification import Request, Variant, read_variants
 from mmdet_ols.experiments.states import State, state_of
 from mmdet_ols.experiments.tasks import RunTask

@@ -154,6 +154,9 @@ def test_coco_files_that_cannot_be_read_are_named(tmp_path):
     cfg = config(coco(tmp_path), coco(tmp_path), yolo())
     with pytest.raises(FileNotFoundError, match=r'train\.json, the `ann_file` of train_dataloader'):
         fill_in_classes(cfg.copy())
+    unnamed = config(dict(coco(tmp_path), ann_file=''), coco(tmp_path), yolo())
+    with pytest.raises(ValueError, match='`ann_file` of train_dataloader, CocoDataset must name'):
+        fill_in_classes(unnamed)
     (tmp_path / 'train.json').write_text('{"images": []}')
     with pytest.raises(ValueError, match=r'must have a list `categories`'):
         fill_in_classes(cfg.copy())

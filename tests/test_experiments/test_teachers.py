@@ -10,7 +10,7 @@ from toy_runs import checkpoint, make_start, trained
 from mmdet_ols.experiments.evidence import EvidenceFile
 from mmdet_ols.experiments.executors import WaitsForAnotherRun
 from mmdet_ols.experiments.experiment import Experiment
-from mmdet_ols.experiments.rows import with_needed_rows
+from mmdet_ols.experiments.requested_rows import with_needed_rows
 from mmdet_ols.experiments.specification import Request, read_variants
 from mmdet_ols.methods import parse_method
 

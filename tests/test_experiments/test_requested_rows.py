@@ -7,7 +7,7 @@ import re
 import pytest
 
 from mmdet_ols.experiments.comparison import Sweep
-from mmdet_ols.experiments.rows import requested_rows, with_needed_rows
+from mmdet_ols.experiments.requested_rows import requested_rows, with_needed_rows
 from mmdet_ols.experiments.specification import Request
 
 
