@@ -18,6 +18,7 @@ class NaiveLoss(nn.Module):
         super().__init__()
         self.use_sigmoid, self.reduction = criterion.use_sigmoid, criterion.reduction
         self.loss_weight = criterion.loss_weight
+        self.counts_scores = criterion.use_sigmoid and criterion.quality_beta is None
         self.learns = isinstance(criterion, OLSLoss)
         arguments = dict(
             alpha=0.5 if self.learns else 1 - EPSILON,
@@ -25,6 +26,7 @@ class NaiveLoss(nn.Module):
             background=criterion.background,
             gamma=criterion.gamma,
             balance=criterion.balance,
+            quality_beta=criterion.quality_beta,
         )
         self.reference = Reference(criterion.num_classes, **arguments)
         if not self.learns:  # label smoothing: the same for every column, background or not
@@ -35,7 +37,13 @@ class NaiveLoss(nn.Module):
         assert reduction_override is None
         # In double precision: the loop's log(1 - p) is less exact than a log-sigmoid.
         scores = cls_score.reshape(-1, self.reference.size).double()
-        labels = label.reshape(len(scores), -1).squeeze(1).tolist()
+        if isinstance(label, tuple):  # with the qualities of the boxes
+            labels = [
+                [quality if k == y else 0.0 for k in range(self.reference.size)]
+                for y, quality in zip(*(part.tolist() for part in label))
+            ]
+        else:
+            labels = label.reshape(len(scores), -1).squeeze(1).tolist()
         weights = [1.0] * len(scores) if weight is None else weight.flatten().tolist()
         assert len(labels) == len(weights) == len(scores)
         total = 0 * scores.sum()
@@ -45,7 +53,7 @@ class NaiveLoss(nn.Module):
             if self.learns:
                 self.reference.learn(sample.detach(), y, w)
         if self.reduction == 'mean':
-            terms = scores.numel() if self.use_sigmoid else len(scores)
+            terms = scores.numel() if self.counts_scores else len(scores)
             total = total / (terms if avg_factor is None else avg_factor)
         # MMYOLO asks YOLOv8's loss for single terms (reduction='none') and adds them up itself.
         return self.loss_weight * total.to(cls_score.dtype)

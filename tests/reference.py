@@ -27,6 +27,7 @@ class Reference:
         sigmoid_reading='normalized',
         gamma=0.0,
         balance=None,
+        quality_beta=None,
     ):
         self.num_classes = num_classes
         self.size = num_classes + (1 if background else 0)
@@ -39,6 +40,7 @@ class Reference:
         self.sigmoid_reading = sigmoid_reading
         self.gamma = gamma
         self.balance = balance
+        self.quality_beta = quality_beta
 
         self.soft_labels = []
         for y in range(self.size):
@@ -91,6 +93,10 @@ class Reference:
                 miss = p_k**self.gamma * -torch.log(1 - p_k)
                 return b * q * hit + not_b * (1 - q) * miss
 
+            if self.quality_beta is not None:  # not linear in the target, which is mixed first
+                q = self.alpha * hard + (1 - self.alpha) * soft
+                terms.append(abs(q - p[k]) ** self.quality_beta * cross_entropy(q, p[k]))
+                continue
             # A zero row is a negative: there is no soft label to add, only the hard one.
             if sum(row) == 0:
                 terms.append(cross_entropy(0.0, p[k]))

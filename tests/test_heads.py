@@ -35,6 +35,8 @@ GALLERY = {
     'retinanet_ols.py': 'retinanet/retinanet_r50_fpn_1x_coco.py',
     'fcos_ols.py': 'fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py',
     'atss_ols.py': 'atss/atss_r50_fpn_1x_coco.py',
+    'gfl_ols.py': 'gfl/gfl_r50_fpn_1x_coco.py',
+    'rtmdet_ols.py': 'rtmdet/rtmdet_s_8xb32-300e_coco.py',
 }
 #: Heads without a config of ours that call their loss in a way of their own.
 OTHERS = (
@@ -64,8 +66,11 @@ def class_heads(model):
 
 def as_ols(loss, num_classes):
     """A loss of MMDetection's, turned into ours."""
-    if loss.pop('type') == 'FocalLoss':
+    kind = loss.pop('type')
+    if kind == 'FocalLoss':
         loss.balance = loss.pop('alpha')
+    elif kind == 'QualityFocalLoss':
+        loss.quality_beta = loss.pop('beta')
     else:
         loss.background = not loss.get('use_sigmoid', False)
     loss.update(type='OLSLoss', num_classes=num_classes)
@@ -135,6 +140,8 @@ def build_head(model, change=lambda loss: None):
         elif cfg.type != 'DETRHead':
             # 32 channels are the least that group normalisation of 32 groups takes.
             cfg.update(in_channels=CHANNELS, feat_channels=32, stacked_convs=1)
+        if cfg.type == 'RTMDetSepBNHead':
+            cfg.norm_cfg.type = 'BN'  # the one for several processes needs a GPU
         if cfg.type == 'RetinaHead':
             cfg.anchor_generator.update(ratios=[1.0], scales_per_octave=2)
         if 'num_classes' in cfg.loss_cls:
@@ -234,15 +241,15 @@ def test_with_alpha_1_other_heads_train_as_with_their_own_loss(path):
 
 
 @pytest.mark.parametrize('method', OTHER_METHODS)
-@pytest.mark.parametrize('name', ('yolov3_ols.py', 'faster_rcnn_ols.py'))
-def test_other_methods_train_a_sigmoid_head_and_one_with_background(method, name):
+@pytest.mark.parametrize('name', ('yolov3_ols.py', 'faster_rcnn_ols.py', 'gfl_ols.py'))
+def test_other_methods_train_heads_of_each_kind(method, name):
     model = read(name).model
 
     def build(settings):
         return build_head(model, lambda loss: loss.update(type=method, **settings))
 
     neutral, used = OTHER_METHODS[method]
-    if method == 'TfKDRegLoss' and name == 'yolov3_ols.py':
+    if method == 'TfKDRegLoss' and name != 'faster_rcnn_ols.py':
         with pytest.raises(ValueError, match='which sigmoid scores are not'):
             build(neutral)
         return

@@ -36,12 +36,12 @@ SUPPORTED = {
     'YOLOv7Head': 'yolov7/yolov7_tiny_syncbn_fast_8x16b-300e_coco.py',
     'YOLOv8Head': 'yolov8/yolov8_n_syncbn_fast_8xb16-500e_coco.py',
     'YOLOXHead': 'yolox/yolox_tiny_fast_8xb8-300e_coco.py',
+    'RTMDetHead': 'rtmdet/rtmdet_tiny_syncbn_fast_8xb32-300e_coco.py',
 }
 #: How the paths of configs begin whose heads are refused, and why.
 REFUSED = {
     'yolov6': 'VarifocalLoss is what the model is about',
     'ppyoloe': 'VarifocalLoss is what the model is about',
-    'rtmdet': 'labels together with qualities',
     'yolox/pose': 'also that of the visibility of key points',
     r'yolov[57]\S*_(cat|balloon|balloon_instance|crowdhuman)\.py': 'with a single class it never',
 }

@@ -6,6 +6,7 @@ from mmdet_ols.core.cross_entropy import (
     cross_entropy,
     label_rows,
     mix_targets,
+    quality_focal_loss,
     smooth_targets,
 )
 from mmdet_ols.core.fused import (
@@ -67,6 +68,7 @@ __all__ = [
     'may_select',
     'mix_targets',
     'no_teaching',
+    'quality_focal_loss',
     'reduce_loss',
     'rename_old_keys',
     'sample_numbers',

@@ -141,3 +141,26 @@ def binary_focal_loss(
     if balance is not None:
         positive, negative = balance * positive, (1 - balance) * negative
     return positive + negative
+
+
+def quality_focal_loss(
+    logits: Tensor, target: Tensor, beta: float, class_weight: Tensor | None = None
+) -> Tensor:
+    """Quality focal form of `binary_cross_entropy`: scores that are near their target count less.
+
+    |T - p|^beta * BCE(p, T), with p the sigmoid score. For a target that is the quality of a box in
+    the column of its class, and 0 elsewhere, it is the loss of `Generalized Focal Loss
+    <https://arxiv.org/abs/2006.04388>`_ (Eq. 5).
+
+    Args:
+        logits: (N, C) float32.
+        target: (N, C) rows; a zero row pulls every score down.
+        beta: Exponent, at least 0.
+        class_weight: (C,) weight of the positive part of each column.
+
+    Returns:
+        Loss of each score, (N, C).
+    """
+    # At 0 the gradient of a power below 1 is not finite.
+    distance = (target - logits.sigmoid()).abs().clamp(min=torch.finfo(logits.dtype).tiny)
+    return distance**beta * binary_cross_entropy(logits, target, class_weight)

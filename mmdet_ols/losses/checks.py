@@ -24,6 +24,7 @@ class Loss(Protocol):
     num_columns: int
     background: bool
     use_sigmoid: bool
+    quality_beta: float | None
     warned_in_eval_mode: bool
     looked_for_probabilities: bool
 
@@ -38,6 +39,7 @@ REMEDIES = {
     'size_average': "write reduction='mean' or 'sum'",
     'reduce': "write reduction='none', 'mean' or 'sum'",
     'use_soft': 'rows (N, C) as labels need no option',
+    'beta': '`beta` of QualityFocalLoss is `quality_beta`',
     'use_mask': 'a loss of masks is no loss of classes: keep it as it is',
 }
 
@@ -99,14 +101,25 @@ def check_class_weight(
         )
 
 
-def check_focal_form(gamma: float, balance: float | None, use_sigmoid: bool) -> None:
-    """Raise a ValueError where the options of the focal form are out of range or meaningless."""
+def check_focal_form(
+    gamma: float, balance: float | None, quality_beta: float | None, use_sigmoid: bool
+) -> None:
+    """Raise a ValueError where the options of a focal form are out of range or meaningless."""
     check_number('gamma', gamma, 'at least 0')
     check_number('balance', balance, 'in [0, 1]', optional=True)
-    if (gamma or balance is not None) and not use_sigmoid:
+    check_number('quality_beta', quality_beta, 'at least 0', optional=True)
+    is_focal = gamma or balance is not None
+    if is_focal and not use_sigmoid:
         raise ValueError(
             '`gamma` and `balance` belong to the focal form, which is defined for sigmoid '
             f'scores: set use_sigmoid=True, or leave gamma={gamma!r}, balance={balance!r} out.'
+        )
+    if quality_beta is not None and (is_focal or not use_sigmoid):
+        raise ValueError(
+            f'`quality_beta` makes the quality focal form, which is defined for sigmoid scores and '
+            f'has no other focal form in it, but got {quality_beta!r} with {gamma=}, {balance=}, '
+            f'{use_sigmoid=}: set use_sigmoid=True and leave gamma and balance out, or leave '
+            'quality_beta out.'
         )
 
 
@@ -165,9 +178,9 @@ def _what_is_no_tensor(name: str, cls_score: Any, label: Any) -> str:
         )
     if isinstance(label, (tuple, list)) and any(isinstance(part, Tensor) for part in label):
         return (
-            f'`label` must be a tensor, but got a {type(label).__name__}: heads made for '
-            "MMDetection's QualityFocalLoss (GFL, RTMDet) send labels and qualities together, for "
-            f'which {name} has no meaning. Keep their own loss.'
+            f'`label` must be a tensor, but got a {type(label).__name__}: if the head sends labels '
+            "and qualities together, as those made for MMDetection's QualityFocalLoss do (GFL, "
+            f'RTMDet), give {name} use_sigmoid=True and quality_beta=2.0.'
         )
     return (
         f'`label` must be a tensor, but got a {type(label).__name__}: pass '
@@ -191,33 +204,6 @@ def _how_to_match(loss: Loss, cls_score: Tensor) -> str:
 
 def _without_second(cls_score: Tensor) -> tuple[int, ...]:
     return (cls_score.shape[0], *cls_score.shape[2:])
-
-
-def flat_weight(loss: Loss, weight: Any, cls_score: Tensor) -> Tensor:
-    """Return weights as a column or, for a weight of every score (under sigmoid only), as rows.
-
-    Raises:
-        TypeError: They are no tensor.
-        ValueError: The shape does not fit.
-    """
-    if not isinstance(weight, Tensor):
-        raise TypeError(
-            f'`weight` must be a tensor, but got a {type(weight).__name__}: pass '
-            'torch.as_tensor(weight, device=cls_score.device).'
-        )
-    if weight.shape in (cls_score.shape[:-1], (*cls_score.shape[:-1], 1)):
-        return weight.float().reshape(-1, 1)
-    # One for every score, as rows or flat: FSAF's head sends the latter.
-    if loss.use_sigmoid and weight.numel() == cls_score.numel():
-        return weight.float().reshape(-1, loss.num_columns)
-    each = 'sample or score' if loss.use_sigmoid else 'sample'
-    hint = ''
-    if weight.shape == (loss.num_columns,):
-        hint = ': weights of the classes are `class_weight` of the constructor'
-    raise ValueError(
-        f'`weight` must give one weight for each {each}, '
-        f'but got shape {tuple(weight.shape)} for scores {tuple(cls_score.shape)}{hint}.'
-    )
 
 
 def check_devices(loss: nn.Module, logits: Tensor, label: Tensor) -> None:

@@ -23,6 +23,7 @@ from mmdet_ols.core import (
     is_transformed,
     learn_under_transforms,
     may_select,
+    quality_focal_loss,
     reduce_loss,
     teaching_allowed,
 )
@@ -35,13 +36,12 @@ from mmdet_ols.losses.checks import (
     check_ignored_class,
     check_implementation,
     check_labels,
-    check_shapes,
-    flat_weight,
     refuse_heat_maps,
     warn_in_eval_mode,
     warn_of_probabilities,
     with_remedies,
 )
+from mmdet_ols.losses.flat_batch import flat_batch
 
 IMPLEMENTATIONS = ('auto', 'plain', 'fused', 'compiled')
 
@@ -69,6 +69,9 @@ class ClassificationLoss(nn.Module):
         balance: Factor of the positive part in the focal form, in [0, 1], against 1 - balance of
             the negative part (`alpha` of MMDetection's `FocalLoss`, 0.25 there); None leaves both
             at 1. Needs `use_sigmoid`.
+        quality_beta: Exponent of the quality focal form (2.0 in MMDetection's `QualityFocalLoss`),
+            in which a label comes with the quality of its box and the target is multiplied by it;
+            None is another form. Needs `use_sigmoid`.
         implementation: How the loss is computed; all give the same numbers up to rounding. 'plain'
             runs PyTorch's operations one by one; 'compiled' lets `torch.compile` make one operation
             of them at the first call, and falls back to 'plain' with a warning where that fails;
@@ -109,13 +112,14 @@ class ClassificationLoss(nn.Module):
         avg_non_ignore: bool = False,
         gamma: float = 0.0,
         balance: float | None = None,
+        quality_beta: float | None = None,
         implementation: str = 'auto',
     ) -> None:
         super().__init__()
         self.num_columns = count_columns(num_classes, background)
         check_choice('reduction', reduction, REDUCTIONS)
         check_class_weight(class_weight, num_classes, background)
-        check_focal_form(gamma, balance, use_sigmoid)
+        check_focal_form(gamma, balance, quality_beta, use_sigmoid)
         check_implementation(implementation, IMPLEMENTATIONS, type(self))
         self.num_classes = operator.index(num_classes)
         self.background = background
@@ -134,6 +138,7 @@ class ClassificationLoss(nn.Module):
         self.avg_non_ignore = avg_non_ignore
         self.gamma = gamma
         self.balance = balance
+        self.quality_beta = quality_beta
 
     def make_target(self, samples: Samples) -> Tensor:
         """Return what the method wants the scores to be.
@@ -164,6 +169,11 @@ class ClassificationLoss(nn.Module):
         """The label that costs nothing, where a call names no other one."""
         return -100 if self.ignore_index is None else self.ignore_index
 
+    @property
+    def counts_scores(self) -> bool:
+        """Whether a mean counts each score, as of binary cross entropies, and not each sample."""
+        return self.use_sigmoid and self.quality_beta is None
+
     def _reduction_of_call(self, override: str | None) -> str:
         if override is None:
             return self.reduction
@@ -174,7 +184,7 @@ class ClassificationLoss(nn.Module):
     def forward(
         self,
         cls_score: Tensor,
-        label: Tensor,
+        label: Tensor | tuple[Tensor, Tensor],
         weight: Tensor | None = None,
         avg_factor: float | Tensor | None = None,
         reduction_override: str | None = None,
@@ -188,7 +198,9 @@ class ClassificationLoss(nn.Module):
             cls_score: Logits (..., C) of any float dtype; computed in float32 at least.
             label: Class indices (...,), or target rows (..., C): one-hot, soft (mixup), scaled
                 (YOLOX: times an IoU), or zero (a negative). Under sigmoid, the index C (and any
-                negative index) is background: a zero row (an ignored row).
+                negative index) is background: a zero row (an ignored row). In the quality focal
+                form also class indices and the qualities in [0, 1], (...,) each; an index that is
+                no class is background.
             weight: Weight of each sample, (...,) or (..., 1), or under sigmoid of each score.
                 Samples of weight 0 teach nothing.
             avg_factor: Divisor of the sum instead of the number of elements ('mean' only).
@@ -200,22 +212,15 @@ class ClassificationLoss(nn.Module):
             pos_labels: As `pos_inds`.
 
         Returns:
-            A scalar; with reduction 'none' the element-wise losses, (...,) for softmax and
-            (..., C) for sigmoid. An empty batch gives 0 with a graph.
+            A scalar; with reduction 'none' the element-wise losses, (..., C) for sigmoid and (...,)
+            for softmax and the quality focal form. An empty batch gives 0 with a graph.
         """
         if pos_inds is not None or pos_labels is not None:
             refuse_heat_maps(self)
         reduction = self._reduction_of_call(reduction_override)
         ignore_index = self.ignored_label if ignore_index is None else ignore_index
-        check_shapes(self, cls_score, label)
-
-        # One flat batch: (N, C) logits, (N,) or (N, C) labels, (N, 1) or (N, C) weights.
-        logits = cls_score if cls_score.dim() == 2 else cls_score.reshape(-1, self.num_columns)
-        as_rows = label.dim() == cls_score.dim()
-        label = label.reshape(-1, self.num_columns) if as_rows else label.reshape(-1).long()
-        if weight is not None:
-            weight = flat_weight(self, weight, cls_score)
-
+        logits, label, weight = flat_batch(self, cls_score, label, weight)
+        as_rows = label.dim() == 2
         if as_rows:
             check_ignored_class(self, ignore_index)
         if self.training and not self.looked_for_probabilities:
@@ -229,7 +234,7 @@ class ClassificationLoss(nn.Module):
             rows = weight.any(-1).nonzero().squeeze(1)
             if len(rows) < len(weight):
                 if avg_factor is None and reduction == 'mean':
-                    avg_factor = logits.numel() if self.use_sigmoid else len(logits)
+                    avg_factor = logits.numel() if self.counts_scores else len(logits)
                 logits, label, weight = (
                     tensor.index_select(0, rows) for tensor in (logits, label, weight)
                 )
@@ -239,7 +244,7 @@ class ClassificationLoss(nn.Module):
         check_labels(self, label, valid)
         loss = self._run(Samples(logits, label, valid, weight, avg_factor, reduction))
         if reduction == 'none':
-            loss = loss.reshape(cls_score.shape if self.use_sigmoid else cls_score.shape[:-1])
+            loss = loss.reshape(cls_score.shape if self.counts_scores else cls_score.shape[:-1])
         return loss
 
     def fused_loss(
@@ -309,7 +314,7 @@ class ClassificationLoss(nn.Module):
             return self._compute(samples)
 
     def _compute(self, samples: Samples) -> Tensor:
-        """The loss of a flat batch; with reduction 'none' (N, 1), under sigmoid (N, C)."""
+        """The loss of a flat batch; with reduction 'none' (N, 1) or, of each score, (N, C)."""
         logits, label, valid, weight, avg_factor, reduction = samples
         by_index = not samples.has_rows()
         # What the method gets: scores of enough precision, and no index without a column.
@@ -333,8 +338,10 @@ class ClassificationLoss(nn.Module):
             loss = loss * (valid[:, None] if by_index else valid)
         if weight is not None:
             loss = loss * weight
+        if self.quality_beta is not None:
+            loss = loss.sum(-1, keepdim=True)
         if self.avg_non_ignore and avg_factor is None and reduction == 'mean':
-            avg_factor = valid.sum() * (self.num_columns if self.use_sigmoid and by_index else 1)
+            avg_factor = valid.sum() * (self.num_columns if self.counts_scores and by_index else 1)
         loss = reduce_loss(loss, reduction, avg_factor)
         if self.loss_weight != 1:
             loss = self.loss_weight * loss
@@ -350,6 +357,8 @@ class ClassificationLoss(nn.Module):
 
     def _sigmoid_loss(self, logits: Tensor, target: Tensor) -> Tensor:
         weight = self._column_weight_beside(logits)
+        if self.quality_beta is not None:
+            return quality_focal_loss(logits, target, self.quality_beta, weight)
         if self.gamma or self.balance is not None:
             return binary_focal_loss(logits, target, self.gamma, self.balance, weight)
         return binary_cross_entropy(logits, target, weight)
@@ -366,7 +375,9 @@ class ClassificationLoss(nn.Module):
         return moved
 
     def extra_repr(self) -> str:
-        focal = f', gamma={self.gamma}, balance={self.balance}' if self.use_sigmoid else ''
+        focal = f', gamma={self.gamma}, balance={self.balance}' if self.counts_scores else ''
+        if self.quality_beta is not None:
+            focal = f', quality_beta={self.quality_beta}'
         return (
             f'num_classes={self.num_classes}, use_sigmoid={self.use_sigmoid}, '
             f'background={self.background}, reduction={self.reduction!r}, '

@@ -44,6 +44,7 @@ class DisturbLabelLoss(ClassificationLoss):
         avg_non_ignore: See `ClassificationLoss`.
         gamma: See `ClassificationLoss`.
         balance: See `ClassificationLoss`.
+        quality_beta: See `ClassificationLoss`.
         implementation: See `ClassificationLoss`.
 
     Raises:
@@ -68,6 +69,7 @@ class DisturbLabelLoss(ClassificationLoss):
         avg_non_ignore: bool = False,
         gamma: float = 0.0,
         balance: float | None = None,
+        quality_beta: float | None = None,
         implementation: str = 'auto',
     ) -> None:
         super().__init__(
@@ -81,6 +83,7 @@ class DisturbLabelLoss(ClassificationLoss):
             avg_non_ignore=avg_non_ignore,
             gamma=gamma,
             balance=balance,
+            quality_beta=quality_beta,
             implementation=implementation,
         )
         note = ', the share of labels that are redrawn,'

@@ -36,6 +36,7 @@ class LSLoss(ClassificationLoss):
         avg_non_ignore: See `ClassificationLoss`.
         gamma: See `ClassificationLoss`.
         balance: See `ClassificationLoss`.
+        quality_beta: See `ClassificationLoss`.
         implementation: See `ClassificationLoss`.
 
     Raises:
@@ -61,6 +62,7 @@ class LSLoss(ClassificationLoss):
         avg_non_ignore: bool = False,
         gamma: float = 0.0,
         balance: float | None = None,
+        quality_beta: float | None = None,
         implementation: str = 'auto',
     ) -> None:
         super().__init__(
@@ -74,6 +76,7 @@ class LSLoss(ClassificationLoss):
             avg_non_ignore=avg_non_ignore,
             gamma=gamma,
             balance=balance,
+            quality_beta=quality_beta,
             implementation=implementation,
         )
         check_number('epsilon', epsilon, 'in [0, 1]')

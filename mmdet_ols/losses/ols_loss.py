@@ -85,6 +85,7 @@ class OLSLoss(ClassificationLoss):
         avg_non_ignore: See `ClassificationLoss`.
         gamma: See `ClassificationLoss`.
         balance: See `ClassificationLoss`.
+        quality_beta: See `ClassificationLoss`.
         implementation: See `ClassificationLoss`. The fused form is for training a softmax on class
             indices, on a GPU only where 'fused' asks for it; other calls are computed plainly.
 
@@ -131,6 +132,7 @@ class OLSLoss(ClassificationLoss):
         avg_non_ignore: bool = False,
         gamma: float = 0.0,
         balance: float | None = None,
+        quality_beta: float | None = None,
         implementation: str = 'auto',
     ) -> None:
         super().__init__(
@@ -144,6 +146,7 @@ class OLSLoss(ClassificationLoss):
             avg_non_ignore=avg_non_ignore,
             gamma=gamma,
             balance=balance,
+            quality_beta=quality_beta,
             implementation=implementation,
         )
         check_options(alpha, soft_row_threshold, sigmoid_reading, use_sigmoid)

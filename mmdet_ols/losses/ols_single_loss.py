@@ -63,6 +63,7 @@ class OLSSingleLoss(OLSLoss):
         avg_non_ignore: See `ClassificationLoss`.
         gamma: See `ClassificationLoss`.
         balance: See `ClassificationLoss`.
+        quality_beta: See `ClassificationLoss`.
         implementation: See `ClassificationLoss`.
 
     Raises:
@@ -101,6 +102,7 @@ class OLSSingleLoss(OLSLoss):
         avg_non_ignore: bool = False,
         gamma: float = 0.0,
         balance: float | None = None,
+        quality_beta: float | None = None,
         implementation: str = 'auto',
     ) -> None:
         if state is None:
@@ -135,6 +137,7 @@ class OLSSingleLoss(OLSLoss):
             avg_non_ignore=avg_non_ignore,
             gamma=gamma,
             balance=balance,
+            quality_beta=quality_beta,
             implementation=implementation,
         )
 

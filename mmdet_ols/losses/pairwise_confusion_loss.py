@@ -62,6 +62,7 @@ class PairwiseConfusionLoss(ClassificationLoss):
         avg_non_ignore: See `ClassificationLoss`.
         gamma: See `ClassificationLoss`.
         balance: See `ClassificationLoss`.
+        quality_beta: See `ClassificationLoss`.
         implementation: See `ClassificationLoss`.
 
     Raises:
@@ -91,6 +92,7 @@ class PairwiseConfusionLoss(ClassificationLoss):
         avg_non_ignore: bool = False,
         gamma: float = 0.0,
         balance: float | None = None,
+        quality_beta: float | None = None,
         implementation: str = 'auto',
     ) -> None:
         super().__init__(
@@ -104,6 +106,7 @@ class PairwiseConfusionLoss(ClassificationLoss):
             avg_non_ignore=avg_non_ignore,
             gamma=gamma,
             balance=balance,
+            quality_beta=quality_beta,
             implementation=implementation,
         )
         if self.use_sigmoid or self.background:

@@ -16,8 +16,9 @@ from mmdet_ols.core import (
     reduce_loss,
     teaching_allowed,
 )
-from mmdet_ols.losses.checks import check_labels, check_shapes, flat_weight
+from mmdet_ols.losses.checks import check_labels, check_shapes
 from mmdet_ols.losses.classification_loss import ClassificationLoss
+from mmdet_ols.losses.flat_batch import flat_weight
 
 
 class SampleLoss(ClassificationLoss):

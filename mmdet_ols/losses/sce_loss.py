@@ -55,6 +55,7 @@ class SCELoss(ClassificationLoss):
         avg_non_ignore: See `ClassificationLoss`.
         gamma: See `ClassificationLoss`.
         balance: See `ClassificationLoss`.
+        quality_beta: See `ClassificationLoss`.
         implementation: See `ClassificationLoss`.
 
     Raises:
@@ -81,6 +82,7 @@ class SCELoss(ClassificationLoss):
         avg_non_ignore: bool = False,
         gamma: float = 0.0,
         balance: float | None = None,
+        quality_beta: float | None = None,
         implementation: str = 'auto',
     ) -> None:
         super().__init__(
@@ -94,6 +96,7 @@ class SCELoss(ClassificationLoss):
             avg_non_ignore=avg_non_ignore,
             gamma=gamma,
             balance=balance,
+            quality_beta=quality_beta,
             implementation=implementation,
         )
         check_number('alpha', alpha, 'at least 0')

@@ -269,20 +269,21 @@ def _read_head(
     context = Context(cls, node, parent, parent_cls, use_sigmoid=None)
     if rule.ignores(context):
         return
-    name = cls.__name__
     try:
         refusal = rule.refuses(context)
         if refusal is None:
             loss = _read_head_loss(rule, context, path, scope)
             if loss is None:
                 return
-            refusal = rule.refuses(replace(context, use_sigmoid=loss.settings.use_sigmoid))
+            beta = loss.settings.quality_beta
+            context = replace(context, use_sigmoid=loss.settings.use_sigmoid)
+            refusal = rule.refuses(context) or rule.refuses_loss(loss.loss_cls, beta)
             if refusal is None:
                 yield loss
                 return
     except CannotReadError as error:
         refusal = error.refusal
-    yield RefusedHead(name, path, refusal)
+    yield RefusedHead(cls.__name__, path, refusal)
 
 
 def _how_to_register(node: Mapping[str, Any]) -> str:

@@ -59,6 +59,7 @@ class Head:
         reads_sigmoid: Whether the head reads `use_sigmoid` from the loss's config and not from the
             loss, so that a default of the loss is not seen.
         sigmoid: Whether the head always reads its scores through a sigmoid.
+        qualities: Whether the head sends its loss labels together with qualities.
         refuses: Why a head cannot be changed, or None.
         ignores: Whether there is nothing to change: a head that knows no classes.
     """
@@ -70,8 +71,25 @@ class Head:
     smoother: str | None = None
     reads_sigmoid: bool = False
     sigmoid: bool = False
+    qualities: bool = False
     refuses: Callable[[Context], Refusal | None] = lambda context: None
     ignores: Callable[[Context], bool] = lambda context: False
+
+    def refuses_loss(self, loss_cls: Any, quality_beta: float | None) -> Refusal | None:
+        """Why the head cannot have a loss of this class, with this exponent, or None."""
+        name, takes_qualities = loss_cls.__name__, quality_beta is not None
+        if self.qualities and not takes_qualities:
+            return Refusal(
+                f'it sends labels together with qualities, which {name} does not take',
+                'Give it QualityFocalLoss, or one of our losses with quality_beta=2.0.',
+            )
+        if takes_qualities and not self.qualities:
+            return Refusal(
+                f'{name} learns the qualities of boxes with the labels, which this head sends to '
+                'no other loss',
+                "Give it FocalLoss: loss_cls=dict(type='FocalLoss', use_sigmoid=True).",
+            )
+        return None
 
 
 def _refused(reason: str, remedy: str) -> Head:
@@ -79,10 +97,6 @@ def _refused(reason: str, remedy: str) -> Head:
 
 
 _OTHER_DETECTOR = 'Take another detector: docs/detectors.md lists those that can.'
-_QUALITIES = _refused(
-    'it sends labels together with qualities, for which only its own quality loss is made',
-    _OTHER_DETECTOR,
-)
 _HEAT_MAPS = _refused(
     'it learns heat maps and not the classes of samples, so there is no label to soften',
     _OTHER_DETECTOR,
@@ -153,6 +167,8 @@ HEADS: Mapping[str, Head] = {
     'AnchorFreeHead': Head(reads_sigmoid=True),
     'SABLRetinaHead': Head(reads_sigmoid=True),
     'SOLOHead': Head(background='never', sigmoid=True),
+    'GFLHead': Head(reads_sigmoid=True, qualities=True),
+    'RTMDetHead': Head(reads_sigmoid=True, qualities=True),  # of MMYOLO as well
     # MMDetection, two stages
     'BBoxHead': Head(background='always', ignores=_has_no_scores),
     'DIIHead': Head(),
@@ -180,10 +196,9 @@ HEADS: Mapping[str, Head] = {
     'RegressionHead': _NO_CLASSES,
     # What cannot
     'SSDHead': _refused('it computes its cross entropy by itself', _OTHER_DETECTOR),
-    'GFLHead': _QUALITIES,
-    'LDHead': _QUALITIES,
-    'RTMDetHead': _QUALITIES,
-    'TOODHead': _QUALITIES,
+    'TOODHead': _refused(
+        'it makes probabilities of its scores before its loss gets them', _OTHER_DETECTOR
+    ),
     'VFNetHead': _refused(
         'the varifocal loss, which weighs scores by the quality of their boxes, is what it is '
         'about',

@@ -30,16 +30,13 @@ HOST_SETTINGS = (
     'avg_non_ignore',
     'gamma',
     'balance',
+    'quality_beta',
 )
 
 _ITS_LOSS = 'the loss {} is what the model is about'
 _KEEP = 'Give the head CrossEntropyLoss or FocalLoss, or take the base config.'
 #: Losses that a head may have and that cannot be replaced, by class name.
 REFUSED_LOSSES: Mapping[str, Refusal] = {
-    'QualityFocalLoss': Refusal(
-        'QualityFocalLoss learns qualities and not labels',
-        "Give the head FocalLoss: loss_cls=dict(type='FocalLoss', use_sigmoid=True).",
-    ),
     'GaussianFocalLoss': Refusal('GaussianFocalLoss learns heat maps and not labels', _KEEP),
     'DistributionFocalLoss': Refusal('DistributionFocalLoss learns box sides, not classes', _KEEP),
     'VarifocalLoss': Refusal(
@@ -76,7 +73,7 @@ class CannotReadError(Exception):
 class LossSettings:
     """The settings of a classification loss, whichever library it comes from.
 
-    `gamma` and `balance` are those of our losses: None stands for no focal form. `class_weight` is
+    `gamma`, `balance` and `quality_beta` are those of our losses. `class_weight` is
     a list, or in DETR a number with `bg_cls_weight`. `smooths` says how the loss smooths the
     labels by itself, or is None.
     """
@@ -92,6 +89,7 @@ class LossSettings:
     avg_non_ignore: bool = False
     gamma: float = 0.0
     balance: float | None = None
+    quality_beta: float | None = None
     smooths: str | None = None
 
     @property
@@ -110,6 +108,8 @@ class LossSettings:
             arguments['background'] = True
         if self.gamma or self.balance is not None:
             arguments.update(gamma=self.gamma, balance=self.balance)
+        if self.quality_beta is not None:
+            arguments['quality_beta'] = self.quality_beta
         return {**arguments, **self._rare()}
 
     def for_host(self, host: str) -> dict[str, Any]:
@@ -123,6 +123,10 @@ class LossSettings:
         """
         common = dict(reduction=self.reduction, loss_weight=self.loss_weight)
         rare = self._rare()
+        if self.quality_beta is not None:
+            self._refuse(rare, 'QualityFocalLoss')
+            quality = dict(use_sigmoid=True, beta=self.quality_beta)
+            return dict(type='mmdet.QualityFocalLoss', **quality, **common)
         if self.gamma or self.balance is not None:
             focal = dict(gamma=self.gamma, alpha=self.balance)
             if self.balance is None:  # FocalLoss weighs the two parts by alpha and 1 - alpha
@@ -264,6 +268,12 @@ def _read_mmdet_focal(arguments: dict[str, Any]) -> dict[str, Any]:
     return dict(_take(arguments, 'use_sigmoid'), **_focal(arguments))
 
 
+def _read_mmdet_quality_focal(arguments: dict[str, Any]) -> dict[str, Any]:
+    if arguments['activated']:
+        raise CannotReadError('QualityFocalLoss(activated=True) takes probabilities, not scores')
+    return dict(_take(arguments, 'use_sigmoid'), quality_beta=float(arguments['beta']))
+
+
 def _read_mmpretrain_cross_entropy(arguments: dict[str, Any]) -> dict[str, Any]:
     use_sigmoid = bool(arguments['use_sigmoid'])
     if use_sigmoid and arguments['class_weight'] is not None:
@@ -309,6 +319,7 @@ def _read_ours(arguments: dict[str, Any]) -> dict[str, Any]:
         'avg_non_ignore',
         'gamma',
         'balance',
+        'quality_beta',
     )
 
 
@@ -320,6 +331,7 @@ def _take(arguments: dict[str, Any], *names: str) -> dict[str, Any]:
 _READERS = {
     ('mmdet', 'CrossEntropyLoss'): _read_mmdet_cross_entropy,
     ('mmdet', 'FocalLoss'): _read_mmdet_focal,
+    ('mmdet', 'QualityFocalLoss'): _read_mmdet_quality_focal,
     ('mmpretrain', 'CrossEntropyLoss'): _read_mmpretrain_cross_entropy,
     ('mmpretrain', 'FocalLoss'): _read_mmpretrain_focal,
     ('mmpretrain', 'LabelSmoothLoss'): _read_label_smooth,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -12,6 +14,7 @@ from mmdet_ols.core import (
     binary_focal_loss,
     cross_entropy,
     mix_targets,
+    quality_focal_loss,
     smooth_targets,
 )
 
@@ -191,3 +194,34 @@ def test_smooth_target_of_indices_and_rows(epsilon):
     assert_close(smooth_targets(rows, C, epsilon, rows >= 0, torch.float32), expected)
     scaled = smooth_targets(0.4 * rows, C, epsilon, rows >= 0, torch.float64)
     assert_close(scaled, 0.4 * expected.double(), check_dtype=True)
+
+
+# --- the quality focal form ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('beta', [0.0, 0.5, 2.0])
+@pytest.mark.parametrize('class_weight', [None, CLASS_WEIGHT.double()])
+def test_quality_focal_gradient_is_that_of_finite_differences(beta, class_weight):
+    logits = 3 * torch.randn(N, C, dtype=torch.float64)
+    target = torch.rand(N, C, dtype=torch.float64)
+    assert torch.autograd.gradcheck(
+        lambda x: quality_focal_loss(x, target, beta, class_weight), logits.requires_grad_()
+    )
+
+
+def test_quality_focal_form_by_hand():
+    logits, target = torch.tensor([[0.0, 1.0]]), torch.tensor([[0.8, 0.0]])
+    p = 1 / (1 + math.exp(-1))
+    expected = [0.3**2 * math.log(2), p**2 * -math.log(1 - p)]
+    assert_close(quality_focal_loss(logits, target, 2.0), torch.tensor([expected]))
+    plain = binary_cross_entropy(logits, target)
+    assert_close(quality_focal_loss(logits, target, 0.0), plain)
+
+
+@pytest.mark.parametrize('beta', [0.5, 2.0])
+def test_quality_focal_form_stays_finite_where_scores_saturate(beta):
+    logits = torch.tensor([[-200.0, -30.0, 0.0, 30.0, 200.0]], requires_grad=True)
+    for target in (torch.zeros(1, C), torch.ones(1, C), torch.full((1, C), 0.5)):
+        loss = quality_focal_loss(logits, target, beta)
+        (gradient,) = torch.autograd.grad(loss.sum(), logits)
+        assert loss.isfinite().all() and gradient.isfinite().all()

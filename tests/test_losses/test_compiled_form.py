@@ -60,6 +60,7 @@ def compile_with(monkeypatch, backend):
     [
         functools.partial(OLSLoss, background=True),
         functools.partial(OLSLoss, use_sigmoid=True, gamma=2.0),
+        functools.partial(OLSLoss, use_sigmoid=True, quality_beta=2.0),
         functools.partial(LSLoss, use_sigmoid=True),
         functools.partial(BootstrapLoss, class_weight=[1.0, 2, 3, 4, 5]),
         OLSSingleLoss,

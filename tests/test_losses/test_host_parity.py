@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from mmdet.models.losses import CrossEntropyLoss as MMDetLoss
-from mmdet.models.losses import FocalLoss
+from mmdet.models.losses import FocalLoss, QualityFocalLoss
 from mmpretrain.models.losses import CrossEntropyLoss as MMPretrainLoss
 from torch.testing import assert_close
 from torch_releases import IS_OLDEST
@@ -390,6 +390,26 @@ def test_focal_form(weight, gamma, reduction):
     host = FocalLoss(gamma=gamma, alpha=0.3, reduction=reduction, loss_weight=0.7)
     label = torch.randint(C + 1, (N,))  # C is the background
     weight = torch.rand(N) if weight == 'weight' else None
+    assert_equal_losses(ours, host, 3 * torch.randn(N, C), label, weight)
+    if reduction == 'mean':
+        assert_equal_losses(ours, host, 3 * torch.randn(N, C), label, weight, avg_factor=7.0)
+
+
+# --- MMDetection's QualityFocalLoss --------------------------------------------------------------
+
+
+@REDUCTIONS
+@pytest.mark.parametrize('beta', [0.0, 0.5, 2.0])
+@pytest.mark.parametrize('weight', ['no weight', 'weight'])
+@pytest.mark.parametrize('kind', ['qualities', 'rows'])
+def test_quality_focal_form(kind, weight, beta, reduction):
+    ours, _ = mmdet_pair(use_sigmoid=True, reduction=reduction, loss_weight=0.7)
+    ours.quality_beta = beta
+    host = QualityFocalLoss(beta=beta, reduction=reduction, loss_weight=0.7)
+    index, quality = torch.randint(-1, C + 1, (N,)), torch.rand(N)
+    quality[::4] = 0  # a box that does not overlap
+    label = (index, quality) if kind == 'qualities' else labels('scaled')
+    weight = torch.rand(N) * (torch.rand(N) < 0.8) if weight == 'weight' else None
     assert_equal_losses(ours, host, 3 * torch.randn(N, C), label, weight)
     if reduction == 'mean':
         assert_equal_losses(ours, host, 3 * torch.randn(N, C), label, weight, avg_factor=7.0)

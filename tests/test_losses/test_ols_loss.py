@@ -81,6 +81,8 @@ def test_training_equals_algorithm_1(options, use_sigmoid):
         dict(gamma=2.0, balance=0.25),
         dict(gamma=1.5, sigmoid_reading='softmax', alpha=0.3),
         dict(balance=0.75),
+        dict(quality_beta=2.0),
+        dict(quality_beta=1.5, sigmoid_reading='softmax', alpha=0.3),
     ],
     ids=lambda options: ','.join(map(str, options.values())),
 )
@@ -151,7 +153,8 @@ def train_beside_the_loop(options, lr=None, implementation='plain'):
                 scores = naive_model(features[i])
                 naive_loss = naive_loss + sum(naive.loss(scores, int(label[i])))
                 naive.learn(scores, int(label[i]))
-            naive_loss = naive_loss / len(batch) / (C if use_sigmoid else 1)
+            terms = C if use_sigmoid and 'quality_beta' not in options else 1
+            naive_loss = naive_loss / len(batch) / terms
             naive_loss.backward()
             naive_optimizer.step()
 
@@ -233,6 +236,33 @@ def test_every_sample_of_a_mixed_batch_of_rows(threshold, use_sigmoid):
         torch.autograd.grad(loss.sum(), scores)[0], torch.autograd.grad(expected.sum(), scores)[0]
     )
     assert 0 < sum(naive.correct_count) < sum(naive.sample_count) < 70
+    assert_close(tensors(criterion), naive.tensors())
+
+
+def test_every_sample_of_a_mixed_batch_of_labels_with_qualities():
+    """As GFL's and RTMDet's heads send them: positives, background and boxes without overlap."""
+    criterion = with_random_soft_labels(
+        OLSLoss(C, 0.3, use_sigmoid=True, quality_beta=2.0, reduction='none')
+    )
+    naive = reference_of(criterion, quality_beta=2.0)
+    scores = torch.randn(80, C, dtype=torch.float64, requires_grad=True)
+    label, quality = torch.randint(-1, C + 1, (80,)), torch.rand(80)
+    quality[::6] = 0
+    weight = torch.rand(80) * (torch.rand(80) < 0.7)
+
+    loss = criterion(scores, (label, quality), weight)
+
+    expected = []
+    for i in range(80):
+        row = [float(quality[i]) if k == label[i] else 0.0 for k in range(C)]
+        expected.append(weight[i] * sum(naive.loss(scores[i], row)))
+        naive.learn(scores[i], row, float(weight[i]))
+    expected = torch.stack(expected)
+    assert_close(loss, expected)
+    assert_close(
+        torch.autograd.grad(loss.sum(), scores)[0], torch.autograd.grad(expected.sum(), scores)[0]
+    )
+    assert 0 < sum(naive.correct_count) < sum(naive.sample_count) < 50
     assert_close(tensors(criterion), naive.tensors())
 
 

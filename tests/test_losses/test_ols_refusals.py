@@ -11,6 +11,10 @@ from test_losses.steps import C
 from mmdet_ols import OLSLoss
 
 
+def index(*values):
+    return torch.tensor(values)
+
+
 @pytest.mark.parametrize(
     ('kwargs', 'message'),
     [
@@ -38,6 +42,12 @@ from mmdet_ols import OLSLoss
         (dict(balance=25, use_sigmoid=True), r'`balance` must be None or in \[0, 1\], but got 25'),
         (dict(gamma=2.0), r'`gamma` and `balance` .* set use_sigmoid=True, or leave gamma=2.0'),
         (dict(balance=0.25), r'`gamma` and `balance` .* balance=0.25 out'),
+        (dict(quality_beta=-1, use_sigmoid=True), r'`quality_beta` must be None or at least 0'),
+        (dict(quality_beta=2.0), r'`quality_beta` .* use_sigmoid=False: set use_sigmoid=True'),
+        (
+            dict(quality_beta=2.0, use_sigmoid=True, gamma=2.0),
+            r'`quality_beta` .* no other focal form .* leave gamma and balance out',
+        ),
         (dict(sigmoid_reading='mean'), r"`sigmoid_reading` .* 'mean' without use_sigmoid=True"),
         (
             dict(sigmoid_reading='raw', use_sigmoid=True),
@@ -52,17 +62,33 @@ def test_bad_settings_are_refused(kwargs, message):
 
 def test_labels_with_qualities_are_refused():
     """As GFL's and RTMDet's heads send them."""
-    with pytest.raises(TypeError, match=r'must be a tensor, but got a tuple: .*QualityFocalLoss'):
+    with pytest.raises(TypeError, match=r'got a tuple: .*QualityFocalLoss.* quality_beta=2\.0'):
         OLSLoss(C, use_sigmoid=True)(torch.zeros(2, C), (torch.tensor([0, 1]), torch.ones(2)))
+
+
+@pytest.mark.parametrize(
+    ('label', 'what'),
+    [
+        (
+            (index(0, 1), torch.ones(3)),
+            r'torch.int64 of shape \(2,\) and torch.float32 of .*\(3,\)',
+        ),
+        ((torch.ones(2), index(0, 1)), r'torch.float32 of shape \(2,\) and torch.int64'),
+        ((index(0, 1),), r'but got torch.int64 of shape \(2,\):'),
+        ([0, 1], 'but got int and int:'),
+        (None, 'but got NoneType:'),
+    ],
+    ids=str,
+)
+def test_what_is_no_label_with_a_quality_is_described(label, what):
+    criterion = OLSLoss(C, use_sigmoid=True, quality_beta=2.0)
+    with pytest.raises(ValueError, match=rf'`label` of the quality focal form .* {what}'):
+        criterion(torch.zeros(2, C), label)
 
 
 def test_an_unknown_setting_is_named():
     with pytest.raises(TypeError, match="unexpected keyword argument 'alhpa'"):
         OLSLoss(C, alhpa=0.5)
-
-
-def index(*values):
-    return torch.tensor(values)
 
 
 @pytest.mark.parametrize(

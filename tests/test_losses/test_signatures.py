@@ -61,6 +61,9 @@ def test_every_option_is_documented_and_reaches_the_loss(cls):
     criterion = cls(3, **options)
     for name, value in options.items():
         assert getattr(criterion, name) == value
+    if 'use_sigmoid' in options:
+        quality = cls(3, use_sigmoid=True, quality_beta=1.5)
+        assert quality.quality_beta == 1.5
     for name in inspect.signature(cls).parameters:
         assert f'\n        {name}: ' in cls.__doc__, name
 

@@ -46,11 +46,15 @@ def kept(monkeypatch):
     ],
     ids=str,
 )
-@pytest.mark.parametrize('form', ['softmax', 'sigmoid', 'sigmoid, each score', 'focal', 'rows'])
+@pytest.mark.parametrize(
+    'form', ['softmax', 'sigmoid', 'sigmoid, each score', 'focal', 'quality focal', 'rows']
+)
 def test_rows_of_weight_0_make_no_difference(form, options, call, kept):
     options = dict(options, use_sigmoid=form not in ('softmax', 'rows'))
     if form == 'focal':
         options.update(gamma=2.0, balance=0.25)
+    if form == 'quality focal':
+        options.update(quality_beta=2.0)
     criterion, every_row = twins('plain', **options)
     scores, label = batch()
     if form == 'rows':

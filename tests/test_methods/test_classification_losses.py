@@ -41,7 +41,7 @@ def linear(loss, **others):
 def ours(cfg, **given):
     """The losses of a config after OLS has been applied, without OLS's own options."""
     names = 'num_classes use_sigmoid background reduction loss_weight class_weight bg_cls_weight'
-    names += ' ignore_index avg_non_ignore gamma balance'
+    names += ' ignore_index avg_non_ignore gamma balance quality_beta'
     losses = [loss.config for loss in find_losses(apply_method(cfg, 'ols', **given))]
     assert all(loss.type == 'OLSLoss' for loss in losses)
     return [{key: loss[key] for key in names.split() if key in loss} for loss in losses]
@@ -58,6 +58,9 @@ TAKEN_OVER = {
     ),
     'fsaf/fsaf_r50_fpn_1x_coco.py': dict(
         num_classes=80, use_sigmoid=True, gamma=2.0, balance=0.25, reduction='none'
+    ),
+    'rtmdet/rtmdet-ins_s_8xb32-300e_coco.py': dict(
+        num_classes=80, use_sigmoid=True, quality_beta=2.0
     ),
     'yolox/yolox_s_8xb8-300e_coco.py': dict(num_classes=80, use_sigmoid=True, reduction='sum'),
     # It names no loss, so that it has the one of its constructor.
@@ -121,6 +124,29 @@ def test_rarer_settings_are_taken_over_and_written_back():
     # The hosts take one number for all classes as well.
     cfg = detector(loss_cls=dict(type='CrossEntropyLoss', use_sigmoid=True, class_weight=2.0))
     assert ours(cfg)[0]['class_weight'] == [2.0] * C
+
+
+def test_labels_with_qualities_and_their_losses_belong_together():
+    quality = dict(type='QualityFocalLoss', use_sigmoid=True, beta=1.5, loss_weight=3.0)
+    head = dict(type='GFLHead', loss_cls=quality)
+    (taken,) = ours(detector(**head))
+    assert (taken['quality_beta'], taken['loss_weight']) == (1.5, 3.0)
+    changed = apply_method(detector(**head), 'ols')
+    for cfg in (detector(**head), changed):
+        assert apply_method(cfg, 'hard').model.bbox_head.loss_cls == dict(
+            type='mmdet.QualityFocalLoss',
+            use_sigmoid=True,
+            beta=1.5,
+            loss_weight=3.0,
+            reduction='mean',
+        )
+    with pytest.raises(ValueError, match=r'RetinaHead .*QualityFocalLoss .*Give it FocalLoss'):
+        ours(detector(type='RetinaHead', loss_cls=quality))
+    focal = dict(type='FocalLoss', use_sigmoid=True)
+    with pytest.raises(ValueError, match=r'GFLHead .*with qualities, which FocalLoss does not'):
+        ours(detector(type='GFLHead', loss_cls=focal))
+    with pytest.raises(ValueError, match=r'activated=True\) takes probabilities'):
+        ours(detector(type='GFLHead', loss_cls=dict(quality, activated=True)))
 
 
 def test_a_focal_form_without_balance_has_its_counterpart():
@@ -393,7 +419,7 @@ def test_what_is_not_known_is_refused_and_never_skipped(registered):
         r'with alpha=25\. Set alpha to a number in \[0, 1\]': detector(
             loss_cls=dict(type='FocalLoss', use_sigmoid=True, alpha=25)
         ),
-        'QualityFocalLoss learns qualities': detector(
+        'QualityFocalLoss learns the qualities': detector(
             loss_cls=dict(type='QualityFocalLoss', use_sigmoid=True)
         ),
         'Name use_sigmoid=True in loss_cls': detector(loss_cls=dict(type='FocalLoss')),

@@ -25,6 +25,8 @@ DETECTORS = {
     'foveabox/fovea_r50_fpn_4xb4-1x_coco.py': 1,
     'grid_rcnn/grid-rcnn_r50_fpn_gn-head_2x_coco.py': 1,
     'mask2former/mask2former_r50_8xb2-lsj-50e_coco.py': 1,
+    'gfl/gfl_r50_fpn_1x_coco.py': 1,
+    'rtmdet/rtmdet_tiny_8xb32-300e_coco.py': 1,
 }
 SLOW_DETECTORS = {
     'paa/paa_r50_fpn_1x_coco.py': 1,
@@ -53,6 +55,8 @@ SLOW_DETECTORS = {
     'solo/solo_r50_fpn_1x_coco.py': 1,
     'condinst/condinst_r50_fpn_ms-poly-90k_coco_instance.py': 1,
     'maskformer/maskformer_r50_ms-16xb1-75e_coco.py': 1,
+    'ld/ld_r50-gflv1-r101_fpn_1x_coco.py': 1,
+    'rtmdet/rtmdet-ins_tiny_8xb32-300e_coco.py': 1,
 }
 #: Config -> what the message names: the head, and why it cannot.
 REFUSED = {
@@ -66,11 +70,7 @@ REFUSED = {
     'centernet/centernet-update_r50_fpn_8xb8-amp-lsj-200e_coco.py': 'CenterNetUpdateHead.*heat map',
     'free_anchor/freeanchor_r50_fpn_1x_coco.py': 'FreeAnchorRetinaHead.*never calls it',
     'autoassign/autoassign_r50-caffe_fpn_1x_coco.py': 'AutoAssignHead.*never calls it',
-    'gfl/gfl_r50_fpn_1x_coco.py': 'GFLHead.*labels together with qualities',
-    'ld/ld_r18-gflv1-r101_fpn_1x_coco.py': 'LDHead.*labels together with qualities',
-    'rtmdet/rtmdet_tiny_8xb32-300e_coco.py': 'RTMDetSepBNHead.*labels together with qualities',
-    'rtmdet/rtmdet-ins_tiny_8xb32-300e_coco.py': 'RTMDetInsSepBNHead.*with qualities',
-    'tood/tood_r50_fpn_1x_coco.py': 'TOODHead.*labels together with qualities',
+    'tood/tood_r50_fpn_1x_coco.py': 'TOODHead.*makes probabilities of its scores',
     'vfnet/vfnet_r50_fpn_1x_coco.py': 'VFNetHead.*varifocal loss',
     'ghm/retinanet_r50_fpn_ghm-1x_coco.py': r'RetinaHead.*GHMC.*is what the model is about',
     'seesaw_loss/mask-rcnn_r50_fpn_seesaw-loss_random-ms-2x_lvis-v1.py': (
@@ -101,6 +101,9 @@ def read_small(path):
     if 'panoptic_head' in cfg.model:  # they count things and stuff
         cfg.model.panoptic_head.update(num_things_classes=2, num_stuff_classes=1)
         cfg.model.panoptic_head.loss_cls.class_weight = [1.0, 2.0, 1.0, 0.1]
+    if 'teacher_config' in cfg.model:
+        teacher = dict(model=read_small('gfl/gfl_r50_fpn_1x_coco.py').model)
+        cfg.model.update(teacher_config=teacher, teacher_ckpt=None)
     return cfg
 
 
