@@ -19,6 +19,7 @@ from mmdet_ols.config_tree import (
 )
 from mmdet_ols.losses.classification_loss import ClassificationLoss
 from mmdet_ols.methods.classification_losses import HeadLoss, inspect_heads
+from mmdet_ols.methods.heads import head_rule
 
 #: The entry of a head, and of a loss, that says how many classes there are.
 CLASSES = 'num_classes'
@@ -31,8 +32,8 @@ def check_losses(cfg: Config) -> None:
     base config's FocalLoss has become that of a method.
 
     Raises:
-        ValueError: A loss and its head disagree about the number of classes, the background or the
-            sigmoid, or the hook counts epochs in an iteration-based loop.
+        ValueError: A loss and its head disagree about the number of classes, the background, the
+            sigmoid or the qualities of boxes, or the hook counts epochs in an iteration-based loop.
     """
     has_soft_labels = False
     for head, loss, cls, known in _our_losses(cfg):
@@ -41,6 +42,7 @@ def check_losses(cfg: Config) -> None:
         _check_classes(name, loss, cls, known.settings.num_classes if known else head.get(CLASSES))
         if known:
             _check_columns(name, loss, cls, known)
+        _check_qualities(name, head, loss, cls)
         _warn_of_focal_alpha(name, loss, cls)
         # Seen at a glance: what was kept without `_delete_`.
         settings = ', '.join(f'{key}={value}' for key, value in loss.items() if key != 'type')
@@ -79,6 +81,14 @@ def _check_columns(name: str, loss: Mapping[str, Any], cls: Any, known: HeadLoss
             'a sigmoid, but is False: set use_sigmoid=True in the loss, and the `reduction` of the '
             'loss that it replaces.'
         )
+
+
+def _check_qualities(name: str, head: Mapping[str, Any], loss: Mapping[str, Any], cls: Any) -> None:
+    """Compare whether the head sends labels with qualities, and whether the loss takes them."""
+    rule = head_rule(registered_class(MODELS, head)) if head.get('type') else None
+    refusal = rule and rule.refuses_loss(cls, loss.get('quality_beta'))
+    if refusal:
+        raise ValueError(f'{name}: {refusal.reason}. {refusal.remedy}')
 
 
 def _warn_of_focal_alpha(name: str, loss: Mapping[str, Any], cls: Any) -> None:

@@ -87,7 +87,8 @@ class Head:
             return Refusal(
                 f'{name} learns the qualities of boxes with the labels, which this head sends to '
                 'no other loss',
-                "Give it FocalLoss: loss_cls=dict(type='FocalLoss', use_sigmoid=True).",
+                "Give it FocalLoss, loss_cls=dict(type='FocalLoss', use_sigmoid=True), or one of "
+                'our losses without quality_beta.',
             )
         return None
 

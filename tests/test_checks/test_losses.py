@@ -1,5 +1,7 @@
 """The losses of a config are compared with their heads and hooks before a training starts."""
 
+from contextlib import nullcontext
+
 import pytest
 from mmengine.config import Config
 
@@ -71,6 +73,23 @@ def test_a_head_that_reads_its_scores_through_a_sigmoid_needs_a_loss_that_does(h
         check_losses(cfg)
     cfg.model.bbox_head.loss_cls.use_sigmoid = True
     check_losses(cfg)
+
+
+@pytest.mark.parametrize(
+    ('head', 'quality_beta', 'message'),
+    [
+        ('GFLHead', None, r'GFLHead: it sends labels together .* quality_beta=2\.0'),
+        ('FCOSHead', 2.0, r'FCOSHead: OLSLoss learns the qualities .* without quality_beta'),
+        ('GFLHead', 2.0, None),
+        ('FCOSHead', None, None),
+    ],
+)
+def test_loss_and_head_must_agree_about_qualities(head, quality_beta, message):
+    loss = dict(type='OLSLoss', num_classes=3, use_sigmoid=True, quality_beta=quality_beta)
+    model = dict(bbox_head=dict(type=head, num_classes=3, loss_cls=loss))
+    cfg = Config(dict(model=model, default_scope='mmdet'))
+    with pytest.raises(ValueError, match=message) if message else nullcontext():
+        check_losses(cfg)
 
 
 def test_the_alpha_of_a_base_configs_focal_loss_is_said(said):
