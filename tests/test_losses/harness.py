@@ -70,9 +70,20 @@ class Method(NamedTuple):
     #: Whether the loop can do rows, too.
     rows: bool = True
 
+    @property
+    def quality_focal(self):
+        return self.sigmoid
+
 
 #: The form of the scores, as arguments of the loss.
-FORMS = dict(softmax={}, sigmoid=dict(use_sigmoid=True), background=dict(background=True))
+FORMS = dict(
+    softmax={},
+    sigmoid=dict(use_sigmoid=True),
+    background=dict(background=True),
+    quality_focal=dict(use_sigmoid=True, quality_beta=2.0),
+)
+#: The forms that the loops know.
+IN_LOOPS = ('softmax', 'sigmoid', 'background')
 
 
 def forms(*names):
@@ -96,7 +107,7 @@ def cases(methods, function):
     return [
         pytest.param(method, FORMS[form], id=f'{name}, {form}')
         for name, method in methods.items()
-        for form in getattr(function, 'forms', FORMS)
+        for form in getattr(function, 'forms', IN_LOOPS)
         if getattr(method, form, True) and (method.rows or not hasattr(function, 'with_rows'))
     ]
 
@@ -234,7 +245,7 @@ class LossContract:
         expected = method.loop(scores, rows.tolist(), criterion.use_sigmoid)
         assert_equals_loop(criterion(scores, rows), expected, scores)
 
-    @forms('softmax', 'sigmoid')
+    @forms('softmax', 'sigmoid', 'quality_focal')
     def test_reductions(self, method, form):
         """As the hosts have them, of what single samples cost."""
 
@@ -252,14 +263,14 @@ class LossContract:
         kept = entries * (N - len(label[::5])) / N
         assert_close(loss(avg_non_ignore=True), single.sum() / kept)
 
-    @forms('softmax', 'sigmoid')
+    @forms('softmax', 'sigmoid', 'quality_focal')
     def test_leading_shape_does_not_matter(self, method, form):
         criterion = method.make(reduction='none', **form)
         scores, label = torch.randn(2, 3, 4, C), torch.randint(C, (2, 3, 4))
         flat = criterion(scores.reshape(-1, C), label.flatten())
         assert_close(criterion(scores, label), flat.reshape(2, 3, 4, *flat.shape[1:]))
 
-    @forms('softmax', 'sigmoid')
+    @forms('softmax', 'sigmoid', 'quality_focal')
     @pytest.mark.parametrize('rows', [False, True])
     @pytest.mark.parametrize('reduction', ['mean', 'sum', 'none'])
     def test_empty_batch_costs_nothing_and_has_a_graph(self, reduction, rows, method, form):
@@ -272,7 +283,7 @@ class LossContract:
         assert_close(loss.sum(), torch.tensor(0.0))
         assert torch.autograd.grad(loss.sum(), scores)[0].shape == (0, C)
 
-    @forms('softmax', 'sigmoid')
+    @forms('softmax', 'sigmoid', 'quality_focal')
     @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
     def test_half_precision_scores_are_computed_in_float32(self, dtype, method, form):
         half = (30 * torch.randn(N, C)).to(dtype).requires_grad_()
@@ -353,7 +364,7 @@ class LossContract:
         compare_compiled(make, rows, backend)
 
     @needs_fake_devices
-    @forms('softmax', 'sigmoid')
+    @forms('softmax', 'sigmoid', 'quality_focal')
     @pytest.mark.parametrize('rows', [False, True])
     def test_no_step_waits_for_a_device(self, rows, method, form):
         """Fake tensors hold no values: whatever would fetch one, as for a condition, raises."""
@@ -371,7 +382,7 @@ class LossContract:
 
     @pytest.mark.gpu
     @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
-    @forms('softmax', 'sigmoid')
+    @forms('softmax', 'sigmoid', 'quality_focal')
     @pytest.mark.parametrize('rows', [False, True])
     def test_no_step_synchronises_a_gpu(self, rows, method, form):
         criterion = training(method.make(**form).cuda())

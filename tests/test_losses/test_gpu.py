@@ -16,7 +16,10 @@ pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU'),
 ]
-FORMS = pytest.mark.parametrize('form', [{}, dict(use_sigmoid=True)], ids=['softmax', 'sigmoid'])
+QUALITY = dict(use_sigmoid=True, quality_beta=2.0)
+FORMS = pytest.mark.parametrize(
+    'form', [{}, dict(use_sigmoid=True), QUALITY], ids=['softmax', 'sigmoid', 'quality focal']
+)
 FUSED = dict(implementation='fused')
 
 
@@ -34,7 +37,9 @@ def step(criterion, scores, label):
 
 
 @pytest.mark.parametrize(
-    'form', [{}, dict(use_sigmoid=True), FUSED], ids=['softmax', 'sigmoid', 'fused']
+    'form',
+    [{}, dict(use_sigmoid=True), QUALITY, FUSED],
+    ids=['softmax', 'sigmoid', 'quality focal', 'fused'],
 )
 def test_replayed_graph_trains_as_separate_calls_do(form):
     eager = OLSLoss(C, **form).cuda()
