@@ -23,6 +23,7 @@ from mmdet_ols.core import (
     fused_cross_entropy_on_gpu,
     has_fused_step,
     has_triton,
+    may_select,
     mix_targets,
     rename_old_keys,
 )
@@ -333,6 +334,9 @@ class OLSLoss(ClassificationLoss):
         teaches = teaches & (label < self.num_classes)
         if samples.weight is not None:
             teaches = teaches & (samples.weight != 0).any(-1)
+        if self.use_sigmoid and may_select(teaches):  # of a dense head's anchors, 99 % do not
+            logits, label = logits[teaches], label[teaches]
+            teaches = teaches[teaches]
         sigmoid = self.use_sigmoid and self.sigmoid_reading != 'softmax'
         prob = logits.sigmoid() if sigmoid else logits.softmax(-1)
         self.state.accumulate(logits, prob, label, teaches)
