@@ -275,8 +275,12 @@ def test_classification_configs_are_served_alike(tmp_path, command):
     output = command(train.main, config, '--work-dir', tmp_path / 'work')
     assert len(re.findall('rolled over at epoch', output)) == 2
     path = checkpoint(tmp_path / 'work')
-    out = tmp_path / 'predictions.pkl'
-    tested = command(test.main, config, path, '--work-dir', tmp_path / 'work', '--out', out)
+    out, images = tmp_path / 'predictions.pkl', tmp_path / 'images'
+    tested = command(
+        test.main, config, path, '--work-dir', tmp_path / 'work', '--out', out,
+        '--show-dir', images,
+    )  # fmt: skip
+    assert len(list(images.iterdir())) == 8  # MMPretrain names them like the images of any class
     accuracy = [re.findall(r'accuracy/top1: ([\d.]+)', text)[-1] for text in (output, tested)]
     assert accuracy[0] == accuracy[1]
     assert len(pickle.loads(out.read_bytes())) == 16
