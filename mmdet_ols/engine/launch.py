@@ -61,7 +61,18 @@ def build_runner(cfg: Config) -> Runner | FlexibleRunner:
     _check_dump(cfg)
     mend_subsets()
     with building_errors(cfg):
-        return _build_runner(cfg)
+        if cfg.get('launcher', 'none') != 'none':
+            _prepare_processes(cfg)
+        runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+        # FlexibleRunner leaves the model to its strategy, later than its checkpoint can be checked.
+        # A strategy that skips the initialization builds it in its own way, without memory.
+        if isinstance(runner, FlexibleRunner) and not getattr(
+            runner.strategy, 'skip_init_weights', False
+        ):
+            runner.model = runner.strategy.build_model(runner.model)
+    if cfg.get('channels_last') and isinstance(runner.model, nn.Module):
+        runner.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return runner
 
 
 def _check_launcher(cfg: Config) -> None:
@@ -96,21 +107,6 @@ def _check_dump(cfg: Config) -> None:
             f"the run's folder can be read, but one of them is written as {written!r} there: "
             'make it a string, or leave it out.'
         ) from error
-
-
-def _build_runner(cfg: Config) -> Runner | FlexibleRunner:
-    if cfg.get('launcher', 'none') != 'none':
-        _prepare_processes(cfg)
-    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
-    # FlexibleRunner leaves the model to its strategy, later than its checkpoint can be checked. A
-    # strategy that skips the initialization builds the model in its own way, without memory.
-    if isinstance(runner, FlexibleRunner) and not getattr(
-        runner.strategy, 'skip_init_weights', False
-    ):
-        runner.model = runner.strategy.build_model(runner.model)
-    if cfg.get('channels_last') and isinstance(runner.model, nn.Module):
-        runner.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return runner
 
 
 @contextmanager

@@ -5,7 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from mmengine.dataset import InfiniteSampler
-from mmengine.runner import EpochBasedTrainLoop, FlexibleRunner, IterBasedTrainLoop, Runner
+from mmengine.runner import (
+    EpochBasedTrainLoop,
+    FlexibleRunner,
+    IterBasedTrainLoop,
+    Runner,
+    TestLoop,
+    ValLoop,
+)
 
 from mmdet_ols.checks.building import building_errors
 from mmdet_ols.checks.logs import warn
@@ -59,13 +66,15 @@ def _check_length(name: str, loop: Any) -> None:
     # A loader that was given a batch sampler makes a sampler of its own, too, and never uses it.
     sampler = getattr(batch_sampler, 'sampler', getattr(loader, 'sampler', None))
     if isinstance(sampler, InfiniteSampler):
-        if not isinstance(loop, EpochBasedTrainLoop):
-            return
-        raise ValueError(
-            f'`{name}.sampler` must end with each epoch, but InfiniteSampler never does, so that '
-            "no epoch would be over: write sampler=dict(type='DefaultSampler', shuffle=True), "
-            'or train by iterations, with train_cfg=dict(by_epoch=False, max_iters=N).'
-        )
+        if isinstance(loop, (EpochBasedTrainLoop, ValLoop, TestLoop)):
+            is_training = isinstance(loop, EpochBasedTrainLoop)
+            or_else = ', or train by iterations, with train_cfg=dict(by_epoch=False, max_iters=N)'
+            raise ValueError(
+                f'`{name}.sampler` must end with each epoch, but InfiniteSampler never does: write '
+                f"sampler=dict(type='DefaultSampler', shuffle={is_training})"
+                f'{or_else if is_training else ""}.'
+            )
+        return
     try:
         batches, samples = len(loader), len(loader.dataset)  # type: ignore[arg-type, union-attr]
     except (TypeError, AttributeError):  # of unknown length, or of a user's own kind
