@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from mmengine.config import Config
 
@@ -11,7 +12,12 @@ from mmdet_ols.checks.data import check_datasets
 from mmdet_ols.checks.downloads import fetch_datasets
 from mmdet_ols.checks.entries import check_parts
 from mmdet_ols.checks.evaluation import check_evaluation
-from mmdet_ols.checks.start import check_checkpoint_exists, check_start, check_work_dir
+from mmdet_ols.checks.start import (
+    check_checkpoint_exists,
+    check_folder,
+    check_start,
+    check_work_dir,
+)
 from mmdet_ols.cli.options import (
     add_run_options,
     config_of,
@@ -20,6 +26,7 @@ from mmdet_ols.cli.options import (
     pickle_file,
     user_errors,
 )
+from mmdet_ols.engine.data_root import check_path
 from mmdet_ols.engine.launch import (
     build_runner,
     drawing_names_as_written,
@@ -29,6 +36,7 @@ from mmdet_ols.engine.launch import (
 from mmdet_ols.engine.loops import build_for_testing
 from mmdet_ols.engine.run_config import save_predictions, use_visualization
 from mmdet_ols.engine.tta import use_tta
+from mmdet_ols.results.run_folder import training_folders
 
 
 def parse_args() -> argparse.Namespace:
@@ -63,11 +71,15 @@ def test(args: argparse.Namespace) -> None:
 
 def checked_config(args: argparse.Namespace) -> Config:
     """Read the config of a command line and look at everything that could stop the test later."""
+    check_path('CHECKPOINT', args.checkpoint)
+    check_path('--show-dir', args.show_dir)
     cfg = config_of(args)
     check_parts(cfg, 'test')
     cfg.load_from, cfg.resume = args.checkpoint, False
     check_checkpoint_exists(cfg)
     check_work_dir(cfg)
+    if args.out:
+        check_folder(Path(args.out).parent, 'The folder of the predictions', '--out')
     if args.show or args.show_dir:
         use_visualization(cfg, args.show, args.show_dir, args.wait_time)
     if args.tta:
@@ -75,7 +87,24 @@ def checked_config(args: argparse.Namespace) -> Config:
     check_datasets(cfg, ('test',), strict=args.strict)
     fetch_datasets(cfg, ('test',))
     check_evaluation(cfg, ('test',))
-    return cfg
+    return _beside_a_training(cfg)
+
+
+def _beside_a_training(cfg: Config) -> Config:
+    """Give a config another name where its dump would take the place of a training's.
+
+    What is dumped of a test starts from its checkpoint, and may have test-time augmentation.
+    """
+    if not training_folders(cfg.work_dir):
+        return cfg
+    name = Path(cfg.filename)
+    return Config(
+        cfg.to_dict(),
+        cfg_text=cfg.text,
+        filename=name.with_name(f'{name.stem}_test.py'),
+        env_variables=cfg.env_variables,
+        format_python_code=False,
+    )
 
 
 def main() -> None:
