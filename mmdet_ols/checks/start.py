@@ -183,7 +183,7 @@ def check_same_method(cfg: Config) -> None:
     dumped = dumped_configs(folder) or [p for p in sorted(folder.glob('*.py')) if _is_dump(p)]
     if not dumped:
         return
-    before = Config.fromfile(dumped[-1], import_custom_modules=False).get('applied_method')
+    before = _applied_method(dumped[-1])
     asked = cfg.get('applied_method')
     if before != asked and not (before and asked and _is_same(before, asked)):
         remedy = f'pass --method {before}' if before else 'leave --method out'
@@ -196,13 +196,21 @@ def check_same_method(cfg: Config) -> None:
 def _is_dump(path: Path) -> bool:
     """Whether a file may be a config that MMEngine dumped: it holds assignments and nothing else.
 
-    Reading a config executes it, and next to a checkpoint that was copied there may be scripts.
+    Next to a checkpoint that was copied there may be scripts.
     """
     try:
         statements = ast.parse(path.read_bytes()).body
     except (SyntaxError, ValueError):
         return False
     return bool(statements) and all(isinstance(node, ast.Assign) for node in statements)
+
+
+def _applied_method(dump: Path) -> str | None:
+    """The method in a dumped config, which is not executed: some hold `inf` and other names."""
+    for node in ast.parse(dump.read_bytes()).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == 'applied_method':
+            return ast.literal_eval(node.value)
+    return None
 
 
 def _is_same(before: str, asked: str) -> bool:

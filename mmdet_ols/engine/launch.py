@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import gc
 import os
 from collections.abc import Iterator
@@ -96,17 +97,24 @@ def _check_dump(cfg: Config) -> None:
     """Make sure that what the run dumps of its config can be read again.
 
     Raises:
-        ValueError: An entry is an object that the dump does not write as Python code.
+        ValueError: An entry is an object that the dump does not write as Python code, or by a name
+            that means nothing there.
     """
     try:
-        ast.parse(cfg.pretty_text)
+        nodes = ast.walk(ast.parse(cfg.pretty_text))
     except SyntaxError as error:
         written = (error.text or str(error)).strip()
-        raise ValueError(
-            'Entries of the config must be numbers, strings, lists and dicts, so that its copy in '
-            f"the run's folder can be read, but one of them is written as {written!r} there: "
-            'make it a string, or leave it out.'
-        ) from error
+    else:
+        loaded = (n for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load))
+        unknown = [node.id for node in loaded if not hasattr(builtins, node.id)]
+        if not unknown:
+            return
+        written = unknown[0]
+    raise ValueError(
+        'Entries of the config must be finite numbers, strings, lists and dicts, so that its copy '
+        f"in the run's folder can be read, but one of them is written as {written!r} there: make "
+        'it a string or a large number, or leave it out.'
+    )
 
 
 @contextmanager
