@@ -34,10 +34,7 @@ def replace_data_root(cfg: Config, root: str) -> None:
     check_path('--data-root', root)
     old = _only_root(cfg)
     new = os.path.expanduser(root)
-    for name in LOADERS:
-        if cfg.get(name):
-            cfg[name] = _moved_dataset(cfg[name], old, new)
-    for name in READERS:
+    for name in (*LOADERS, *READERS):
         if cfg.get(name):
             cfg[name] = _moved(cfg[name], old, new)
     variable = cfg.get('data_root')  # from which many configs compose their paths
@@ -93,34 +90,18 @@ def _only_root(cfg: Config) -> str:
     return next(iter(places))
 
 
-def _moved_dataset(node: Any, old: str, new: str) -> Any:
-    """A copy of a data loader, with its data sets below the new root.
-
-    MMEngine joins relative paths of a data set to its `data_root`, so that only absolute ones can
-    lie below the old root. A data set without `data_root` reads its paths as they are.
-    """
-    if isinstance(node, dict) and node.get('data_root'):
-        moved = {
-            key: _moved(value, old, new, only_absolute=True)
-            for key, value in node.items()
-            if key != 'data_root'
-        }
-        return type(node)(moved, data_root=_with_end_of(node['data_root'], new))
-    if isinstance(node, dict):
-        return type(node)({key: _moved_dataset(value, old, new) for key, value in node.items()})
-    if isinstance(node, (list, tuple)):
-        return type(node)(_moved_dataset(item, old, new) for item in node)
-    return _moved(node, old, new)
-
-
 def _moved(node: Any, old: str, new: str, only_absolute: bool = False) -> Any:
     """A copy of a part of a config in which every path below the old root lies below the new one.
 
     A copy, because parts of a config may be the same object, as those of `val_evaluator` and
-    `test_evaluator` often are, and must not be moved twice.
+    `test_evaluator` often are, and must not be moved twice. MMEngine joins relative paths of a data
+    set to its `data_root`, so that only absolute ones can lie below the old root there.
     """
     if isinstance(node, dict):
-        moved = {key: _moved(value, old, new, only_absolute) for key, value in node.items()}
+        root = node.get('data_root')
+        moved = {k: _moved(v, old, new, only_absolute or bool(root)) for k, v in node.items()}
+        if root and _normal(root) == old:
+            moved['data_root'] = _with_end_of(root, new)
         return type(node)(moved)
     if isinstance(node, (list, tuple)):
         return type(node)(_moved(item, old, new, only_absolute) for item in node)
