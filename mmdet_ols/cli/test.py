@@ -12,6 +12,7 @@ from mmdet_ols.checks.data import check_datasets
 from mmdet_ols.checks.downloads import fetch_datasets
 from mmdet_ols.checks.entries import check_parts
 from mmdet_ols.checks.evaluation import check_evaluation
+from mmdet_ols.checks.folders import check_path
 from mmdet_ols.checks.start import (
     check_checkpoint_exists,
     check_folder,
@@ -26,7 +27,6 @@ from mmdet_ols.cli.options import (
     pickle_file,
     user_errors,
 )
-from mmdet_ols.engine.data_root import check_path
 from mmdet_ols.engine.launch import (
     build_runner,
     drawing_names_as_written,
@@ -34,7 +34,7 @@ from mmdet_ols.engine.launch import (
     set_local_rank,
 )
 from mmdet_ols.engine.loops import build_for_testing
-from mmdet_ols.engine.run_config import save_predictions, use_visualization
+from mmdet_ols.engine.run_config import renamed_config, save_predictions, use_visualization
 from mmdet_ols.engine.tta import use_tta
 from mmdet_ols.results.run_folder import training_folders
 
@@ -87,24 +87,10 @@ def checked_config(args: argparse.Namespace) -> Config:
     check_datasets(cfg, ('test',), strict=args.strict)
     fetch_datasets(cfg, ('test',))
     check_evaluation(cfg, ('test',))
-    return _beside_a_training(cfg)
-
-
-def _beside_a_training(cfg: Config) -> Config:
-    """Give a config another name where its dump would take the place of a training's.
-
-    What is dumped of a test starts from its checkpoint, and may have test-time augmentation.
-    """
-    if not training_folders(cfg.work_dir):
-        return cfg
-    name = Path(cfg.filename)
-    return Config(
-        cfg.to_dict(),
-        cfg_text=cfg.text,
-        filename=name.with_name(f'{name.stem}_test.py'),
-        env_variables=cfg.env_variables,
-        format_python_code=False,
-    )
+    if training_folders(cfg.work_dir):  # where its dump would take the place of the training's
+        name = Path(cfg.filename)
+        cfg = renamed_config(cfg, name.with_name(f'{name.stem}_test.py'))
+    return cfg
 
 
 def main() -> None:

@@ -16,6 +16,7 @@ from mmdet_ols.checks.data import check_datasets
 from mmdet_ols.checks.downloads import fetch_datasets
 from mmdet_ols.checks.entries import check_parts
 from mmdet_ols.checks.evaluation import check_evaluation
+from mmdet_ols.checks.folders import check_path
 from mmdet_ols.checks.logs import warn
 from mmdet_ols.checks.losses import check_losses
 from mmdet_ols.checks.pretrained import check_pretrained
@@ -38,7 +39,6 @@ from mmdet_ols.cli.options import (
     escape_unprintable,
     user_errors,
 )
-from mmdet_ols.engine.data_root import check_path
 from mmdet_ols.engine.hooks import DivergenceError, DivergenceHook
 from mmdet_ols.engine.launch import (
     build_runner,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 
+from mmdet_ols.checks.folders import check_path
 from mmdet_ols.config_tree import type_name
 from mmdet_ols.datasets.tree import datasets_of_config
 
@@ -40,31 +40,6 @@ def replace_data_root(cfg: Config, root: str) -> None:
     variable = cfg.get('data_root')  # from which many configs compose their paths
     if isinstance(variable, str) and _normal(variable) == old:
         cfg.data_root = _with_end_of(variable, new)
-
-
-def check_path(name: str, path: str | Path | None) -> None:
-    """Refuse a path that cannot be used whatever lies there.
-
-    Raises:
-        ValueError: It is empty, begins a variable of a config, or is not UTF-8, as configs are.
-    """
-    if path is None:
-        return
-    if not str(path):  # such as a variable of the shell that is not set
-        raise ValueError(f"{name} must be a path, but got '': name one, or leave the option out.")
-    if name != 'CONFIG' and '{{' in str(path):
-        raise ValueError(
-            f"{name} must not contain '{{{{', which configs read as the start of a variable, but "
-            f'got {str(path)!r}: name the folder through a link.'
-        )
-    try:
-        str(path).encode()
-    except UnicodeEncodeError as error:
-        shown = os.fsencode(path).decode(errors='replace')
-        raise ValueError(
-            f'{name} must be a path in UTF-8, but got {shown!r}: rename the folder or file, or '
-            'name it through a link.'
-        ) from error
 
 
 def _only_root(cfg: Config) -> str:

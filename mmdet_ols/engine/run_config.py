@@ -17,9 +17,10 @@ from mmengine.runner import Runner
 
 from mmdet_ols.checks.config_errors import config_errors
 from mmdet_ols.checks.entries import check_entries, warn_of_variables
+from mmdet_ols.checks.folders import check_path
 from mmdet_ols.config_tree import import_package, imports_package, registered_class, type_name
 from mmdet_ols.engine.cpu_amp import CPUAmpOptimWrapper, has_bfloat16_instructions
-from mmdet_ols.engine.data_root import LOADERS, check_path, replace_data_root
+from mmdet_ols.engine.data_root import LOADERS, replace_data_root
 from mmdet_ols.engine.old_variables import OLD_VARIABLES
 from mmdet_ols.engine.own_classes import fill_in_classes
 
@@ -225,15 +226,20 @@ def _read_plain(path: str | Path) -> Config:
     """Read a config, whose types are names and not classes even if it is one of the new style."""
     with config_errors(path):
         cfg = Config.fromfile(path)
-        return Config(
-            cfg.to_dict(),
-            cfg_text=cfg.text,
-            filename=cfg.filename,
-            env_variables=cfg.env_variables,
-            # It takes half a second each time, and a run writes its config into its log, its
-            # folder and every checkpoint.
-            format_python_code=False,
-        )
+        return renamed_config(cfg, cfg.filename)
+
+
+def renamed_config(cfg: Config, filename: str | Path) -> Config:
+    """A plain copy of a config under the name of another file, by which a run dumps it."""
+    return Config(
+        cfg.to_dict(),
+        cfg_text=cfg.text,
+        filename=filename,
+        env_variables=cfg.env_variables,
+        # It takes half a second each time, and a run writes its config into its log, its folder and
+        # every checkpoint.
+        format_python_code=False,
+    )
 
 
 def _name_the_host(cfg: Config) -> None:
