@@ -112,11 +112,7 @@ class SampleStateHook(Hook):
                         )
 
     def before_train(self, runner: Any) -> None:
-        """Check that there are epochs and numbers.
-
-        Raises:
-            ValueError: See the class.
-        """
+        """Check that there are epochs and numbers, and prepare the passes over the images."""
         check_order(self, runner.hooks)
         need_epochs(self, runner)
         if self._dataset is None:

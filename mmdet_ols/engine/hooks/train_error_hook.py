@@ -66,14 +66,7 @@ class TrainErrorHook(Hook):
         self.batch_size = batch_size
 
     def before_train(self, runner: Any) -> None:
-        """Prepare a data loader without augmentation, and record the wrong labels.
-
-        Args:
-            runner: The runner.
-
-        Raises:
-            ValueError: See the class.
-        """
+        """Prepare a data loader without augmentation, and record the wrong labels."""
         from mmengine.dataset import Compose, DefaultSampler
         from mmengine.dist import is_main_process
 
