@@ -276,6 +276,14 @@ def test_strategies_that_need_a_gpu_say_so(monkeypatch, strategy):
         build_runner(cfg)
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason='needs a machine without a GPU')
+@pytest.mark.parametrize('launcher', ['slurm', 'mpi'])
+def test_launchers_that_need_a_gpu_say_so(monkeypatch, launcher):
+    monkeypatch.setenv(launch.STARTED_BY[launcher][0], '0')
+    with pytest.raises(ValueError, match=rf'{launcher} gives each .* GPU.*pass --launcher pyt'):
+        build_runner(Config(dict(launcher=launcher)))
+
+
 @pytest.mark.parametrize('unused', [True, False])
 def test_flexible_runner_hears_of_unused_parameters(monkeypatch, unused):
     """MobileNetV2 has some, and DDP stops at its second step where it was not told."""
@@ -283,10 +291,12 @@ def test_flexible_runner_hears_of_unused_parameters(monkeypatch, unused):
     monkeypatch.setenv('RANK', '0')  # as torchrun does
     monkeypatch.setattr(launch, 'get_device', lambda: 'cuda')
     monkeypatch.setattr(launch.RUNNERS, 'build', lambda cfg: built.append(cfg))
-    cfg = dict(runner_type='FlexibleRunner', strategy=dict(type='DDPStrategy'))
-    build_runner(Config(dict(cfg, launcher='pytorch', find_unused_parameters=unused)))
-    wrapper = built[0].strategy.get('model_wrapper', {})
-    assert wrapper.get('find_unused_parameters', False) == unused
+    for more in (dict(strategy=dict(type='DDPStrategy')), {}):  # the latter is MMEngine's own
+        cfg = dict(runner_type='FlexibleRunner', launcher='pytorch', **more)
+        build_runner(Config(dict(cfg, find_unused_parameters=unused)))
+        wrapper = built.pop().get('strategy', {}).get('model_wrapper', {})
+        assert wrapper.get('find_unused_parameters', False) == unused
+        assert not wrapper or wrapper['broadcast_buffers'] is False  # as without unused ones
 
 
 @pytest.mark.gpu

@@ -1,4 +1,4 @@
-"""Saying what lies where something was expected."""
+"""Paths that cannot be used, and what lies where something was expected."""
 
 from __future__ import annotations
 
@@ -10,6 +10,31 @@ from unicodedata import normalize
 from urllib.parse import unquote
 
 from mmdet_ols.checks.problems import listed
+
+
+def check_path(name: str, path: str | Path | None) -> None:
+    """Refuse a path that cannot be used whatever lies there.
+
+    Raises:
+        ValueError: It is empty, begins a variable of a config, or is not UTF-8, as configs are.
+    """
+    if path is None:
+        return
+    if not str(path):  # such as a variable of the shell that is not set
+        raise ValueError(f"{name} must be a path, but got '': name one, or leave the option out.")
+    if name != 'CONFIG' and '{{' in str(path):
+        raise ValueError(
+            f"{name} must not contain '{{{{', which configs read as the start of a variable, but "
+            f'got {str(path)!r}: name the folder through a link.'
+        )
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        shown = os.fsencode(path).decode(errors='replace')
+        raise ValueError(
+            f'{name} must be a path in UTF-8, but got {shown!r}: rename the folder or file, or '
+            'name it through a link.'
+        ) from error
 
 
 def listing(path: Path, at_most: int = 8) -> str:

@@ -95,19 +95,33 @@ def check_work_dir(cfg: Config) -> None:
     """Make sure that a run can write into its folder, before anything else takes time.
 
     Raises:
+        ValueError: See `check_folder`.
+    """
+    check_folder(cfg.work_dir, 'The work directory of a run', '--work-dir')
+
+
+def check_folder(folder: str | Path, what: str, option: str) -> None:
+    """Make sure that something can be written into a folder, which need not be there yet.
+
+    Args:
+        folder: The folder.
+        what: What it is, for the message.
+        option: What names another one.
+
+    Raises:
         ValueError: A file has that name, or nothing may be written there.
     """
-    path = Path(cfg.work_dir).absolute()
-    folder = next(place for place in (path, *path.parents) if place.exists())
-    if not folder.is_dir():
-        problem = f'{folder} is a file'
-    elif not os.access(folder, os.W_OK | os.X_OK):
-        problem = f'nothing may be written in {folder}'
+    path = Path(folder).absolute()
+    place = next(place for place in (path, *path.parents) if place.exists())
+    if not place.is_dir():
+        problem = f'{place} is a file'
+    elif not os.access(place, os.W_OK | os.X_OK):
+        problem = f'nothing may be written in {place}'
     else:
         return
     raise ValueError(
-        f'The work directory of a run must be a folder that can be written to, but got '
-        f'{cfg.work_dir}, and {problem}: name another one with --work-dir.'
+        f'{what} must be a folder that can be written to, but got {folder}, and {problem}: name '
+        f'another one with {option}.'
     )
 
 
@@ -121,6 +135,17 @@ def warn_of_earlier_run(cfg: Config) -> None:
             'from them (--resume CHECKPOINT, if the folder has no file last_checkpoint), or name '
             'another --work-dir to keep them.',
         )
+
+
+def resumes_by_itself(cfg: Config) -> str:
+    """What to say of a config that goes on from a checkpoint without being told to; or ''."""
+    if not cfg.get('resume') or not cfg.get('load_from'):
+        return ''
+    return (
+        f'`resume` and `load_from` of the config let the training go on from {cfg.load_from}, as '
+        'they do in what a resumed run dumps: for a new training, set resume=False load_from=None '
+        'with --cfg-options.'
+    )
 
 
 def check_teacher_exists(cfg: Config) -> None:
@@ -158,7 +183,7 @@ def check_same_method(cfg: Config) -> None:
     dumped = dumped_configs(folder) or [p for p in sorted(folder.glob('*.py')) if _is_dump(p)]
     if not dumped:
         return
-    before = Config.fromfile(dumped[-1], import_custom_modules=False).get('applied_method')
+    before = _applied_method(dumped[-1])
     asked = cfg.get('applied_method')
     if before != asked and not (before and asked and _is_same(before, asked)):
         remedy = f'pass --method {before}' if before else 'leave --method out'
@@ -171,13 +196,21 @@ def check_same_method(cfg: Config) -> None:
 def _is_dump(path: Path) -> bool:
     """Whether a file may be a config that MMEngine dumped: it holds assignments and nothing else.
 
-    Reading a config executes it, and next to a checkpoint that was copied there may be scripts.
+    Next to a checkpoint that was copied there may be scripts.
     """
     try:
         statements = ast.parse(path.read_bytes()).body
     except (SyntaxError, ValueError):
         return False
     return bool(statements) and all(isinstance(node, ast.Assign) for node in statements)
+
+
+def _applied_method(dump: Path) -> str | None:
+    """The method in a dumped config, which is not executed: some hold `inf` and other names."""
+    for node in ast.parse(dump.read_bytes()).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == 'applied_method':
+            return ast.literal_eval(node.value)
+    return None
 
 
 def _is_same(before: str, asked: str) -> bool:

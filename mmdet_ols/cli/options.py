@@ -38,10 +38,16 @@ def add_config_options(
         metavar='PATH',
         help='where the data lie: replaces the root of every data set of the config',
     )
-    if parsed:
-        parser.add_argument('--cfg-options', **_CFG_OPTIONS, action=_ParsedOptions, default={})
-    else:
-        parser.add_argument('--cfg-options', **_CFG_OPTIONS, action='extend', default=[])
+    collected: dict[str, Any] = (
+        dict(action=_ParsedOptions, default={}) if parsed else dict(action='extend', default=[])
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        metavar='KEY=VALUE',
+        help='override entries of the config, as in optim_wrapper.optimizer.lr=1e-3',
+        **collected,
+    )
 
 
 class _ParsedOptions(argparse.Action):
@@ -59,13 +65,6 @@ class _ParsedOptions(argparse.Action):
         except ValueError as error:
             parser.error(str(error))
         setattr(namespace, self.dest, {**getattr(namespace, self.dest), **parsed})
-
-
-_CFG_OPTIONS: dict = dict(
-    nargs='+',
-    metavar='KEY=VALUE',
-    help='override entries of the config, as in optim_wrapper.optimizer.lr=1e-3',
-)
 
 
 def add_seeds_option(parser: argparse.ArgumentParser) -> None:

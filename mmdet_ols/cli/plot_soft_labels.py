@@ -117,8 +117,13 @@ def _part_of_file_name(text: str) -> str:
 def _read(path: str) -> tuple[dict[str, torch.Tensor], Sequence[str] | None]:
     """The soft labels in a file, by the name of their loss, and the class names it knows."""
     if path.endswith('.npy'):
-        loss = Path(path).absolute().parent.name
-        return {loss: torch.from_numpy(np.load(path))}, None
+        try:
+            matrix = np.load(path)
+        except (ValueError, EOFError):  # NumPy's remedy is to run what the file holds
+            matrix = np.empty(0)
+        if matrix.ndim != 2 or not matrix.size:
+            raise ValueError(f'{path} must hold a matrix of soft labels, as OLSHook writes it.')
+        return {Path(path).absolute().parent.name: torch.from_numpy(matrix)}, None
     checkpoint = load_checkpoint(path)
     meta = checkpoint.get('meta', {}).get('dataset_meta', {})
     return soft_labels_in_checkpoint(checkpoint), meta.get('classes')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from mmengine.config import Config
 
@@ -11,7 +12,13 @@ from mmdet_ols.checks.data import check_datasets
 from mmdet_ols.checks.downloads import fetch_datasets
 from mmdet_ols.checks.entries import check_parts
 from mmdet_ols.checks.evaluation import check_evaluation
-from mmdet_ols.checks.start import check_checkpoint_exists, check_start, check_work_dir
+from mmdet_ols.checks.folders import check_path
+from mmdet_ols.checks.start import (
+    check_checkpoint_exists,
+    check_folder,
+    check_start,
+    check_work_dir,
+)
 from mmdet_ols.cli.options import (
     add_run_options,
     config_of,
@@ -27,8 +34,9 @@ from mmdet_ols.engine.launch import (
     set_local_rank,
 )
 from mmdet_ols.engine.loops import build_for_testing
-from mmdet_ols.engine.run_config import save_predictions, use_visualization
+from mmdet_ols.engine.run_config import renamed_config, save_predictions, use_visualization
 from mmdet_ols.engine.tta import use_tta
+from mmdet_ols.results.run_folder import training_folders
 
 
 def parse_args() -> argparse.Namespace:
@@ -63,11 +71,15 @@ def test(args: argparse.Namespace) -> None:
 
 def checked_config(args: argparse.Namespace) -> Config:
     """Read the config of a command line and look at everything that could stop the test later."""
+    check_path('CHECKPOINT', args.checkpoint)
+    check_path('--show-dir', args.show_dir)
     cfg = config_of(args)
     check_parts(cfg, 'test')
     cfg.load_from, cfg.resume = args.checkpoint, False
     check_checkpoint_exists(cfg)
     check_work_dir(cfg)
+    if args.out:
+        check_folder(Path(args.out).parent, 'The folder of the predictions', '--out')
     if args.show or args.show_dir:
         use_visualization(cfg, args.show, args.show_dir, args.wait_time)
     if args.tta:
@@ -75,6 +87,9 @@ def checked_config(args: argparse.Namespace) -> Config:
     check_datasets(cfg, ('test',), strict=args.strict)
     fetch_datasets(cfg, ('test',))
     check_evaluation(cfg, ('test',))
+    if training_folders(cfg.work_dir):  # where its dump would take the place of the training's
+        name = Path(cfg.filename)
+        cfg = renamed_config(cfg, name.with_name(f'{name.stem}_test.py'))
     return cfg
 
 

@@ -16,8 +16,11 @@ from mmdet_ols.checks.data import check_datasets
 from mmdet_ols.checks.downloads import fetch_datasets
 from mmdet_ols.checks.entries import check_parts
 from mmdet_ols.checks.evaluation import check_evaluation
+from mmdet_ols.checks.folders import check_path
+from mmdet_ols.checks.logs import warn
 from mmdet_ols.checks.losses import check_losses
 from mmdet_ols.checks.pretrained import check_pretrained
+from mmdet_ols.checks.processes import is_first_process
 from mmdet_ols.checks.schedules import check_schedules
 from mmdet_ols.checks.start import (
     check_checkpoint_exists,
@@ -26,6 +29,7 @@ from mmdet_ols.checks.start import (
     check_teacher_exists,
     check_work_dir,
     checkpoint_to_resume,
+    resumes_by_itself,
     warn_of_earlier_run,
 )
 from mmdet_ols.cli.options import (
@@ -130,6 +134,7 @@ def _out_of_space(runner: Runner, error: OSError) -> str:
 
 def checked_config(args: argparse.Namespace) -> Config:
     """Read the config of a command line and look at everything that could stop the run later."""
+    check_path('--resume', args.resume)
     cfg = config_of(args)
     check_parts(cfg, 'train')
     if args.amp:
@@ -140,6 +145,8 @@ def checked_config(args: argparse.Namespace) -> Config:
         use_auto_scale_lr(cfg)
     if args.resume:
         go_on(cfg, args.resume)
+    elif resumes_by_itself(cfg) and is_first_process():
+        warn(resumes_by_itself(cfg))
     check_checkpoint_exists(cfg)
     check_work_dir(cfg)
     warn_of_earlier_run(cfg)

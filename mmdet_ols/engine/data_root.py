@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 
+from mmdet_ols.checks.folders import check_path
 from mmdet_ols.config_tree import type_name
 from mmdet_ols.datasets.tree import datasets_of_config
 
@@ -34,40 +34,12 @@ def replace_data_root(cfg: Config, root: str) -> None:
     check_path('--data-root', root)
     old = _only_root(cfg)
     new = os.path.expanduser(root)
-    for name in LOADERS:
-        if cfg.get(name):
-            cfg[name] = _moved_dataset(cfg[name], old, new)
-    for name in READERS:
+    for name in (*LOADERS, *READERS):
         if cfg.get(name):
             cfg[name] = _moved(cfg[name], old, new)
     variable = cfg.get('data_root')  # from which many configs compose their paths
     if isinstance(variable, str) and _normal(variable) == old:
         cfg.data_root = _with_end_of(variable, new)
-
-
-def check_path(name: str, path: str | Path | None) -> None:
-    """Refuse a path that cannot be used whatever lies there.
-
-    Raises:
-        ValueError: It is empty, begins a variable of a config, or is not UTF-8, as configs are.
-    """
-    if path is None:
-        return
-    if not str(path):  # such as a variable of the shell that is not set
-        raise ValueError(f"{name} must be a path, but got '': name one, or leave the option out.")
-    if name != 'CONFIG' and '{{' in str(path):
-        raise ValueError(
-            f"{name} must not contain '{{{{', which configs read as the start of a variable, but "
-            f'got {str(path)!r}: name the folder through a link.'
-        )
-    try:
-        str(path).encode()
-    except UnicodeEncodeError as error:
-        shown = os.fsencode(path).decode(errors='replace')
-        raise ValueError(
-            f'{name} must be a path in UTF-8, but got {shown!r}: rename the folder or file, or '
-            'name it through a link.'
-        ) from error
 
 
 def _only_root(cfg: Config) -> str:
@@ -93,34 +65,18 @@ def _only_root(cfg: Config) -> str:
     return next(iter(places))
 
 
-def _moved_dataset(node: Any, old: str, new: str) -> Any:
-    """A copy of a data loader, with its data sets below the new root.
-
-    MMEngine joins relative paths of a data set to its `data_root`, so that only absolute ones can
-    lie below the old root. A data set without `data_root` reads its paths as they are.
-    """
-    if isinstance(node, dict) and node.get('data_root'):
-        moved = {
-            key: _moved(value, old, new, only_absolute=True)
-            for key, value in node.items()
-            if key != 'data_root'
-        }
-        return type(node)(moved, data_root=_with_end_of(node['data_root'], new))
-    if isinstance(node, dict):
-        return type(node)({key: _moved_dataset(value, old, new) for key, value in node.items()})
-    if isinstance(node, (list, tuple)):
-        return type(node)(_moved_dataset(item, old, new) for item in node)
-    return _moved(node, old, new)
-
-
 def _moved(node: Any, old: str, new: str, only_absolute: bool = False) -> Any:
     """A copy of a part of a config in which every path below the old root lies below the new one.
 
     A copy, because parts of a config may be the same object, as those of `val_evaluator` and
-    `test_evaluator` often are, and must not be moved twice.
+    `test_evaluator` often are, and must not be moved twice. MMEngine joins relative paths of a data
+    set to its `data_root`, so that only absolute ones can lie below the old root there.
     """
     if isinstance(node, dict):
-        moved = {key: _moved(value, old, new, only_absolute) for key, value in node.items()}
+        root = node.get('data_root')
+        moved = {k: _moved(v, old, new, only_absolute or bool(root)) for k, v in node.items()}
+        if root and _normal(root) == old:
+            moved['data_root'] = _with_end_of(root, new)
         return type(node)(moved)
     if isinstance(node, (list, tuple)):
         return type(node)(_moved(item, old, new, only_absolute) for item in node)

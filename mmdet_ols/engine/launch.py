@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import gc
 import os
 from collections.abc import Iterator
@@ -55,13 +56,24 @@ def build_runner(cfg: Config) -> Runner | FlexibleRunner:
 
     Raises:
         ValueError: Something that the config asks for cannot be built, or an entry cannot be
-            dumped; or its strategy needs a GPU, and there is none.
+            dumped; or its strategy or launcher needs a GPU, and there is none.
     """
     _check_launcher(cfg)
     _check_dump(cfg)
     mend_subsets()
     with building_errors(cfg):
-        return _build_runner(cfg)
+        if cfg.get('launcher', 'none') != 'none':
+            _prepare_processes(cfg)
+        runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+        # FlexibleRunner leaves the model to its strategy, later than its checkpoint can be checked.
+        # A strategy that skips the initialization builds it in its own way, without memory.
+        if isinstance(runner, FlexibleRunner) and not getattr(
+            runner.strategy, 'skip_init_weights', False
+        ):
+            runner.model = runner.strategy.build_model(runner.model)
+    if cfg.get('channels_last') and isinstance(runner.model, nn.Module):
+        runner.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return runner
 
 
 def _check_launcher(cfg: Config) -> None:
@@ -85,34 +97,24 @@ def _check_dump(cfg: Config) -> None:
     """Make sure that what the run dumps of its config can be read again.
 
     Raises:
-        ValueError: An entry is an object that the dump does not write as Python code.
+        ValueError: An entry is an object that the dump does not write as Python code, or by a name
+            that means nothing there.
     """
     try:
-        ast.parse(cfg.pretty_text)
+        nodes = ast.walk(ast.parse(cfg.pretty_text))
     except SyntaxError as error:
         written = (error.text or str(error)).strip()
-        raise ValueError(
-            'Entries of the config must be numbers, strings, lists and dicts, so that its copy in '
-            f"the run's folder can be read, but one of them is written as {written!r} there: "
-            'make it a string, or leave it out.'
-        ) from error
-
-
-def _build_runner(cfg: Config) -> Runner | FlexibleRunner:
-    if cfg.get('launcher', 'none') == 'pytorch' and get_device() == 'cpu':
-        _use_cpu_processes(cfg)
-    if cfg.get('runner_type') == 'FlexibleRunner':
-        _tell_ddp_of_unused_parameters(cfg)
-    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
-    # FlexibleRunner leaves the model to its strategy, later than its checkpoint can be checked. A
-    # strategy that skips the initialization builds the model in its own way, without memory.
-    if isinstance(runner, FlexibleRunner) and not getattr(
-        runner.strategy, 'skip_init_weights', False
-    ):
-        runner.model = runner.strategy.build_model(runner.model)
-    if cfg.get('channels_last') and isinstance(runner.model, nn.Module):
-        runner.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return runner
+    else:
+        loaded = (n for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load))
+        unknown = [node.id for node in loaded if not hasattr(builtins, node.id)]
+        if not unknown:
+            return
+        written = unknown[0]
+    raise ValueError(
+        'Entries of the config must be finite numbers, strings, lists and dicts, so that its copy '
+        f"in the run's folder can be read, but one of them is written as {written!r} there: make "
+        'it a string or a large number, or leave it out.'
+    )
 
 
 @contextmanager
@@ -148,32 +150,41 @@ def leave_processes() -> None:
         del group
 
 
-def _use_cpu_processes(cfg: Config) -> None:
-    """Start gloo and tell the DDP wrapper, since both of MMEngine's expect CUDA."""
-    wrapper: dict[str, Any] = dict(
-        type='MMDistributedDataParallel',
-        broadcast_buffers=False,
-        find_unused_parameters=cfg.get('find_unused_parameters', False),
-    )
-    if str(cfg.get('runner_type')).endswith('FlexibleRunner'):
-        strategy = cfg.get('strategy') or dict(type='DDPStrategy')
-        if not str(strategy['type']).endswith('DDPStrategy'):
-            raise ValueError(
-                f'`strategy` of type {strategy["type"]} needs a GPU, and this machine shows none: '
-                "train without it, or with strategy=dict(type='DDPStrategy')."
-            )
-        wrapper.update(strategy.get('model_wrapper') or {}, device_ids=None)
+def _prepare_processes(cfg: Config) -> None:
+    """Start gloo where there is no GPU, and tell DDP what MMEngine does not.
+
+    MMEngine starts nccl and wraps the model for CUDA. Only Runner hands `find_unused_parameters`
+    on, a strategy does not.
+
+    Raises:
+        ValueError: The launcher or the strategy needs a GPU, and there is none.
+    """
+    on_cpu = get_device() == 'cpu'
+    if on_cpu and cfg.launcher != 'pytorch':
+        raise ValueError(
+            f'--launcher {cfg.launcher} gives each process a GPU, and this machine shows none: '
+            f'start them with `{STARTED_BY["pytorch"][1]}`, and pass --launcher pytorch.'
+        )
+    unused = cfg.get('find_unused_parameters', False)
+    by_strategy = str(cfg.get('runner_type')).endswith('FlexibleRunner')
+    if not on_cpu and not (by_strategy and unused):
+        return
+    strategy = cfg.get('strategy') or dict(type='DDPStrategy')
+    if by_strategy and type_name(strategy) != 'DDPStrategy':
+        if not on_cpu:
+            return
+        raise ValueError(
+            f'`strategy` of type {type_name(strategy)} needs a GPU, and this machine shows none: '
+            "train without it, or with strategy=dict(type='DDPStrategy')."
+        )
+    own = strategy.get('model_wrapper') if by_strategy else cfg.get('model_wrapper_cfg')
+    wrapper: dict[str, Any] = dict(type='MMDistributedDataParallel', find_unused_parameters=unused)
+    wrapper |= own or dict(broadcast_buffers=False)  # as MMEngine has it
+    if on_cpu:
+        wrapper['device_ids'] = None
+        if not dist.is_initialized():
+            dist.init_process_group('gloo')
+    if by_strategy:
         cfg.strategy = dict(strategy, model_wrapper=wrapper)
     else:
-        wrapper.update(cfg.get('model_wrapper_cfg') or {}, device_ids=None)
         cfg.model_wrapper_cfg = wrapper
-    if not dist.is_initialized():
-        dist.init_process_group('gloo')
-
-
-def _tell_ddp_of_unused_parameters(cfg: Config) -> None:
-    """Hand `find_unused_parameters` on to DDP, which Runner does itself and a strategy does not."""
-    strategy = cfg.get('strategy') or {}
-    if cfg.get('find_unused_parameters') and type_name(strategy) == 'DDPStrategy':
-        wrapper = dict(type='MMDistributedDataParallel', find_unused_parameters=True)
-        strategy['model_wrapper'] = {**wrapper, **(strategy.get('model_wrapper') or {})}

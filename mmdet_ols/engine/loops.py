@@ -5,10 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from mmengine.dataset import InfiniteSampler
-from mmengine.runner import EpochBasedTrainLoop, FlexibleRunner, IterBasedTrainLoop, Runner
+from mmengine.runner import (
+    EpochBasedTrainLoop,
+    FlexibleRunner,
+    IterBasedTrainLoop,
+    Runner,
+    TestLoop,
+    ValLoop,
+)
 
 from mmdet_ols.checks.building import building_errors
 from mmdet_ols.checks.logs import warn
+from mmdet_ols.engine.hooks.roll_over_period import sampling_of
 
 
 def build_for_training(runner: Runner | FlexibleRunner) -> None:
@@ -55,32 +63,32 @@ def _check_length(name: str, loop: Any) -> None:
         ValueError: It would train nothing, or never end.
     """
     loader = getattr(loop, 'dataloader', None)
-    batch_sampler = getattr(loader, 'batch_sampler', None)
-    # A loader that was given a batch sampler makes a sampler of its own, too, and never uses it.
-    sampler = getattr(batch_sampler, 'sampler', getattr(loader, 'sampler', None))
+    sampler, size = sampling_of(loader)
     if isinstance(sampler, InfiniteSampler):
-        if not isinstance(loop, EpochBasedTrainLoop):
-            return
-        raise ValueError(
-            f'`{name}.sampler` must end with each epoch, but InfiniteSampler never does, so that '
-            "no epoch would be over: write sampler=dict(type='DefaultSampler', shuffle=True), "
-            'or train by iterations, with train_cfg=dict(by_epoch=False, max_iters=N).'
-        )
+        if isinstance(loop, (EpochBasedTrainLoop, ValLoop, TestLoop)):
+            shuffle = isinstance(loop, EpochBasedTrainLoop)
+            or_else = ', or train by iterations, with train_cfg=dict(by_epoch=False, max_iters=N)'
+            raise ValueError(
+                f'`{name}.sampler` must end with each epoch, but InfiniteSampler never does: write '
+                f"sampler=dict(type='DefaultSampler', shuffle={shuffle})"
+                f'{or_else if shuffle else ""}.'
+            )
+        return
     try:
         batches, samples = len(loader), len(loader.dataset)  # type: ignore[arg-type, union-attr]
     except (TypeError, AttributeError):  # of unknown length, or of a user's own kind
         return
-    size = getattr(batch_sampler, 'batch_size', None) or 1
     if batches == 0:
         raise ValueError(
             f'`{name}` gives no batch: its data set has {samples} samples, which is less than a '
             f'batch of {size}, and drop_last=True leaves such a rest out. Set a smaller '
             f'{name}.batch_size, or {name}.drop_last=False.'
         )
-    is_short = getattr(batch_sampler, 'drop_last', False) and samples % size
-    if is_short and not isinstance(loop, (EpochBasedTrainLoop, IterBasedTrainLoop)):
+    batch_sampler = getattr(loader, 'batch_sampler', None)
+    rest = samples % size if getattr(batch_sampler, 'drop_last', False) else 0
+    if rest and not isinstance(loop, (EpochBasedTrainLoop, IterBasedTrainLoop)):
         warn(
-            f'`{name}` leaves out the last {samples % size} of its {samples} samples, for which '
+            f'`{name}` leaves out the last {rest} of its {samples} samples, for which '
             f'drop_last=True has no batch, so that they are never tested: set {name}.drop_last='
             'False.',
         )

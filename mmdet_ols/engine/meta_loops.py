@@ -21,6 +21,7 @@ from mmdet_ols.core.sample_gradients import (
 from mmdet_ols.core.sample_weights import OPTIMIZER, WeightingNetwork, learned_weights
 from mmdet_ols.datasets import NumberedDataset
 from mmdet_ols.datasets.clean_part import clean_part_of
+from mmdet_ols.evaluation.passes import unwrapped
 from mmdet_ols.losses import SampleWeightLoss
 from mmdet_ols.registry import EpochBasedTrainLoop, Hook, register_loop
 
@@ -79,12 +80,7 @@ class MetaTrainLoop(EpochBasedTrainLoop):
         self.derivatives = SampleDerivatives()
 
     def run_iter(self, idx: int, data_batch: Any) -> None:
-        """Weigh a batch, and take a step on it.
-
-        Args:
-            idx: Its number in the epoch.
-            data_batch: The batch as the data loader gives it.
-        """
+        """Weigh a batch, and take a step on it; the arguments are MMEngine's."""
         if idx == 0:
             self._clean_batches = self._endless_clean_batches()
         self.runner.call_hook('before_train_iter', batch_idx=idx, data_batch=data_batch)
@@ -104,7 +100,7 @@ class MetaTrainLoop(EpochBasedTrainLoop):
 
     def _step(self, data_batch: Any, clean_batch: Any) -> dict[str, Tensor]:
         model, optim_wrapper = self.runner.model, self.runner.optim_wrapper
-        bare = _unwrapped(model)
+        bare = _whole_model(model)
         data = bare.data_preprocessor(data_batch, True)
         clean = bare.data_preprocessor(clean_batch, True)
         parameters = {n: p for n, p in bare.named_parameters() if p.requires_grad}
@@ -173,16 +169,10 @@ class MetaWeightNetTrainLoop(MetaTrainLoop):
     a plain gradient step of the model; then the model takes its step with the new weights. Network
     and optimizer are part of the checkpoints of the run, and not of the model. Logs, besides the
     weighted loss, `clean_loss`, the mean loss of the clean batch after the trial step, and
-    `mean_weight`. Warns after an epoch in which all weights were nearly 0 or nearly 1.
+    `mean_weight`. Warns after an epoch in which all weights were nearly 0 or nearly 1. See
+    `MetaTrainLoop` for the other arguments.
 
     Args:
-        runner: The runner.
-        dataloader: The training data, with a clean part held out, or their config.
-        max_epochs: Number of epochs.
-        val_begin: The first epoch after which is validated.
-        val_interval: Number of epochs between two validations.
-        dynamic_intervals: See MMEngine's `EpochBasedTrainLoop`.
-        clean_batch_size: Number of clean samples that each process looks at in a step.
         hidden: Width of the weighting network's hidden layer.
         normalize: Whether the weights of a batch are divided by their sum; else by its size.
         optimizer: Config of the weighting network's optimizer; None is `OPTIMIZER`, the
@@ -374,13 +364,10 @@ def _learning_rates(optim_wrapper: Any, parameters: Parameters) -> dict[str, Any
     return {name: rates.get(id(value), 0.0) for name, value in parameters.items()}
 
 
-def _unwrapped(model: nn.Module) -> Any:
-    from mmengine.model import is_model_wrapper
-
-    if not is_model_wrapper(model):
-        return model
-    if isinstance(model, nn.parallel.DistributedDataParallel):
-        return model.module
+def _whole_model(model: nn.Module) -> Any:
+    bare = unwrapped(model)
+    if bare is model or isinstance(model, nn.parallel.DistributedDataParallel):
+        return bare
     raise ValueError(
         'Weighing samples needs the whole model in each process, but the model is wrapped in '
         f'{type(model).__name__}: train with MMDistributedDataParallel.'

@@ -17,9 +17,10 @@ from mmengine.runner import Runner
 
 from mmdet_ols.checks.config_errors import config_errors
 from mmdet_ols.checks.entries import check_entries, warn_of_variables
-from mmdet_ols.config_tree import import_package, imports_package, registered_class
+from mmdet_ols.checks.folders import check_path
+from mmdet_ols.config_tree import import_package, imports_package, registered_class, type_name
 from mmdet_ols.engine.cpu_amp import CPUAmpOptimWrapper, has_bfloat16_instructions
-from mmdet_ols.engine.data_root import check_path, replace_data_root
+from mmdet_ols.engine.data_root import LOADERS, replace_data_root
 from mmdet_ols.engine.old_variables import OLD_VARIABLES
 from mmdet_ols.engine.own_classes import fill_in_classes
 
@@ -60,10 +61,10 @@ def read_config(
             classes from.
         ValueError: An option cannot be used, or the config has no place for it.
     """
-    check_path('--work-dir', work_dir)
     options = options if isinstance(options, Mapping) else parse_options(options or ())
-    cfg = read_unfinished(path, options, data_root)
     work_dir = options.get('work_dir') if work_dir is None else work_dir
+    check_path('--work-dir', work_dir)
+    cfg = read_unfinished(path, options, data_root)
     return finish_config(cfg, path, method, work_dir, launcher)
 
 
@@ -210,8 +211,9 @@ def write_out_defaults(cfg: Config) -> None:
     another `collate_fn`. What is only for worker processes goes where there are none: PyTorch
     refuses it with `num_workers=0`, which users of a debugger set.
     """
-    for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
-        if isinstance(cfg.get(name), dict):
+    for name in LOADERS:
+        # A loop of a user's own may take several loaders, by names of its own.
+        if cfg.get(name) and not all(isinstance(entry, dict) for entry in cfg[name].values()):
             loader = {**LOADER_DEFAULTS, **cfg[name]}
             if not loader.get('num_workers'):
                 loader['persistent_workers'] = False
@@ -224,15 +226,20 @@ def _read_plain(path: str | Path) -> Config:
     """Read a config, whose types are names and not classes even if it is one of the new style."""
     with config_errors(path):
         cfg = Config.fromfile(path)
-        return Config(
-            cfg.to_dict(),
-            cfg_text=cfg.text,
-            filename=cfg.filename,
-            env_variables=cfg.env_variables,
-            # It takes half a second each time, and a run writes its config into its log, its
-            # folder and every checkpoint.
-            format_python_code=False,
-        )
+        return renamed_config(cfg, cfg.filename)
+
+
+def renamed_config(cfg: Config, filename: str | Path) -> Config:
+    """A plain copy of a config under the name of another file, by which a run dumps it."""
+    return Config(
+        cfg.to_dict(),
+        cfg_text=cfg.text,
+        filename=filename,
+        env_variables=cfg.env_variables,
+        # It takes half a second each time, and a run writes its config into its log, its folder and
+        # every checkpoint.
+        format_python_code=False,
+    )
 
 
 def _name_the_host(cfg: Config) -> None:
@@ -272,12 +279,20 @@ def use_amp(cfg: Config) -> None:
 
     Raises:
         ValueError: The processor has no bfloat16 instructions, so that it would only get slower, or
-            the config's strategy casts by itself.
+            the config's strategy casts by itself, or it has another `optim_wrapper`.
     """
-    if cfg.optim_wrapper.get('type') == 'DeepSpeedOptimWrapper':
+    if not cfg.get('optim_wrapper'):
+        return  # MMEngine says what a training needs
+    kind = type_name(cfg.optim_wrapper)
+    if kind == 'DeepSpeedOptimWrapper':
         raise ValueError(
             '--amp does not go with DeepSpeed, which casts by itself: leave it out, and set '
             'strategy.bf16=dict(enabled=True) (or fp16) in the config.'
+        )
+    if kind not in ('?', 'OptimWrapper', 'AmpOptimWrapper', CPUAmpOptimWrapper.__name__):
+        raise ValueError(
+            f"--amp takes the place of MMEngine's OptimWrapper, but `optim_wrapper` is of type "
+            f'{kind}: leave --amp out, and let {kind} cast.'
         )
     if get_device() != 'cpu':
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
@@ -331,7 +346,7 @@ def use_visualization(cfg: Config, show: bool, show_dir: str | None, wait_time: 
         )
     hook.update(show=show, wait_time=wait_time)
     if cfg.get('default_scope') == 'mmpretrain':
-        hook.update(enable=True, out_dir=show_dir)
+        hook.update(enable=True, out_dir=show_dir, interval=1)
     else:
         hook.update(draw=True, test_out_dir=show_dir)
 

@@ -7,10 +7,11 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
-from mmdet_ols.datasets.tree import leaf_datasets
+from mmdet_ols.config_tree import hook_configs, type_name
+from mmdet_ols.datasets.tree import IN_MEMORY, leaf_datasets, map_datasets
 
 #: By the `default_scope` of the config.
-MODELS = {
+MODELS: dict[Any, dict[str, Any]] = {
     'mmdet': dict(
         type='DetTTAModel',
         tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100),
@@ -23,27 +24,39 @@ def use_tta(cfg: Config) -> None:
     """Test with the config's own test-time augmentation, or a plain one where it has none.
 
     The plain one takes the image and its mirror image, and for detectors of MMDetection three sizes
-    around the config's own.
+    around the config's own. Images are loaded one by one, without `InMemoryDataset`.
 
     Raises:
-        ValueError: The config lacks a part of it, and is for neither MMDetection nor MMPretrain.
+        ValueError: The config lacks a part of it, and is for neither MMDetection nor MMPretrain; or
+            MMPretrain's VisualizationHook is to draw, which expects one view of each image.
     """
+    if not cfg.get('test_dataloader'):
+        return  # MMEngine says what a test needs
     scope = cfg.get('default_scope')
-    absent = [f'`{key}`' for key in ('tta_model', 'tta_pipeline') if key not in cfg]
+    absent = [f'`{key}`' for key in ('tta_model', 'tta_pipeline') if not cfg.get(key)]
     if absent and scope not in MODELS:
         raise ValueError(
             f'--tta needs {" and ".join(absent)} in a config whose default_scope is {scope!r}.'
         )
-    if 'tta_model' not in cfg:
-        cfg.tta_model = MODELS[scope]
+    if any(hook.get('enable') for hook in hook_configs(cfg, 'VisualizationHook')):
+        raise ValueError(
+            "--tta does not go with MMPretrain's VisualizationHook, which draws one view of each "
+            'image: leave --show, --show-dir and `enable=True` of the hook out.'
+        )
+    cfg.test_dataloader.dataset = map_datasets(
+        cfg.test_dataloader.dataset,
+        lambda node: node['dataset'] if type_name(node) == IN_MEMORY else node,
+    )
     datasets = list(leaf_datasets(cfg.test_dataloader.dataset))
-    if 'tta_pipeline' not in cfg:
+    if not cfg.get('tta_pipeline'):
         cfg.tta_pipeline = _plain_pipeline(datasets[0].pipeline, is_detector=scope == 'mmdet')
     for dataset in datasets:
         dataset.pipeline = cfg.tta_pipeline
         # In it MMYOLO says which size every image of a batch gets, whatever the pipeline asks for.
         dataset.pop('batch_shapes_cfg', None)
-    cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
+    tta_model = cfg.get('tta_model') or MODELS[scope]
+    if type_name(cfg.model) != type_name(tta_model):  # which it is where such a test dumped it
+        cfg.tta_model, cfg.model = tta_model, ConfigDict(**tta_model, module=cfg.model)
 
 
 def _plain_pipeline(pipeline: list[ConfigDict], is_detector: bool) -> list[dict[str, Any]]:

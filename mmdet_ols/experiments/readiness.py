@@ -20,7 +20,7 @@ from mmdet_ols.checks.logs import warn
 from mmdet_ols.checks.losses import check_losses
 from mmdet_ols.checks.pretrained import check_pretrained
 from mmdet_ols.checks.schedules import schedule_warnings
-from mmdet_ols.checks.start import weights_at_start
+from mmdet_ols.checks.start import resumes_by_itself, weights_at_start
 from mmdet_ols.config_tree import all_hooks, hooks_of_kind
 from mmdet_ols.datasets.tree import SPLITS
 from mmdet_ols.engine.tta import use_tta
@@ -47,6 +47,8 @@ def check_ready(
             _check_scalars(cfg)
             _check_places(cfg)
             _check_length(cfg)
+            if resumes_by_itself(cfg):  # with every seed from the same checkpoint
+                raise ValueError(resumes_by_itself(cfg))
             hooks_of_tests(cfg)
             check_losses(cfg)
             for warning in schedule_warnings(cfg):

@@ -49,3 +49,13 @@ def test_soft_labels_of_the_start_have_no_pairs(file, command):
     np.save(file, np.full((3, 3), 1 / 3, np.float32))
     output = command(plot_soft_labels.main, file, *NAMES)
     assert 'know no confused classes yet' in output and 'is taken for' not in output
+
+
+@pytest.mark.parametrize('content', [b'text', b'', np.ones(3)])
+def test_a_file_without_a_matrix_is_an_error(file, content, command):
+    if isinstance(content, bytes):
+        file.write_bytes(content)
+    else:
+        np.save(file, content)
+    output = command(plot_soft_labels.main, file, ok=False)
+    assert re.search(r'epoch_3\.npy must hold a matrix of soft labels', output)

@@ -197,6 +197,9 @@ def test_plotting_names_the_classes_and_says_where_the_picture_lies(trained, tmp
             r"KEY=VALUE, but got 'a'",
         ),
         (test.main, ['configs/yolo_hard_voc.py', 'absent.pth'], r'absent\.pth|does not exist'),
+        (test.main, ['configs/yolo_hard_voc.py', ''], "CHECKPOINT must be a path, but got ''"),
+        (test.main, ['a.py', 'b.pth', '--show-dir', ''], "--show-dir must be a path, but got ''"),
+        (train.main, ['a.py', '--resume', ''], "--resume must be a path, but got ''"),
         (plot_soft_labels.main, ['absent.pth'], r'no checkpoint file absent\.pth'),
     ],
 )
@@ -275,11 +278,17 @@ def test_classification_configs_are_served_alike(tmp_path, command):
     output = command(train.main, config, '--work-dir', tmp_path / 'work')
     assert len(re.findall('rolled over at epoch', output)) == 2
     path = checkpoint(tmp_path / 'work')
-    out = tmp_path / 'predictions.pkl'
-    tested = command(test.main, config, path, '--work-dir', tmp_path / 'work', '--out', out)
+    out, images = tmp_path / 'predictions.pkl', tmp_path / 'images'
+    tested = command(
+        test.main, config, path, '--work-dir', tmp_path / 'work', '--out', out,
+        '--show-dir', images,
+    )  # fmt: skip
+    assert len(list(images.iterdir())) == 8  # MMPretrain names them like the images of any class
     accuracy = [re.findall(r'accuracy/top1: ([\d.]+)', text)[-1] for text in (output, tested)]
     assert accuracy[0] == accuracy[1]
     assert len(pickle.loads(out.read_bytes())) == 16
     command(test.main, config, path, '--work-dir', tmp_path / 'work', '--tta')
+    full = command(test.main, config, path, '--out', config / 'predictions.pkl', ok=False)
+    assert 'error: The folder of the predictions must be a folder that' in full
     plot = command(plot_soft_labels.main, path)
     assert 'is taken for' in plot and re.search(r'of dark +is taken for light', plot)

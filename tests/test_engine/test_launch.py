@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
+import torch
 from mmengine.config import Config
 
 from mmdet_ols.checks.processes import is_first_on_machine
@@ -40,7 +41,11 @@ def test_a_process_that_no_launcher_numbers_is_told_its_number(monkeypatch):
     assert os.environ['LOCAL_RANK'] == '1'
 
 
-def test_what_no_dump_could_hold_is_said_before_the_run():
-    cfg = Config(dict(model=dict(type='Net', init=object())), format_python_code=False)
-    with pytest.raises(ValueError, match=r"in the run's folder can be read, .*object object at"):
+@pytest.mark.parametrize(
+    ('value', 'written'),
+    [(object(), 'object object at'), (float('inf'), 'inf'), (torch.bfloat16, 'torch')],
+)
+def test_what_no_dump_could_hold_is_said_before_the_run(value, written):
+    cfg = Config(dict(model=dict(type='Net', init=value)), format_python_code=False)
+    with pytest.raises(ValueError, match=rf"in the run's folder can be read, .*{written}.* there"):
         build_runner(cfg)

@@ -69,7 +69,13 @@ def test_an_epoch_has_to_end(tmp_path):
     batches = make_batches()
     loader = DataLoader(batches, sampler=InfiniteSampler(batches))
     with pytest.raises(ValueError, match=r'`train_dataloader\.sampler` must end with each epoch'):
-        build_for_training(make_runner(tmp_path, train_dataloader=loader))
+        build_for_training(make_runner(tmp_path / 'a', train_dataloader=loader))
+    message = r'`val_dataloader\.sampler` must end .*shuffle=False\)\.$'
+    by_iteration = dict(by_epoch=False, max_iters=2)
+    with pytest.raises(ValueError, match=message):
+        build_for_training(
+            make_runner(tmp_path / 'b', val_dataloader=loader, train_cfg=by_iteration)
+        )
 
 
 def test_a_test_that_leaves_samples_out_is_said(tmp_path, monkeypatch):

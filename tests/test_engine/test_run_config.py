@@ -122,6 +122,12 @@ def test_what_the_hosts_tools_would_fill_in_is_written_out(config):
         assert getattr(plain, name) == getattr(written, name)
 
 
+def test_several_loaders_of_a_users_own_loop_stay_as_they_are(config):
+    loaders = dict(a=dict(batch_size=1), b=dict(batch_size=2))
+    cfg = read_config(config(f'train_dataloader = {loaders}'))
+    assert cfg.train_dataloader == loaders
+
+
 def test_classes_of_new_style_configs_become_names(tmp_path):
     (tmp_path / 'base.py').write_text(
         'from mmdet.evaluation import CocoMetric\n'
@@ -205,6 +211,10 @@ def test_mixed_precision_suits_the_machine(monkeypatch):
     deepspeed = Config(dict(optim_wrapper=dict(type='DeepSpeedOptimWrapper')))
     with pytest.raises(ValueError, match='DeepSpeed, which casts by itself.*strategy.bf16'):
         run_config.use_amp(deepspeed)
+    own = Config(dict(optim_wrapper=dict(type='my_wrappers.Accumulating')))
+    with pytest.raises(ValueError, match='is of type Accumulating: leave --amp out'):
+        run_config.use_amp(own)
+    run_config.use_amp(Config(dict(optim_wrapper=None)))  # MMEngine says what is missing
     assert used('cuda') == dict(type='AmpOptimWrapper', loss_scale=512.0)
     assert used('cpu') == dict(type=CPUAmpOptimWrapper.__name__)
     with pytest.raises(ValueError, match='bfloat16 instructions'):
@@ -332,6 +342,7 @@ def test_a_path_may_hold_any_character(tmp_path, monkeypatch):
     ('arguments', 'message'),
     [
         (dict(work_dir=''), "--work-dir must be a path, but got ''"),
+        (dict(options=['work_dir=']), "--work-dir must be a path, but got ''"),
         (dict(data_root=''), "--data-root must be a path, but got ''"),
         (dict(work_dir='a/{{b'), "--work-dir must not contain '{{'"),
         (dict(work_dir='a\udcff'), r'--work-dir must be a path in UTF-8, but got .*rename'),

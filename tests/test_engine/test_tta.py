@@ -1,5 +1,6 @@
 """Test-time augmentation of configs that have none of their own."""
 
+import pytest
 import torch
 from mmdet.registry import TRANSFORMS
 from mmdet.utils import register_all_modules
@@ -69,3 +70,38 @@ def test_augmented_tests_of_a_config_without_its_own_take_three_sizes(tmp_path):
     assert widths == expected
     for sample in views:
         torch.testing.assert_close(sample.gt_instances.bboxes.tensor, torch.tensor([box]))
+
+
+def classifier(**more):
+    pipeline = [dict(type='LoadImageFromFile'), dict(type='PackInputs')]
+    images = dict(type='InMemoryDataset', dataset=dict(type='CustomDataset', pipeline=pipeline))
+    loader = dict(test_dataloader=dict(dataset=images))
+    return Config(dict(default_scope='mmpretrain', model=dict(type='A'), **{**loader, **more}))
+
+
+def test_a_config_that_has_augmentation_already_stays_as_it_is():
+    cfg = classifier()
+    use_tta(cfg)
+    once = cfg.to_dict()
+    use_tta(cfg)
+    assert cfg.to_dict() == once and cfg.model.module == dict(type='A')
+
+
+def test_images_that_lay_in_memory_are_loaded_in_every_view():
+    cfg = classifier()
+    use_tta(cfg)
+    dataset = cfg.test_dataloader.dataset
+    assert dataset.type == 'CustomDataset' and dataset.pipeline[-1].type == 'TestTimeAug'
+
+
+def test_parts_that_are_none_are_as_if_they_were_not_there():
+    cfg = classifier(tta_model=None, tta_pipeline=None)
+    use_tta(cfg)
+    assert cfg.model.type == 'AverageClsScoreTTA'
+    use_tta(classifier(test_dataloader=None))  # MMEngine says what is missing
+
+
+def test_a_hook_that_draws_one_view_is_refused():
+    hooks = dict(visualization=dict(type='VisualizationHook', enable=True))
+    with pytest.raises(ValueError, match=r'--tta does not go with .*leave --show, --show-dir'):
+        use_tta(classifier(default_hooks=hooks))

@@ -194,6 +194,7 @@ def test_each_start_of_a_run_is_recorded(classifiers, tmp_path):
         ([('ce', 'ce.py', ['default_hooks.stop.type=EarlyStoppingHook',
                            'default_hooks.stop.monitor=accuracy/top1'])],
          'ce: default_hooks.stop must not be an EarlyStoppingHook where runs are compared'),
+        ([('ce', 'ce.py', ['resume=True', 'load_from=a.pth'])], 'ce: .* go on from a.pth, as'),
     ],
 )  # fmt: skip
 def test_what_would_cost_hours_is_found_before_the_first_run(classifiers, tmp_path, asked, message):

@@ -100,12 +100,7 @@ class AdversarialErrorHook(Hook):
             metrics.update(self._errors(runner.model, runner.test_dataloader))
 
     def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
-        """Add the errors under attack to the metrics of the validations that `val_interval` names.
-
-        Args:
-            runner: The runner.
-            metrics: Metrics of the validation.
-        """
+        """Add the errors under attack to the metrics of every `val_interval`-th validation."""
         self._validations += 1
         for attack in self.attacks:  # otherwise the log repeats them at every validation
             for key in _keys(attack):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mmdet_ols.core.arguments import check_integer
+from mmdet_ols.engine.hooks.epochs import need_epochs
 from mmdet_ols.evaluation.passes import unwrapped
 from mmdet_ols.registry import Hook, register_hook
 
@@ -21,7 +22,7 @@ class LateLossHook(Hook):
         loss: Config of the new loss.
 
     Raises:
-        ValueError: The epoch is no positive integer.
+        ValueError: The epoch is no positive integer, or the loop counts no epochs.
     """
 
     def __init__(self, action_epoch: int, loss: dict[str, Any]) -> None:
@@ -32,6 +33,14 @@ class LateLossHook(Hook):
         self.action_epoch = action_epoch
         self.loss = MODELS.build(loss)
         self._replaced = False
+
+    def before_train(self, runner: Any) -> None:
+        need_epochs(self, runner)
+        if self.action_epoch > runner.max_epochs:
+            runner.logger.warning(
+                'LateLossHook will never replace the loss: `action_epoch` is '
+                f'{self.action_epoch}, but the training ends after epoch {runner.max_epochs}.'
+            )
 
     def before_train_epoch(self, runner: Any) -> None:
         if self._replaced or runner.epoch + 1 < self.action_epoch:

@@ -114,16 +114,21 @@ def iterations_of_one_pass(loader: Any) -> int:
             f'known ({error}): set interval=k, with k the number of iterations that make one pass '
             'over your data.'
         ) from error
-    batch_sampler = getattr(loader, 'batch_sampler', None)
-    # A loader that was given a batch sampler makes a sampler of its own too, and never uses it.
-    sampler = getattr(batch_sampler, 'sampler', getattr(loader, 'sampler', None))
+    sampler, batch_size = sampling_of(loader)
     size = _length(getattr(loader, 'dataset', None))
     processes = get_world_size()
     counts_all = processes > 1 and _length(sampler) == size
     if size is not None and (isinstance(sampler, InfiniteSampler) or counts_all):
-        batch_size = getattr(batch_sampler, 'batch_size', None) or 1
         batches = math.ceil(size / (batch_size * processes))
     return max(batches, 1)
+
+
+def sampling_of(loader: Any) -> tuple[Any, int]:
+    """The sampler that a data loader takes its samples from, and how many make a batch."""
+    batch_sampler = getattr(loader, 'batch_sampler', None)
+    # A loader that was given a batch sampler makes a sampler of its own, too, and never uses it.
+    sampler = getattr(batch_sampler, 'sampler', getattr(loader, 'sampler', None))
+    return sampler, getattr(batch_sampler, 'batch_size', None) or 1
 
 
 def _length(sized: Any) -> int | None:

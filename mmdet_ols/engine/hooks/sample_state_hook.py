@@ -13,6 +13,7 @@ from mmdet_ols.core.whole_files import whole_file
 from mmdet_ols.datasets import CleanPartDataset, NumberedDataset
 from mmdet_ols.datasets.tree import walk_datasets
 from mmdet_ols.engine.hooks.ema_copies import copy_changed_losses
+from mmdet_ols.engine.hooks.epochs import need_epochs
 from mmdet_ols.engine.hooks.saved_states import CheckpointWriter, check_order
 from mmdet_ols.engine.hooks.train_error_hook import plain_training_data
 from mmdet_ols.evaluation.passes import unwrapped
@@ -111,25 +112,14 @@ class SampleStateHook(Hook):
                         )
 
     def before_train(self, runner: Any) -> None:
-        """Check that there are epochs and numbers.
-
-        Raises:
-            ValueError: See the class.
-        """
-        from mmengine.runner import IterBasedTrainLoop
-
+        """Check that there are epochs and numbers, and prepare the passes over the images."""
         check_order(self, runner.hooks)
-        if isinstance(runner.train_loop, IterBasedTrainLoop):
-            raise ValueError(
-                'SampleStateHook needs an epoch-based loop, in which every sample has its turn: '
-                'train_cfg=dict(by_epoch=True, ...).'
-            )
+        need_epochs(self, runner)
         if self._dataset is None:
             raise ValueError(
                 'The training samples must have numbers: set train_dataloader.dataset='
                 "dict(type='NumberedDataset', dataset=...), around all other wrappers."
             )
-
         self._seed = seed_of_run(runner.seed)
         self._losses = [
             module for module in unwrapped(runner.model).modules() if isinstance(module, SampleLoss)

@@ -85,9 +85,8 @@ class SoftLabelHistory:
 
     def _records(self, loss: SoftLabelState) -> bool:
         """Whether this process keeps the history of a loss."""
-        if self.record_interval is None:
-            return _is_main_process() and loss.num_columns <= MAX_RECORDED
-        return _is_main_process() and self.record_interval > 0
+        by_default = self.record_interval is None and loss.num_columns <= MAX_RECORDED
+        return bool(self.record_interval or by_default) and _is_main_process()
 
 
 def _draw(runner: Any, name: str, loss: SoftLabelState, step: int) -> None:

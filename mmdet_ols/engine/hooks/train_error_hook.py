@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 
 from mmdet_ols.core.arguments import check_integer
 from mmdet_ols.datasets.tree import IN_MEMORY, leaf_datasets, unaugmented_dataset
+from mmdet_ols.engine.hooks.epochs import need_epochs
 from mmdet_ols.evaluation.descriptions import MetricDescription
 from mmdet_ols.evaluation.passes import evaluation_mode, ground_truth_labels, indexed_batches
 from mmdet_ols.registry import Hook, register_hook
@@ -65,22 +66,11 @@ class TrainErrorHook(Hook):
         self.batch_size = batch_size
 
     def before_train(self, runner: Any) -> None:
-        """Prepare a data loader without augmentation, and record the wrong labels.
-
-        Args:
-            runner: The runner.
-
-        Raises:
-            ValueError: See the class.
-        """
+        """Prepare a data loader without augmentation, and record the wrong labels."""
         from mmengine.dataset import Compose, DefaultSampler
         from mmengine.dist import is_main_process
-        from mmengine.runner import IterBasedTrainLoop
 
-        if isinstance(runner.train_loop, IterBasedTrainLoop):
-            raise ValueError(
-                'TrainErrorHook needs an epoch-based loop: train_cfg=dict(by_epoch=True, ...).'
-            )
+        need_epochs(self, runner)
         training = runner.train_dataloader
         if self.pipeline is not None:
             plain = unaugmented_dataset(training.dataset, Compose(self.pipeline))

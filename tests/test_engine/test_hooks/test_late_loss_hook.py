@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
+from mmengine.runner import IterBasedTrainLoop
 from torch import nn
 
 from mmdet_ols import LateLossHook
@@ -49,3 +50,15 @@ def test_the_loss_comes_to_the_device_of_the_network():
 def test_an_epoch_that_is_none_is_named():
     with pytest.raises(ValueError, match='`action_epoch` must be a positive integer, but got 0'):
         LateLossHook(action_epoch=0, loss=LATE)
+
+
+def test_what_would_never_come_is_said():
+    hook = LateLossHook(action_epoch=3, loss=LATE)
+    iterations = object.__new__(IterBasedTrainLoop)
+    with pytest.raises(ValueError, match='LateLossHook needs an epoch-based loop'):
+        hook.before_train(SimpleNamespace(train_loop=iterations))
+    said = []
+    logger = SimpleNamespace(warning=said.append)
+    for max_epochs in (3, 2):
+        hook.before_train(SimpleNamespace(train_loop=None, max_epochs=max_epochs, logger=logger))
+    assert len(said) == 1 and 'ends after epoch 2' in said[0]
