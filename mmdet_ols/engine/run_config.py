@@ -213,7 +213,7 @@ def write_out_defaults(cfg: Config) -> None:
     """
     for name in LOADERS:
         # A loop of a user's own may take several loaders, by names of its own.
-        if cfg.get(name) and not all(isinstance(entry, dict) for entry in cfg[name].values()):
+        if 'dataset' in (cfg.get(name) or {}):
             loader = {**LOADER_DEFAULTS, **cfg[name]}
             if not loader.get('num_workers'):
                 loader['persistent_workers'] = False

@@ -267,12 +267,13 @@ WORKERS = dict(
 
 @pytest.mark.parametrize('count', [dict(num_workers=0), dict(), dict(num_workers=1)])
 def test_a_loader_without_workers_is_built_whatever_is_said_about_them(config, count):
-    written = dict(batch_size=1, sampler=dict(type='DefaultSampler', shuffle=False), **count)
+    sampler = dict(type='DefaultSampler', shuffle=False)
+    written = dict(batch_size=1, dataset=[1, 2], sampler=sampler, **count)
     read = read_config(
         config(), options={'train_dataloader': {'_delete_': True, **written, **WORKERS}}
     )
     loader = read.train_dataloader
-    built = Runner.build_dataloader({**loader, 'dataset': [1, 2]}, seed=0)
+    built = Runner.build_dataloader(loader, seed=0)
     if count.get('num_workers'):
         assert built.persistent_workers and built.prefetch_factor == 4 and built.timeout == 5
     else:
