@@ -44,6 +44,12 @@ def test_annotations_are_read_once_without_the_ignored(cfg):
     assert any(item.number != 0 for item in expected)
 
 
+@pytest.mark.parametrize('color_type', ['color', 'color_ignore_orientation'])
+def test_annotations_know_whether_their_images_are_turned(cfg, color_type):
+    cfg.test_dataloader.dataset.pipeline[0].color_type = color_type
+    assert {item.is_turned for item in read_annotations(cfg)} == {color_type == 'color'}
+
+
 def test_unknown_split_is_named(cfg):
     with pytest.raises(ValueError, match='no data set for val: `val_dataloader` is empty'):
         read_annotations(cfg, 'val')

@@ -10,7 +10,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from mmdet_ols.analysis.annotations import Annotation
-from mmdet_ols.analysis.report.pictures import crop
+from mmdet_ols.analysis.report.pictures import crop_of
 from mmdet_ols.engine.hooks.sample_state_hook import OPINIONS
 
 OPINION_TABLE = 'label_opinions.csv'
@@ -150,7 +150,6 @@ def _card(
     opinions: LabelOpinions, sample: int, names: list[str], annotation: Annotation, rank: int
 ) -> dict[str, Any]:
     """A training image whose label the method changes or weighs down, and its rank in the table."""
-    pixels = annotation.image if annotation.pixels is None else annotation.pixels
     changed = None if opinions.label is None else names[int(opinions.label[sample])]
     return dict(
         rank=rank,
@@ -162,7 +161,7 @@ def _card(
         weight=None if opinions.weight is None else f'{opinions.weight[sample]:.2f}',
         agrees=False,
         shares=[],
-        crop=crop(pixels, annotation.box),
+        crop=crop_of(annotation),
     )
 
 

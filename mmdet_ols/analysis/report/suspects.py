@@ -22,7 +22,7 @@ from mmdet_ols.analysis.ranking import (
     rank_images,
     shares,
 )
-from mmdet_ols.analysis.report.pictures import crop
+from mmdet_ols.analysis.report.pictures import crop_of
 from mmdet_ols.analysis.report.record import TrainingRecord
 from mmdet_ols.analysis.soft_labels import confused_pairs, profiles_in_checkpoint
 from mmdet_ols.analysis.split_data import class_names
@@ -184,7 +184,6 @@ def _card(
     listed = [label for label in largest if seen[label] >= MIN_SHARE]
     if annotation.label not in listed and seen.any():
         listed.append(annotation.label)
-    pixels = annotation.image if annotation.pixels is None else annotation.pixels
     return dict(
         image=annotation.image,
         file=Path(annotation.image).name,
@@ -196,7 +195,7 @@ def _card(
             (audit.classes[label], float(seen[label]), label == annotation.label)
             for label in listed
         ],
-        crop=crop(pixels, annotation.box),
+        crop=crop_of(annotation),
     )
 
 
