@@ -6,9 +6,10 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from mmdet_ols.datasets.image_header import ImageHeader, read_image_header
-from mmdet_ols.datasets.voc_annotations import VOCAnnotation, VOCObject
+from mmdet_ols.datasets.voc_annotations import Oddity, VOCAnnotation, VOCObject
 
 NO_BOX = 'no box'
+DELETED = 'marked as deleted'
 NO_AREA = 'box without area'
 OUTSIDE = 'box outside the image'
 
@@ -38,7 +39,7 @@ def usable_objects(annotation: VOCAnnotation, image: str) -> UsableObjects:
 
     VOC counts pixels from 1, so 1 is subtracted from every edge, as MMDetection does. Corners in
     swapped order are put in order, boxes that reach beyond the image are clipped, and objects
-    without a box, or whose box has no area or lies outside, are left out.
+    without a box, marked as deleted, or whose box has no area or lies outside, are left out.
 
     Args:
         annotation: The annotation.
@@ -59,7 +60,8 @@ def usable_objects(annotation: VOCAnnotation, image: str) -> UsableObjects:
     usable = UsableObjects(size, size_is_read=size != annotation.size)
     for item in annotation.objects:
         if item.number not in boxes:
-            usable.left_out.append((item, NO_BOX))
+            reason = DELETED if Oddity.DELETED in item.oddities else NO_BOX
+            usable.left_out.append((item, reason))
             continue
         box = boxes[item.number]
         clipped = _clip(box, limits)
