@@ -130,6 +130,7 @@ def audit_sections(audit: AnnotationAudit, top: int) -> dict[str, Any]:
             suspects=len(suspects),
             missed=len(missed),
             boxes=audit.annotations[0].box is not None,
+            classes=len(audit.classes),
         ),
     )
 
