@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from mmengine.config import Config
 
-from mmdet_ols.analysis.split_data import inference_pipeline, split_datasets
+from mmdet_ols.analysis.split_data import evenly_spaced, inference_pipeline, split_datasets
 from mmdet_ols.checks.survey.loaded import decoding
 
 #: Intersection over union above which two objects are in the same place, and above which two boxes
@@ -49,12 +49,9 @@ def read_annotations(cfg: Config, split: str = 'train', max_images: int = 0) -> 
     """
     datasets = split_datasets(cfg, split, pipeline=[])
     images = [(dataset, index) for dataset in datasets for index in range(len(dataset))]
-    chosen = list(range(len(images)))
-    if 0 < max_images < len(images):
-        chosen = np.linspace(0, len(images) - 1, max_images).round().astype(int).tolist()
     is_turned = decoding(dict(pipeline=inference_pipeline(cfg))).are_turned
     annotations = []
-    for sample in chosen:
+    for sample in evenly_spaced(len(images), max_images):
         dataset, index = images[sample]
         # Without a pipeline, a user's wrapper that lacks `get_data_info` gives the same.
         give = getattr(dataset, 'get_data_info', dataset.__getitem__)
