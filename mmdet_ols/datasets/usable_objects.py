@@ -51,7 +51,11 @@ def usable_objects(annotation: VOCAnnotation, image: str) -> UsableObjects:
         OSError: The image has to be opened and cannot be.
     """
     check_pixels(annotation)
-    boxes = {item.number: _pixels(item) for item in annotation.objects if item.box is not None}
+    boxes = {
+        item.number: [int(edge) - 1 for edge in item.box]
+        for item in annotation.objects
+        if item.box is not None
+    }
     if annotation.size and all(_is_inside(box, annotation.size) for box in boxes.values()):
         size = limits = annotation.size
     else:
@@ -74,11 +78,6 @@ def usable_objects(annotation: VOCAnnotation, image: str) -> UsableObjects:
             # Counting pixels from 0 instead of 1 puts a box one pixel outside; that is no news.
             usable.clipped += max(abs(new - old) for new, old in zip(clipped, box)) > 1
     return usable
-
-
-def _pixels(item: VOCObject) -> list[int]:
-    assert item.box is not None
-    return [int(edge) - 1 for edge in item.box]
 
 
 def check_pixels(annotation: VOCAnnotation) -> None:
