@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from mmdet_ols.analysis.report.pictures import png
-from mmdet_ols.analysis.soft_labels import soft_labels_in_checkpoint
+from mmdet_ols.analysis.soft_labels import find_soft_labels
 from mmdet_ols.visualization import MAX_VALUES, draw_soft_labels, matching_names
 
 #: Above this number of classes a matrix takes the whole width of the page.
@@ -40,12 +40,8 @@ def read_history(
                 damaged.append(path)
             else:
                 history.setdefault(path.parent.name, {})[int(step)] = matrix
-    try:
-        last = soft_labels_in_checkpoint(content)
-    except ValueError:
-        last = {}
     saved_at = content.get('meta', {}).get('epoch' if period == 'epoch' else 'iter', 0)
-    for loss, tensor in last.items():
+    for loss, tensor in find_soft_labels(content).items():
         if loss not in history:
             history[loss] = {saved_at: tensor.float().numpy()}
     return {loss: dict(sorted(steps.items())) for loss, steps in history.items()}, damaged
