@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,6 +33,11 @@ class Annotation(NamedTuple):
     pixels: np.ndarray | None = None
     #: Whether the file is turned by its EXIF orientation when it is loaded.
     is_turned: bool = True
+
+    @property
+    def file(self) -> str:
+        """The file's name; of a whole image with its folder, as each class may have its own."""
+        return '/'.join(Path(self.image).parts[-2 if self.box is None else -1 :])
 
 
 def read_annotations(cfg: Config, split: str = 'train', max_images: int = 0) -> list[Annotation]:

@@ -50,6 +50,12 @@ def test_annotations_know_whether_their_images_are_turned(cfg, color_type):
     assert {item.is_turned for item in read_annotations(cfg)} == {color_type == 'color'}
 
 
+def test_images_of_the_same_name_are_told_apart_by_the_folder_of_their_class():
+    whole, boxed = Annotation('/data/cat/1.png', 0, None, 0, 0), (0, 0, 1, 1)
+    assert [whole.file, whole._replace(box=boxed).file] == ['cat/1.png', '1.png']
+    assert whole._replace(image='CIFAR10 7').file == 'CIFAR10 7'
+
+
 def test_unknown_split_is_named(cfg):
     with pytest.raises(ValueError, match='no data set for val: `val_dataloader` is empty'):
         read_annotations(cfg, 'val')

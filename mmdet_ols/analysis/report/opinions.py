@@ -153,8 +153,7 @@ def _card(
     changed = None if opinions.label is None else names[int(opinions.label[sample])]
     return dict(
         rank=rank,
-        image=annotation.image,
-        file=Path(annotation.image).name,
+        file=annotation.file,
         number=None,
         written=names[int(opinions.given[sample])],
         suggestion=changed,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -186,8 +185,7 @@ def _card(
     if annotation.label not in listed and seen.any():
         listed.append(annotation.label)
     return dict(
-        image=annotation.image,
-        file=Path(annotation.image).name,
+        file=annotation.file,
         number=annotation.number + 1 if annotation.box else None,
         written=audit.classes[annotation.label],
         suggestion=audit.classes[suspect.suggestion] if suspect else None,
