@@ -10,7 +10,7 @@ import torch
 
 from mmdet_ols.analysis.report.pictures import png
 from mmdet_ols.analysis.soft_labels import find_soft_labels
-from mmdet_ols.visualization import MAX_VALUES, draw_soft_labels, matching_names
+from mmdet_ols.visualization import MAX_VALUES, column_names, draw_soft_labels, matching_names
 
 #: Above this number of classes a matrix takes the whole width of the page.
 MAX_NARROW = 10
@@ -68,11 +68,10 @@ def soft_label_views(loss: str, steps: dict[int, np.ndarray], classes: list[str]
 
 def _view(matrix: torch.Tensor, classes: list[str], scale: float) -> dict[str, Any]:
     """A matrix as a table whose darkest colour stands for `scale`; a large one as a picture."""
-    names = matching_names(matrix, classes)
+    known = matching_names(matrix, classes)
     if len(matrix) > MAX_VALUES:
-        return dict(picture=png(draw_soft_labels(matrix, names)))
-    names = list(names or [str(index) for index in range(len(matrix))])
-    names += ['background'] * (len(matrix) - len(names))
+        return dict(picture=png(draw_soft_labels(matrix, known)))
+    names = column_names(len(matrix), known)
     off_diagonal = matrix - torch.diag(matrix.diagonal())
     heat = (100 * (off_diagonal / scale).clamp(0, 1).sqrt()).round().int().tolist()
     rows = [

@@ -7,11 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from mmdet_ols.analysis.annotations import (
-    Annotation,
-    classes_of_neighbours,
-    read_annotations,
-)
+from mmdet_ols.analysis.annotations import Annotation, classes_of_neighbours, read_annotations
 from mmdet_ols.analysis.predictions import predict_annotations
 from mmdet_ols.analysis.ranking import (
     Ranking,
