@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from mmengine.config import Config
 
-from mmdet_ols.analysis.split_data import split_datasets
+from mmdet_ols.analysis.split_data import evenly_spaced, inference_pipeline, split_datasets
+from mmdet_ols.checks.survey.loaded import decoding
 
 #: Intersection over union above which two objects are in the same place, and above which two boxes
 #: are those of one object.
@@ -29,6 +31,13 @@ class Annotation(NamedTuple):
     sample: int
     #: The image, where the data set holds arrays instead of files.
     pixels: np.ndarray | None = None
+    #: Whether the file is turned by its EXIF orientation when it is loaded.
+    is_turned: bool = True
+
+    @property
+    def file(self) -> str:
+        """The file's name; of a whole image with its folder, as each class may have its own."""
+        return '/'.join(Path(self.image).parts[-2 if self.box is None else -1 :])
 
 
 def read_annotations(cfg: Config, split: str = 'train', max_images: int = 0) -> list[Annotation]:
@@ -46,17 +55,16 @@ def read_annotations(cfg: Config, split: str = 'train', max_images: int = 0) -> 
     """
     datasets = split_datasets(cfg, split, pipeline=[])
     images = [(dataset, index) for dataset in datasets for index in range(len(dataset))]
-    chosen = list(range(len(images)))
-    if 0 < max_images < len(images):
-        chosen = np.linspace(0, len(images) - 1, max_images).round().astype(int).tolist()
+    is_turned = decoding(dict(pipeline=inference_pipeline(cfg))).are_turned
     annotations = []
-    for sample in chosen:
+    for sample in evenly_spaced(len(images), max_images):
         dataset, index = images[sample]
         # Without a pipeline, a user's wrapper that lacks `get_data_info` gives the same.
         give = getattr(dataset, 'get_data_info', dataset.__getitem__)
         info = give(index)
         image = str(info.get('img_path') or f'{type(dataset).__name__} {index}')
-        annotations += _annotations_of_image(info, image, sample, split)
+        place = Annotation(image, 0, None, -1, sample, info.get('img'), is_turned)
+        annotations += _annotations_of_image(info, place, split)
     if not annotations:
         raise ValueError(
             f'The {split} data of the config have neither boxes nor class labels, so there is '
@@ -102,22 +110,21 @@ def classes_of_neighbours(annotations: list[Annotation], num_classes: int) -> np
     return result
 
 
-def _annotations_of_image(
-    info: dict[str, Any], image: str, sample: int, split: str
-) -> list[Annotation]:
-    pixels = info.get('img')
+def _annotations_of_image(info: dict[str, Any], place: Annotation, split: str) -> list[Annotation]:
+    """The annotations of an image, of which `place` says the rest."""
     annotations = []
     if 'gt_label' in info:
         # Of several tasks, MMPretrain's MultiTaskDataset gives a dict.
         if np.ndim(info['gt_label']) or isinstance(info['gt_label'], dict):
             raise ValueError(
-                f'The {split} data have several labels an image ({image}: {info["gt_label"]}), but '
-                'only data with one label an image, or with boxes, can be examined.'
+                f'The {split} data have several labels an image ({place.image}: '
+                f'{info["gt_label"]}), but only data with one label an image, or with boxes, can '
+                'be examined.'
             )
-        annotations.append(Annotation(image, 0, None, int(info['gt_label']), sample, pixels))
+        annotations.append(place._replace(label=int(info['gt_label'])))
     for number, item in enumerate(info.get('instances', ())):
         if not item.get('ignore_flag', 0):
             x0, y0, x1, y1 = (float(edge) for edge in item['bbox'])
             box, label = (x0, y0, x1, y1), int(item['bbox_label'])
-            annotations.append(Annotation(image, number, box, label, sample, pixels))
+            annotations.append(place._replace(number=number, box=box, label=label))
     return annotations

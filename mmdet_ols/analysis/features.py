@@ -9,13 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.registry import DATASETS
 from torch import Tensor, nn
 
 from mmdet_ols.analysis.predictions import load_model
-from mmdet_ols.analysis.split_data import inference_pipeline, loader_in_order, run_seed
+from mmdet_ols.analysis.split_data import evenly_spaced, loader_in_order, split_images
 from mmdet_ols.core.arguments import check_integer
-from mmdet_ols.datasets.tree import unaugmented_config
 from mmdet_ols.evaluation.passes import ground_truth_labels
 
 
@@ -36,7 +34,8 @@ def read_features(
         cfg: Config that the network was trained with.
         checkpoint: Its checkpoint.
         split: 'train', 'val' or 'test'. The images pass the pipeline of the test in any case.
-        max_samples: Take this many images, evenly spaced over the data set; 0 takes all.
+        max_samples: Take this many images at most, evenly spaced over the split; 0 takes all. None
+            is taken twice, whatever repeats it in the training.
 
     Raises:
         ValueError: The network is not a classifier, the config has no data for the split, or
@@ -51,17 +50,11 @@ def read_features(
             'Features are read from a classifier of MMPretrain (ImageClassifier), but the config '
             f'builds {type(model).__name__}.'
         )
-    loader_cfg = cfg.get(f'{split}_dataloader')
-    if not loader_cfg:
-        raise ValueError(f'The config has no data set for {split}: `{split}_dataloader` is empty.')
-    dataset = DATASETS.build(
-        unaugmented_config(loader_cfg['dataset'], inference_pipeline(cfg), run_seed(cfg))
-    )
-    count = min(max_samples or len(dataset), len(dataset))
-    chosen = np.linspace(0, len(dataset) - 1, count).round().astype(int).tolist()
+    images = split_images(cfg, split)
+    loader_cfg = cfg[f'{split}_dataloader']
     loader = loader_in_order(
-        dataset,
-        chosen,
+        images,
+        evenly_spaced(len(images), max_samples),
         batch_size=(cfg.get('test_dataloader') or loader_cfg).get('batch_size', 1),
         num_workers=loader_cfg.get('num_workers', 0),
     )
@@ -70,7 +63,7 @@ def read_features(
         for batch in track(loader, f'Reading features of the {split} images'):
             values.append(_pooled(model, batch).float().cpu())
             labels.append(ground_truth_labels(batch['data_samples']).cpu())
-    classes = (getattr(dataset, 'metainfo', None) or {}).get('classes') or ()
+    classes = (getattr(images.datasets[0], 'metainfo', None) or {}).get('classes') or ()
     return Features(torch.cat(values).numpy(), torch.cat(labels).numpy(), classes)
 
 

@@ -21,7 +21,7 @@ from torch import nn
 from torchvision.ops import box_iou
 
 from mmdet_ols.analysis.annotations import Annotation
-from mmdet_ols.analysis.split_data import inference_pipeline, loader_in_order, split_datasets
+from mmdet_ols.analysis.split_data import inference_pipeline, loader_in_order, split_images
 from mmdet_ols.checks.checkpoints import load_checkpoint
 from mmdet_ols.checks.matching import check_match, state_dict_of
 from mmdet_ols.core.whole_files import whole_file
@@ -196,13 +196,14 @@ def predict_samples(
         The host's data sample with its predictions, for each of the images in this order.
     """
     from rich.progress import track
-    from torch.utils.data import ConcatDataset
 
     model = load_model(cfg, checkpoint)
     loader_cfg = cfg.get('test_dataloader') or cfg.get('val_dataloader') or {}
-    images: ConcatDataset = ConcatDataset(split_datasets(cfg, split, inference_pipeline(cfg)))
     loader = loader_in_order(
-        images, samples, loader_cfg.get('batch_size', 1), loader_cfg.get('num_workers', 0)
+        split_images(cfg, split),
+        samples,
+        loader_cfg.get('batch_size', 1),
+        loader_cfg.get('num_workers', 0),
     )
     for batch in track(loader, f'Looking at the {split} images'):
         with torch.inference_mode():

@@ -103,6 +103,17 @@ def soft_labels_in_checkpoint(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
     Raises:
         ValueError: It holds none.
     """
+    matrices = find_soft_labels(checkpoint)
+    if not matrices:
+        raise ValueError(
+            'The checkpoint holds no soft labels: it was trained without an online soft-label loss '
+            "(type='OLSLoss')."
+        )
+    return matrices
+
+
+def find_soft_labels(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
+    """As `soft_labels_in_checkpoint`, but a checkpoint may hold none."""
     state = checkpoint.get('state_dict', checkpoint)
     sparse = SparseSoftLabels.in_use
     matrices = {}
@@ -114,11 +125,6 @@ def soft_labels_in_checkpoint(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
             matrices[loss] = value
         elif name == sparse[0] and all(prefix + part in state for part in sparse):
             matrices[loss] = dense_soft_labels(*(state[prefix + part] for part in sparse))
-    if not matrices:
-        raise ValueError(
-            'The checkpoint holds no soft labels: it was trained without an online soft-label loss '
-            "(type='OLSLoss')."
-        )
     return matrices
 
 
@@ -129,11 +135,7 @@ def profiles_in_checkpoint(checkpoint: dict[str, Any], size: int) -> tuple[str, 
         checkpoint: As for `soft_labels_in_checkpoint`; None is returned if it holds none.
         size: The number of classes; one for the background, behind them, is left out.
     """
-    try:
-        matrices = soft_labels_in_checkpoint(checkpoint)
-    except ValueError:  # a run without online soft labels
-        return None
-    for loss, matrix in reversed(matrices.items()):
+    for loss, matrix in reversed(find_soft_labels(checkpoint).items()):
         if len(matrix) - size in (0, 1):
             return loss, matrix[:size, :size].float().numpy()
     return None

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from copy import deepcopy
 from typing import Any
 
+import numpy as np
 from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
-from torch.utils.data import DataLoader, Dataset, Subset
+from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset
 
 from mmdet_ols.datasets.tree import leaf_datasets, sources_of_samples, unaugmented_config
 
@@ -33,6 +34,21 @@ def split_datasets(cfg: Config, split: str, pipeline: Sequence[dict]) -> list[An
     init_default_scope(cfg.get('default_scope') or 'mmengine')
     seed = run_seed(cfg)
     return [DATASETS.build(unaugmented_config(source, pipeline, seed)) for source in sources]
+
+
+def split_images(cfg: Config, split: str) -> ConcatDataset:
+    """The images of a split, prepared for testing, by their numbers in the split.
+
+    Raises:
+        ValueError: As for `split_datasets`.
+    """
+    return ConcatDataset(split_datasets(cfg, split, inference_pipeline(cfg)))
+
+
+def evenly_spaced(total: int, at_most: int) -> list[int]:
+    """At most so many numbers below a total, evenly spaced; 0 takes all."""
+    count = min(at_most or total, total)
+    return np.linspace(0, total - 1, count).round().astype(int).tolist()
 
 
 def class_names(cfg: Config, split: str) -> list[str]:

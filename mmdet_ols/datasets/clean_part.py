@@ -64,7 +64,6 @@ class CleanPartDataset(DatasetWrapper):
                 '`dataset` must load each image when it is asked for, but there is an '
                 'InMemoryDataset in it: put that around CleanPartDataset instead.'
             )
-        self.part = part
         self.has_own_seed = seed is not None
         self.seed = seed_of_run() if seed is None else seed
         self._truth = map_datasets(self.dataset, _with_true_labels)

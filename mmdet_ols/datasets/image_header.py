@@ -45,16 +45,20 @@ def read_image_header(path: str) -> ImageHeader:
     """
     from PIL import Image
 
+    # OpenCV reads six times as many pixels as Pillow, whose limit is to spare it the decoding.
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')  # of a damaged EXIF, without the file's name
             with Image.open(path) as image:
                 return _header_of(image)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except (OSError, SyntaxError, ValueError) as error:
         raise OSError(
             f'The image {path} cannot be opened ({error}): fetch it again, or remove its name from '
             'the split.'
         ) from error
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
 
 
 def _header_of(image: Image.Image) -> ImageHeader:

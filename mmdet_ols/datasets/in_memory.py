@@ -99,11 +99,17 @@ class InMemoryDataset(DatasetWrapper):
             if index == 0:
                 images = torch.empty((len(self), *image.shape), dtype=torch.uint8)
             if image.shape != images.shape[1:] or image.dtype != torch.uint8:
+                if image.dtype == torch.uint8 and len(image) == images.shape[1]:
+                    remedy = (
+                        "add dict(type='Resize', scale=(width, height)) to its pipeline, before "
+                        'PackInputs'
+                    )
+                else:
+                    remedy = "set color_type='color' of LoadImageFromFile in its pipeline"
                 raise ValueError(
                     '`dataset` must give uint8 images of one size, but sample '
                     f'{index} is {image.dtype} of shape {tuple(image.shape)} and the first one is '
-                    f"of shape {tuple(images.shape[1:])}: add dict(type='Resize', "
-                    'scale=(width, height)) to its pipeline, before PackInputs.'
+                    f'of shape {tuple(images.shape[1:])}: {remedy}.'
                 )
             images[index] = image
             samples.append(packed['data_samples'])

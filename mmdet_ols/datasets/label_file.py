@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -47,8 +48,9 @@ class LabelFileDataset(RelabelledDataset):
         flipped: Whether they differ, of shape (N,), bool.
 
     Raises:
-        ValueError: The file does not fit the data set: a column, an image or a line is missing, a
-            label is no class, or the true labels differ.
+        ValueError: The file cannot be read, or does not fit the data set: a column, an image or a
+            line is missing, a line names several images, a label is no class, or the true labels
+            differ.
         FileNotFoundError: There is no such file.
         TypeError: The data set is an `InMemoryDataset`, or has no pipeline of its own.
     """
@@ -80,10 +82,17 @@ class LabelFileDataset(RelabelledDataset):
         paths = [self.dataset.get_data_info(index).get('img_path') for index in range(count)]
         if all(paths):
             lines = [table.row_of(path) for path in paths]
-            unused = len(table.names) - len(set(lines))
+            images: dict[int, str] = {}
+            for path, line in zip(paths, lines):
+                other = images.setdefault(line, path)
+                if other != path:
+                    raise ValueError(
+                        f'{self.file}: every line must name one image, but {table.names[line]!r} '
+                        f'is the end of {other} and of {path}: name their folders, too.'
+                    )
+            unused = len(table.names) - len(images)
             if whole and unused:
-                used = set(lines)
-                first = next(name for row, name in enumerate(table.names) if row not in used)
+                first = next(name for row, name in enumerate(table.names) if row not in images)
                 raise ValueError(
                     f'{self.file}: every line must have an image, but {unused} of '
                     f'{len(table.names)} have none in `dataset`, the first one {first!r}: give the '
@@ -192,7 +201,12 @@ def _text(path: Path) -> str:
             'LabelFileDataset.'
         )
     data = path.read_bytes()
+    if path.suffix == '.gz':
+        try:
+            data = gzip.decompress(data)
+        except (OSError, EOFError, zlib.error) as error:
+            raise ValueError(f'{path} cannot be unpacked ({error}): fetch it again.') from error
     try:
-        return decode_text(gzip.decompress(data) if path.suffix == '.gz' else data).text
+        return decode_text(data).text
     except ValueError as error:
         raise ValueError(f'{path} cannot be read, since {error} Save it as UTF-8.') from error

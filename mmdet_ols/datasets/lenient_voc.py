@@ -36,8 +36,9 @@ class LenientVOCDataset(XMLDataset):
       or further columns;
     - annotations and images in sub-folders, and images with any usual extension.
 
-    Objects without a box, or whose box has no area or lies outside the image, are left out; one
-    line of the log counts them. What cannot be taken is an error that names every file.
+    Objects without a box, marked as deleted, or whose box has no area or lies outside the image,
+    are left out; one line of the log counts them. What cannot be taken is an error that names every
+    file.
 
     Args:
         img_subdir: The folder of the images, below `data_prefix['sub_data_root']` or, where that is

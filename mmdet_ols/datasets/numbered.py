@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mmdet_ols.config_tree import is_a
 from mmdet_ols.datasets.in_memory import WholeBatch
-from mmdet_ols.datasets.tree import GIVING_ALL, inner_datasets
+from mmdet_ols.datasets.tree import gives_all, inner_datasets
 from mmdet_ols.datasets.wrapper import DatasetWrapper, class_labels
 from mmdet_ols.registry import register_dataset
 
@@ -108,10 +108,9 @@ def gather_values(dataset: Any, values: Callable[[Any], Tensor]) -> Tensor:
         values: Gives the values of a source, one for each of its samples. Sources are what
             `sources_of_samples` names, and asked for in that order.
     """
-    inner = inner_datasets(dataset)
-    if not inner or not any(is_a(type(dataset), name) for name in GIVING_ALL):
+    if not gives_all(dataset):
         return values(dataset)
-    inside = torch.cat([gather_values(item, values) for item in inner])
+    inside = torch.cat([gather_values(item, values) for item in inner_datasets(dataset)])
     if is_a(type(dataset), 'RepeatDataset'):
         return inside.repeat(dataset.times)
     if is_a(type(dataset), 'ClassBalancedDataset'):

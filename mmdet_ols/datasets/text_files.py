@@ -48,6 +48,8 @@ def decode_text(content: bytes, declared: str = '') -> DecodedText:
             return DecodedText(_decode(content, encoding), encoding)
     if b'\0' in content:
         raise ValueError('it is not text, since it holds zero bytes.')
+    if re.match('utf.?(16|32)', declared, re.IGNORECASE):
+        declared = ''  # its letters would hold zero bytes; .NET's writers say so of any text
     for encoding in (declared or 'utf-8', 'utf-8', *_guesses(content)):
         try:
             return DecodedText(content.decode(encoding), encoding)

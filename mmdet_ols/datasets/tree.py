@@ -77,11 +77,15 @@ def sources_of_samples(dataset: Any) -> Iterator[Any]:
         dataset: A config, a built data set, or a list of either.
     """
     for node in dataset if isinstance(dataset, (list, tuple)) else [dataset]:
-        inner = inner_datasets(node) if node else []
-        if inner and _is_one_of(node, GIVING_ALL):
-            yield from sources_of_samples(inner)
+        if node and gives_all(node):
+            yield from sources_of_samples(inner_datasets(node))
         elif node:
             yield node
+
+
+def gives_all(dataset: Any) -> bool:
+    """Whether a data set, or its config, wraps others and gives every sample of them."""
+    return bool(inner_datasets(dataset)) and _is_one_of(dataset, GIVING_ALL)
 
 
 def datasets_of_config(

@@ -6,9 +6,10 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from mmdet_ols.datasets.image_header import ImageHeader, read_image_header
-from mmdet_ols.datasets.voc_annotations import VOCAnnotation, VOCObject
+from mmdet_ols.datasets.voc_annotations import Oddity, VOCAnnotation, VOCObject
 
 NO_BOX = 'no box'
+DELETED = 'marked as deleted'
 NO_AREA = 'box without area'
 OUTSIDE = 'box outside the image'
 
@@ -38,7 +39,7 @@ def usable_objects(annotation: VOCAnnotation, image: str) -> UsableObjects:
 
     VOC counts pixels from 1, so 1 is subtracted from every edge, as MMDetection does. Corners in
     swapped order are put in order, boxes that reach beyond the image are clipped, and objects
-    without a box, or whose box has no area or lies outside, are left out.
+    without a box, marked as deleted, or whose box has no area or lies outside, are left out.
 
     Args:
         annotation: The annotation.
@@ -50,7 +51,11 @@ def usable_objects(annotation: VOCAnnotation, image: str) -> UsableObjects:
         OSError: The image has to be opened and cannot be.
     """
     check_pixels(annotation)
-    boxes = {item.number: _pixels(item) for item in annotation.objects if item.box is not None}
+    boxes = {
+        item.number: [int(edge) - 1 for edge in item.box]
+        for item in annotation.objects
+        if item.box is not None
+    }
     if annotation.size and all(_is_inside(box, annotation.size) for box in boxes.values()):
         size = limits = annotation.size
     else:
@@ -59,7 +64,8 @@ def usable_objects(annotation: VOCAnnotation, image: str) -> UsableObjects:
     usable = UsableObjects(size, size_is_read=size != annotation.size)
     for item in annotation.objects:
         if item.number not in boxes:
-            usable.left_out.append((item, NO_BOX))
+            reason = DELETED if Oddity.DELETED in item.oddities else NO_BOX
+            usable.left_out.append((item, reason))
             continue
         box = boxes[item.number]
         clipped = _clip(box, limits)
@@ -72,11 +78,6 @@ def usable_objects(annotation: VOCAnnotation, image: str) -> UsableObjects:
             # Counting pixels from 0 instead of 1 puts a box one pixel outside; that is no news.
             usable.clipped += max(abs(new - old) for new, old in zip(clipped, box)) > 1
     return usable
-
-
-def _pixels(item: VOCObject) -> list[int]:
-    assert item.box is not None
-    return [int(edge) - 1 for edge in item.box]
 
 
 def check_pixels(annotation: VOCAnnotation) -> None:

@@ -36,6 +36,7 @@ class Oddity(Enum):
     POLYGON = 'a polygon or a rotated box in place of <bndbox>'
     NO_BOX = 'no <bndbox>'
     SWAPPED = 'corners in swapped order'
+    DELETED = 'an object that is marked as deleted'
 
 
 @dataclass
@@ -47,7 +48,8 @@ class VOCObject:
         raw_name: The text of its `<name>` as it stands there.
         name: The name without surrounding blanks and invisible characters, in Unicode's form NFC.
         difficult: Whether it is marked as difficult.
-        box: (xmin, ymin, xmax, ymax) with the corners in order; None where the file has no box.
+        box: (xmin, ymin, xmax, ymax) with the corners in order; None where the file has no box, or
+            marks the object as deleted, as LabelMe does.
         raw_box: The same as the file has it.
         oddities: What is odd about it.
     """
@@ -177,7 +179,7 @@ def _parse(content: bytes, path: str | Path) -> tuple[ET.Element, list[Oddity]]:
 def _read_size(node: ET.Element | None, oddities: list[Oddity]) -> tuple[int, int] | None:
     if node is None:
         return None
-    texts = [(node.findtext(key) or '').strip() for key in ('width', 'height')]
+    texts = [_text(node, key) for key in ('width', 'height')]
     try:
         width, height = (int(text) for text in texts)
     except ValueError:
@@ -215,6 +217,9 @@ def _read_object(node: ET.Element, number: int, is_direct: bool) -> VOCObject:
         box = min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)
         if box != raw_box:
             oddities.append(Oddity.SWAPPED)
+    if _text(node, 'deleted') == '1':
+        oddities.append(Oddity.DELETED)
+        box = None
     return VOCObject(number, raw_name, name, difficult, box, raw_box, oddities)
 
 
@@ -237,10 +242,9 @@ def _read_difficult(node: ET.Element, oddities: list[Oddity]) -> bool:
 def _read_box(node: ET.Element, oddities: list[Oddity]) -> tuple[float, float, float, float] | None:
     box = node.find('bndbox')
     if box is not None:
-        texts = [(box.findtext(edge) or '').strip() for edge in EDGES]
-        if any(',' in text for text in texts):
+        if any(',' in _text(box, edge) for edge in EDGES):
             oddities.append(Oddity.NUMBER)
-        x0, y0, x1, y1 = (_edge(text, edge) for text, edge in zip(texts, EDGES))
+        x0, y0, x1, y1 = (_coordinate(_text(box, edge), f'bndbox/{edge}') for edge in EDGES)
         return x0, y0, x1, y1
     corners = _rotated_corners(node.find('robndbox')) or _points(node.find('polygon'))
     if not corners:
@@ -251,25 +255,28 @@ def _read_box(node: ET.Element, oddities: list[Oddity]) -> tuple[float, float, f
     return min(xs), min(ys), max(xs), max(ys)
 
 
-def _edge(text: str, edge: str) -> float:
+def _text(node: ET.Element, key: str) -> str:
+    return (node.findtext(key) or '').strip()
+
+
+def _coordinate(text: str, place: str) -> float:
+    unit = 'radians' if place.endswith('/angle') else 'pixels'
     if not text:
         raise ValueError(
-            f'<bndbox/{edge}> is missing or empty, but must be a number of pixels: write it there, '
-            'or remove the object.'
+            f'<{place}> is missing or empty, but must be a number of {unit}: write it there, or '
+            'remove the object.'
         )
     try:
         return _number(text)
     except ValueError as error:
         raise ValueError(
-            f'<bndbox/{edge}> must be a number of pixels, but is {text!r}: correct it, or remove '
-            'the object.'
+            f'<{place}> must be a number of {unit}, but is {text!r}: correct it, or remove the '
+            'object.'
         ) from error
 
 
 def _number(text: str) -> float:
-    if ',' in text and re.fullmatch(
-        r'\d{1,3}(,\d{3})+', text
-    ):  # 1,234 is more than a thousand for some
+    if re.fullmatch(r'\d{1,3}(,\d{3})+', text):  # 1,234 is more than a thousand for some
         raise ValueError(f'{text!r} is ambiguous.')
     number = float(text.replace(',', '.'))
     if not math.isfinite(number):
@@ -283,8 +290,9 @@ def _points(polygon: ET.Element | None) -> list[tuple[float, float]]:
         return []
     values: dict[str, list[float]] = {'x': [], 'y': []}
     for node in polygon.iter():
-        if re.fullmatch(r'[xy]\d*', str(node.tag)) and (node.text or '').strip():
-            values[node.tag[0]].append(_number(node.text or ''))
+        text = (node.text or '').strip()
+        if text and re.fullmatch(r'[xy]\d*', node.tag):
+            values[node.tag[0]].append(_coordinate(text, f'polygon/{node.tag}'))
     return list(zip(values['x'], values['y']))
 
 
@@ -293,7 +301,7 @@ def _rotated_corners(node: ET.Element | None) -> list[tuple[float, float]]:
     if node is None:
         return []
     x, y, width, height, angle = (
-        _edge((node.findtext(key) or '').strip(), key) for key in ('cx', 'cy', 'w', 'h', 'angle')
+        _coordinate(_text(node, key), f'robndbox/{key}') for key in ('cx', 'cy', 'w', 'h', 'angle')
     )
     cos, sin = math.cos(angle), math.sin(angle)
     return [

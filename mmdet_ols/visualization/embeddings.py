@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 #: With more classes than this, several of them share a colour.
 NUM_COLORS = 10
+#: Of the legend, if they have room.
+MAX_COLUMNS = 5
 
 
 def draw_embeddings(
@@ -44,12 +46,23 @@ def draw_embeddings(
         if named:
             panel = figure.axes[0]  # dots that only the legend shows
             dots = [panel.scatter([], [], s=30, color=colors[label]) for label in named]
-            place: Any = dict(loc='outside lower center', ncols=5, frameon=False)
-            legend = figure.legend(dots, [str(label) for label in named], **place)
-            # Afterwards: matplotlib before 3.10 leaves out what begins with an underscore.
-            for entry, name in zip(legend.get_texts(), texts[len(titles) :]):
-                entry.set_text(name)
+            _add_legend(figure, dots, texts[len(titles) :])
     return figure
+
+
+def _add_legend(figure: Any, dots: Sequence[Any], names: Sequence[str]) -> None:
+    """Add a legend below the panels, in as many columns as have room, and give it its height."""
+    for columns in range(MAX_COLUMNS, 0, -1):
+        place: Any = dict(loc='outside lower center', ncols=columns, frameon=False)
+        legend = figure.legend(dots, [str(number) for number in range(len(dots))], **place)
+        # Afterwards: matplotlib before 3.10 leaves out what begins with an underscore.
+        for entry, name in zip(legend.get_texts(), names):
+            entry.set_text(name)
+        extent = legend.get_window_extent(figure.canvas.get_renderer())
+        if columns == 1 or extent.width <= figure.bbox.width:
+            break
+        legend.remove()
+    figure.set_figheight(figure.get_figheight() + extent.height / figure.dpi)
 
 
 def _draw_panels(
@@ -59,7 +72,7 @@ def _draw_panels(
     import numpy as np  # not at the top: without a host, torch is all that the package needs
     from matplotlib import colormaps
 
-    figure = new_figure(5 * len(titles), 5.6, dpi=130)
+    figure = new_figure(5 * len(titles), 5.4, dpi=130)
     colors = colormaps['tab10'](np.arange(NUM_COLORS))
     panels = figure.subplots(1, len(titles), squeeze=False)[0]
     for panel, points, classes, title in zip(panels, embeddings, labels, titles):

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 #: Above these numbers of classes the axes show no names, and the cells no values.
 MAX_NAMES, MAX_VALUES = 60, 25
+#: The most letters of a title: names of losses differ in their middle.
+MAX_TITLE = 60
 
 
 def column_names(size: int, class_names: Sequence[str] | None) -> list[str]:
@@ -67,7 +69,7 @@ def draw_soft_labels(
     names = column_names(len(soft_labels), class_names)
     require_matplotlib()
     shown = names if len(names) <= MAX_NAMES else []
-    with drawn_texts([title, *shown]) as (title, *shown):
+    with drawn_texts([title], MAX_TITLE) as (title,), drawn_texts(shown) as shown:
         return _draw(soft_labels, shown, title)
 
 
@@ -81,8 +83,11 @@ def _draw(soft_labels: Tensor, names: Sequence[str], title: str) -> np.ndarray:
     figure = new_figure(inches + 1, inches)
     matrix = soft_labels.detach().to('cpu', torch.float32).numpy()
     diagonal = np.eye(size, dtype=bool)
+    largest = np.where(diagonal, 0, matrix).max()
     axes = figure.add_subplot()
-    mesh = axes.imshow(np.ma.masked_array(matrix, diagonal), cmap='magma_r', vmin=0)
+    mesh = axes.imshow(
+        np.ma.masked_array(matrix, diagonal), cmap='magma_r', vmin=0, vmax=largest or 1
+    )
     axes.imshow(np.ma.masked_array(matrix, ~diagonal), cmap=ListedColormap(['0.82']))
     figure.colorbar(mesh, ax=axes, label='share of the soft label', shrink=0.8)
     axes.set(xlabel='taken for', ylabel='true class', title=title)
@@ -90,20 +95,16 @@ def _draw(soft_labels: Tensor, names: Sequence[str], title: str) -> np.ndarray:
         axes.set_xticks(range(size), names, rotation=45, ha='right', rotation_mode='anchor')
         axes.set_yticks(range(size), names)
     if size <= MAX_VALUES:
-        _write_values(axes, matrix)
+        _write_values(axes, matrix, dark=0.55 * largest)
         axes.set_title(f'{title}  (in %)' if title else 'in %')
     figure.canvas.draw()
     return np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()
 
 
-def _write_values(axes: Any, matrix: np.ndarray) -> None:
-    """Write each value, in per cent, into its cell."""
-    size = len(matrix)
-    off_diagonal = [matrix[i, j] for i in range(size) for j in range(size) if i != j]
-    dark = 0.55 * max(off_diagonal, default=0)
-    for row in range(size):
-        for column in range(size):
-            value = matrix[row, column]
+def _write_values(axes: Any, matrix: np.ndarray, dark: float) -> None:
+    """Write each value, in per cent, into its cell; above `dark` in white."""
+    for row, values in enumerate(matrix):
+        for column, value in enumerate(values):
             axes.text(
                 column,
                 row,

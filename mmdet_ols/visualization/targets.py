@@ -14,6 +14,8 @@ from mmdet_ols.visualization.soft_labels import column_names
 from mmdet_ols.visualization.texts import drawn_texts
 
 OLS_TITLE = 'soft label of OLS'
+#: How many classes a message names.
+NAMED = 20
 
 
 def save_target(
@@ -41,7 +43,10 @@ def save_target(
     names = column_names(len(soft_labels), class_names)
     size = len(names)
     if name not in names and not (name.isdecimal() and int(name) < size):
-        raise ValueError(f'The class must be one of {names} or its number, but got {name!r}.')
+        more = f' and {size - NAMED} more' if size > NAMED else ''
+        raise ValueError(
+            f'The class must be one of {names[:NAMED]}{more} or its number, but got {name!r}.'
+        )
     true = names.index(name) if name in names else int(name)
     targets = targets_of_class(soft_labels, true, epsilon)
     shown = list(range(size))
@@ -90,6 +95,7 @@ def _draw_bars(targets: Mapping[str, Tensor], shown: list[int], true: int) -> An
             axes.text(1.2 * max(value, least), place, f'{text} %', va='center', fontsize=7)
         axes.set_xscale('log')
         axes.set_xlim(least, 8)  # leaves room for the numbers
+        axes.minorticks_off()  # a single class would have labels at them
         axes.set_xticks([x for x in (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1) if x > least])
         axes.set_title(title, fontsize=10)
         axes.spines[['top', 'right']].set_visible(False)

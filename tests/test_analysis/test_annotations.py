@@ -44,6 +44,18 @@ def test_annotations_are_read_once_without_the_ignored(cfg):
     assert any(item.number != 0 for item in expected)
 
 
+@pytest.mark.parametrize('color_type', ['color', 'color_ignore_orientation'])
+def test_annotations_know_whether_their_images_are_turned(cfg, color_type):
+    cfg.test_dataloader.dataset.pipeline[0].color_type = color_type
+    assert {item.is_turned for item in read_annotations(cfg)} == {color_type == 'color'}
+
+
+def test_images_of_the_same_name_are_told_apart_by_the_folder_of_their_class():
+    whole, boxed = Annotation('/data/cat/1.png', 0, None, 0, 0), (0, 0, 1, 1)
+    assert [whole.file, whole._replace(box=boxed).file] == ['cat/1.png', '1.png']
+    assert whole._replace(image='CIFAR10 7').file == 'CIFAR10 7'
+
+
 def test_unknown_split_is_named(cfg):
     with pytest.raises(ValueError, match='no data set for val: `val_dataloader` is empty'):
         read_annotations(cfg, 'val')

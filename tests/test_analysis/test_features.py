@@ -83,6 +83,16 @@ def test_features_are_those_of_the_test_images_pixel_by_pixel(network, split, ma
     np.testing.assert_allclose(actual.values, expected, rtol=1e-4, atol=1e-5)
 
 
+def test_features_of_images_that_are_repeated_are_read_once(network):
+    cfg = Config.fromfile(network[0])
+    once = read_features(cfg, network[1], 'train')
+    twice = dict(type='RepeatDataset', times=2, dataset=cfg.train_dataloader.dataset)
+    cfg.train_dataloader.dataset = twice
+    again = read_features(cfg, network[1], 'train')
+    np.testing.assert_array_equal(again.values, once.values)
+    assert list(again.classes) == list(once.classes)
+
+
 def test_the_weights_of_a_network_that_was_saved_with_its_wrapper_are_taken(network, tmp_path):
     config, checkpoint, *_ = network
     state = torch.load(checkpoint, weights_only=True)['state_dict']

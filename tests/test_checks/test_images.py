@@ -160,6 +160,14 @@ def test_images_are_turned_as_opencv_turns_them(tmp_path, kind):
     assert read_image_header(path).loaded == (width, height)
 
 
+def test_an_image_of_more_pixels_than_pillow_opens_has_a_header(tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 100)
+    path = str(tmp_path / 'a.png')
+    picture().save(path)
+    assert read_image_header(path).loaded == SIZE
+    assert Image.MAX_IMAGE_PIXELS == 100
+
+
 def test_a_damaged_exif_is_passed_over_without_a_word(tmp_path, recwarn):
     path = tmp_path / 'a.jpg'
     for tail in (b'', b'II*\0', b'garbage', b'II*\0\x08\0\0\0', b'II*\0\x08\0\0\0\1\0\x12\1'):

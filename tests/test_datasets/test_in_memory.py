@@ -327,6 +327,13 @@ def test_bad_arguments(folder, tmp_path):
         Image.new('RGB', (size, 8)).save(tmp_path / 'one' / f'{index}.png')
     with pytest.raises(ValueError, match=r'sample 2 is torch.uint8 of shape \(3, 8, 9\).*Resize'):
         InMemoryDataset(by_image(tmp_path))
+    for odd in (Image.new('L', (8, 8)), Image.new('I;16', (8, 8))):
+        odd.save(tmp_path / 'one/1.png')
+        as_stored = [dict(PACK[0], color_type='unchanged'), PACK[1]]
+        with pytest.raises(
+            ValueError, match=r"sample 1 is .* \(1, 8, 8\) .*: set color_type='color'"
+        ):
+            InMemoryDataset(dict(by_image(tmp_path), pipeline=as_stored))
     with pytest.raises(AttributeError, match='such as KFoldDataset, into it'):
         _ = InMemoryDataset(by_image(folder)).get_subset_
     with pytest.raises(ValueError, match='have passed their pipeline'):

@@ -156,6 +156,10 @@ def test_reports_see_the_labels_of_the_training(folder):
         (TEXT.replace('elk/0.png 2 0', 'elk/0.png 2 -1'), "but got '-1'"),
         (TEXT.replace('cat dog', 'cat ant'), "but got 'ant' for 'cat/1.png'"),
         (TEXT.replace('cat/1', 'cat/0'), "'cat/0.png' has more"),
+        (
+            '# image clean worst\n0.png 0 1\n1.png 0 0\n',
+            r"'0.png' is the end of \S+cat/0.png and of \S+dog/0.png: name their folders",
+        ),
         (TEXT.replace('cat/1', 'cat/2'), r'has none for .*cat/1.png; its names are like'),
         (TEXT.replace('cat dog', 'elk dog'), "1 of 4 differ; .* 'cat' in the data set and 'elk'"),
     ],
@@ -163,6 +167,13 @@ def test_reports_see_the_labels_of_the_training(folder):
 def test_a_file_of_other_data_is_refused(folder, text, message):
     with pytest.raises(ValueError, match=f'labels.txt.*{message}'):
         labelled(folder, text)
+
+
+@pytest.mark.parametrize('packed', [TEXT.encode(), gzip.compress(TEXT.encode())[:-9]])
+def test_a_packed_file_that_is_damaged_is_named(folder, packed):
+    (folder / 'labels.txt.gz').write_bytes(packed)
+    with pytest.raises(ValueError, match=r'labels.txt.gz cannot be unpacked \(.+\): fetch it'):
+        LabelFileDataset(images(folder), folder / 'labels.txt.gz', 'worst')
 
 
 def test_a_missing_file_and_a_data_set_in_memory(folder):

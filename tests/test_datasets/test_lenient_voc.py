@@ -108,6 +108,7 @@ def test_odd_files_are_loaded_like_regular_ones(tmp_path, said):
         (box_xml(10, 5, 10, 20), None),
         (box_xml(50, 5, 60, 20), None),
         ('', None),
+        (f'<deleted>1</deleted>{BOX}', None),
     ],
 )
 def test_boxes_are_clipped_or_left_out(tmp_path, said, box, loaded):

@@ -118,6 +118,19 @@ def test_a_polygon_beside_a_box_is_passed_over(read):
     assert (item.box, item.oddities) == ((3, 4, 21, 20), [])
 
 
+def test_an_object_that_is_marked_as_deleted_has_no_box(read):
+    """As LabelMe keeps those that were removed."""
+    gone, kept = (
+        object_xml(box=f'<deleted>{mark}</deleted>{BOX}' + '<verified>0</verified>')
+        for mark in (1, 0)
+    )
+    annotation = read(annotation_xml(gone, kept))
+    assert [item.box for item in annotation.objects] == [None, (3, 4, 21, 20)]
+    assert [item.oddities for item in annotation.objects] == [[Oddity.DELETED], []]
+    assert annotation.objects[0].raw_box == (3, 4, 21, 20)
+    assert annotation.count_names() == {'cat': 1}
+
+
 CHINESE = '安全帽'
 PLAIN = annotation_xml(object_xml(CHINESE))
 
@@ -131,6 +144,9 @@ PLAIN = annotation_xml(object_xml(CHINESE))
         (PLAIN.encode('gbk'), [Oddity.ENCODING]),
         (f"<?xml version='1.0' encoding='utf-8'?>\n{PLAIN}".encode('gbk'), [Oddity.ENCODING]),
         (f"<?xml version='1.0' encoding='utf-8-mac-x'?>{PLAIN}".encode(), [Oddity.ENCODING]),
+        # As .NET writes it; read as UTF-16, it is text where the number of bytes is even.
+        (f'<?xml version="1.0" encoding="utf-16"?>{PLAIN}'.encode(), [Oddity.ENCODING]),
+        (f'<?xml version="1.0" encoding="UTF-16LE"?>{PLAIN} '.encode(), [Oddity.ENCODING]),
         (f'\n <?xml version="1.0"?>{PLAIN}'.encode(), [Oddity.MARKUP]),
         (
             PLAIN.replace('<size>', '<path>a & b&c</path><size>').encode(),
@@ -169,6 +185,14 @@ def test_objects_where_the_host_does_not_look(read):
         (annotation_xml(object_xml(box=box_xml(3, 4, 21))), 'object 1: <bndbox/ymax> is missing'),
         (annotation_xml(object_xml(box=box_xml(3, 4, 'nan', 20))), "xmax> must .* is 'nan'"),
         (annotation_xml(object_xml(box=box_xml(3, 4, '1,234', 20))), "xmax> must .* is '1,234'"),
+        (
+            annotation_xml(object_xml(box='<polygon><x1>3</x1><y1>four</y1></polygon>')),
+            r"a\.xml, object 1: <polygon/y1> must be a number of pixels, but is 'four': correct it",
+        ),
+        (
+            annotation_xml(object_xml(box='<robndbox><cx>3</cx><cy>4</cy></robndbox>')),
+            'object 1: <robndbox/w> is missing or empty',
+        ),
     ],
 )
 def test_what_cannot_be_taken_is_named(read, text, message):

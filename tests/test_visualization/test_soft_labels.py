@@ -13,7 +13,9 @@ from mmdet_ols.visualization import (
     draw_soft_labels,
     matching_names,
     save_soft_labels,
+    soft_labels,
 )
+from mmdet_ols.visualization.figures import new_figure
 
 
 def test_names_of_columns():
@@ -50,6 +52,22 @@ def test_the_picture_is_darker_where_the_soft_label_is_larger():
         return int(image[int(top + (row + 0.5) * cell), int(left + (column + 0.5) * cell)].sum())
 
     assert brightness(4, 20) < brightness(9, 2) < brightness(12, 3)
+
+
+@pytest.mark.parametrize('size', [1, 3])
+def test_a_matrix_of_hard_labels_has_a_scale_of_shares(monkeypatch, size):
+    figure = new_figure(4, 3)
+    monkeypatch.setattr(soft_labels, 'new_figure', lambda *_: figure)
+    draw_soft_labels(torch.eye(size))
+    assert figure.axes[0].images[0].get_clim() == (0, 1)
+
+
+def test_losses_that_differ_in_their_middle_have_titles_that_do():
+    first, second = (
+        draw_soft_labels(torch.eye(2), title=f'roi_head.bbox_head.{stage}.loss_cls, 12')
+        for stage in (0, 1)
+    )
+    assert (first != second).any()
 
 
 def test_the_file_holds_the_picture(tmp_path):

@@ -33,3 +33,16 @@ def test_what_a_class_is_taught_by_three_methods(monkeypatch):
     assert list(bars(monkeypatch, shares, '0', top=3)['hard label']) == ['0', '3', '2']
     with pytest.raises(ValueError, match=r"one of \['a', 'b', 'c'\] or its number, but got 'd'"):
         save_target('unused.png', MATRIX, 'd', ['a', 'b', 'c'])
+    with pytest.raises(ValueError, match=r"'19'\] and 5 more or its number, but got 'd'"):
+        save_target('unused.png', torch.eye(25), 'd')
+
+
+def test_the_ticks_of_a_single_class_do_not_overlap(monkeypatch):
+    figures = []
+    monkeypatch.setattr('matplotlib.figure.Figure.savefig', lambda self, _: figures.append(self))
+    save_target('unused.png', torch.eye(1), '0')
+    axes = figures[0].axes[0]
+    axes.figure.canvas.draw()
+    shown = [text for text in axes.get_xticklabels(which='both') if text.get_text()]
+    extents = sorted((text.get_window_extent() for text in shown), key=lambda extent: extent.x0)
+    assert all(left.x1 < right.x0 for left, right in zip(extents, extents[1:]))

@@ -69,11 +69,7 @@ def test_line_breaks_and_shapeless_characters_are_left_out():
 
 def test_a_font_that_has_the_letter_is_found_and_put_back():
     """Script capitals lack in the default font, and STIX, which comes with matplotlib, has them."""
-    default = get_font(findfont('DejaVu Sans'))
-    letter = next(
-        chr(code) for code in range(0x2100, 0x2BFF)
-        if not default.get_char_index(code) and _is_in('STIXGeneral', code)
-    )  # fmt: skip
+    letter = letter_of_stix()
     before = list(rcParams['font.family'])
     with warnings.catch_warnings():
         warnings.simplefilter('error')  # matplotlib warns of each letter that is not there
@@ -83,8 +79,14 @@ def test_a_font_that_has_the_letter_is_found_and_put_back():
     assert rcParams['font.family'] == before
 
 
-def _is_in(family, code):
-    return bool(get_font(findfont(family)).get_char_index(code))
+def letter_of_stix():
+    """A letter that STIX has, and the default font has not."""
+    default, stix = (get_font(findfont(family)) for family in ('DejaVu Sans', 'STIXGeneral'))
+    return next(
+        chr(code)
+        for code in range(0x2100, 0x2BFF)
+        if not default.get_char_index(code) and stix.get_char_index(code)
+    )
 
 
 def test_letters_without_a_font_are_squares_and_said_once():
@@ -130,12 +132,7 @@ def test_the_hosts_draw_names_as_they_are_written():
 
 def test_the_hosts_get_a_font_that_has_all_the_letters(monkeypatch):
     """Of the fonts at hand STIX has them; another one has no Latin letters and would not do."""
-    default = get_font(findfont('DejaVu Sans'))
-    letter = next(
-        chr(code)
-        for code in range(0x2100, 0x2BFF)
-        if not default.get_char_index(code) and _is_in('STIXGeneral', code)
-    )
+    letter = letter_of_stix()
     with hosts_texts([letter]):
         assert rcParams['font.sans-serif'][0] == 'STIXGeneral'
     for names in (['cat'], [CAT], [letter, CAT]):  # nothing to do, or nothing to be done

@@ -128,7 +128,7 @@ def _draw(title: str, x_label: str, series: Series, coloured: list[str], scale: 
             axes.set_yscale('log')
         elif scale == 'unit':
             axes.set_ylim(0, 1)
-        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
         axes.set_xlabel(x_label, color=INK)
         style_axes(axes)
         return as_element(figure)

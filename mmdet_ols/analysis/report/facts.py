@@ -18,7 +18,7 @@ Facts = list[tuple[str, str]]
 def facts(record: TrainingRecord) -> list[tuple[str, Facts]]:
     """Groups of (name, value) about what was trained, on what, and where."""
     groups = [('What was trained', _trained(record)), ('Where', record.machine)]
-    return [(title, [item for item in group if item[1]]) for title, group in groups if group]
+    return [(title, [item for item in group if item[1]]) for title, group in groups]
 
 
 def figures(record: TrainingRecord) -> Facts:

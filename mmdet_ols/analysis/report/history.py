@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from mmdet_ols.analysis.report.pictures import png
-from mmdet_ols.analysis.soft_labels import soft_labels_in_checkpoint
-from mmdet_ols.visualization import MAX_VALUES, draw_soft_labels, matching_names
+from mmdet_ols.analysis.soft_labels import find_soft_labels
+from mmdet_ols.visualization import MAX_VALUES, column_names, draw_soft_labels, matching_names
 
 #: Above this number of classes a matrix takes the whole width of the page.
 MAX_NARROW = 10
@@ -40,12 +40,8 @@ def read_history(
                 damaged.append(path)
             else:
                 history.setdefault(path.parent.name, {})[int(step)] = matrix
-    try:
-        last = soft_labels_in_checkpoint(content)
-    except ValueError:
-        last = {}
     saved_at = content.get('meta', {}).get('epoch' if period == 'epoch' else 'iter', 0)
-    for loss, tensor in last.items():
+    for loss, tensor in find_soft_labels(content).items():
         if loss not in history:
             history[loss] = {saved_at: tensor.float().numpy()}
     return {loss: dict(sorted(steps.items())) for loss, steps in history.items()}, damaged
@@ -72,11 +68,10 @@ def soft_label_views(loss: str, steps: dict[int, np.ndarray], classes: list[str]
 
 def _view(matrix: torch.Tensor, classes: list[str], scale: float) -> dict[str, Any]:
     """A matrix as a table whose darkest colour stands for `scale`; a large one as a picture."""
-    names = matching_names(matrix, classes)
+    known = matching_names(matrix, classes)
     if len(matrix) > MAX_VALUES:
-        return dict(picture=png(draw_soft_labels(matrix, names)))
-    names = list(names or [str(index) for index in range(len(matrix))])
-    names += ['background'] * (len(matrix) - len(names))
+        return dict(picture=png(draw_soft_labels(matrix, known)))
+    names = column_names(len(matrix), known)
     off_diagonal = matrix - torch.diag(matrix.diagonal())
     heat = (100 * (off_diagonal / scale).clamp(0, 1).sqrt()).round().int().tolist()
     rows = [

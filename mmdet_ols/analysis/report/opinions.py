@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 from typing import Any, NamedTuple
 from zipfile import BadZipFile
@@ -10,13 +9,14 @@ from zipfile import BadZipFile
 import numpy as np
 
 from mmdet_ols.analysis.annotations import Annotation
-from mmdet_ols.analysis.report.pictures import crop
+from mmdet_ols.analysis.report.pictures import crop_of
+from mmdet_ols.analysis.report.table import write_ranked
 from mmdet_ols.engine.hooks.sample_state_hook import OPINIONS
 
 OPINION_TABLE = 'label_opinions.csv'
 #: A label that counts less than half of what it would without the method is weighed down.
 WEIGHED_DOWN = 0.5
-COLUMNS = ('rank', 'sample', 'image', 'written', 'suggested', 'weight', 'true')
+COLUMNS = ('sample', 'image', 'written', 'suggested', 'weight', 'true')
 
 
 class LabelOpinions(NamedTuple):
@@ -150,19 +150,17 @@ def _card(
     opinions: LabelOpinions, sample: int, names: list[str], annotation: Annotation, rank: int
 ) -> dict[str, Any]:
     """A training image whose label the method changes or weighs down, and its rank in the table."""
-    pixels = annotation.image if annotation.pixels is None else annotation.pixels
     changed = None if opinions.label is None else names[int(opinions.label[sample])]
     return dict(
         rank=rank,
-        image=annotation.image,
-        file=Path(annotation.image).name,
+        file=annotation.file,
         number=None,
         written=names[int(opinions.given[sample])],
         suggestion=changed,
         weight=None if opinions.weight is None else f'{opinions.weight[sample]:.2f}',
         agrees=False,
         shares=[],
-        crop=crop(pixels, annotation.box),
+        crop=crop_of(annotation),
     )
 
 
@@ -182,12 +180,10 @@ def write_opinions(
     def name(labels: np.ndarray | None, sample: int) -> str:
         return '' if labels is None or labels[sample] < 0 else names[int(labels[sample])]
 
-    # A name of a file need not be text.
-    with path.open('w', newline='', encoding='utf-8', errors='backslashreplace') as file:
-        table = csv.writer(file)
-        table.writerow(COLUMNS)
-        for rank, sample in enumerate(map(int, opinions.order), 1):
-            image = annotations[sample].image if sample in annotations else ''
-            weight = '' if opinions.weight is None else f'{opinions.weight[sample]:.4f}'
-            labels = (name(opinions.given, sample), name(opinions.label, sample))
-            table.writerow([rank, sample, image, *labels, weight, name(opinions.true, sample)])
+    rows = []
+    for sample in map(int, opinions.order):
+        image = annotations[sample].image if sample in annotations else ''
+        weight = '' if opinions.weight is None else f'{opinions.weight[sample]:.4f}'
+        labels = (name(opinions.given, sample), name(opinions.label, sample))
+        rows.append([sample, image, *labels, weight, name(opinions.true, sample)])
+    write_ranked(path, COLUMNS, rows)

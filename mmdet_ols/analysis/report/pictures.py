@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mmdet_ols.analysis.annotations import Annotation
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 
@@ -19,17 +21,26 @@ OUTSIDE = '#8a8680'
 CONTEXT = 1.4
 
 
-def crop(image: str | np.ndarray, box: Sequence[float] | None) -> str | None:
+def crop_of(annotation: Annotation) -> str | None:
+    """What `crop` shows of an annotation."""
+    image = annotation.image if annotation.pixels is None else annotation.pixels
+    return crop(image, annotation.box, annotation.is_turned)
+
+
+def crop(
+    image: str | np.ndarray, box: Sequence[float] | None, is_turned: bool = True
+) -> str | None:
     """An object with some of its surroundings and its box drawn in, as a data URI.
 
     Args:
         image: A file, or pixels: (height, width, 3) RGB or (height, width) grey, uint8.
         box: (x0, y0, x1, y1); None shows the whole image.
+        is_turned: Whether a file is turned by its EXIF orientation when it is loaded.
 
     Returns:
         The data URI, or None if the image cannot be read.
     """
-    picture = _read(image)
+    picture = _read(image, is_turned)
     if picture is None:
         return None
     x0, y0, x1, y1 = box or (0, 0, *picture.size)
@@ -46,18 +57,18 @@ def crop(image: str | np.ndarray, box: Sequence[float] | None) -> str | None:
     return 'data:image/jpeg;base64,' + base64.b64encode(buffer.getvalue()).decode()
 
 
-def _read(image: str | np.ndarray) -> Image | None:
-    from PIL import Image, ImageOps
+def _read(image: str | np.ndarray, is_turned: bool) -> Image | None:
+    import cv2
+    from PIL import Image
 
     try:
-        with Image.open(image) if isinstance(image, str) else Image.fromarray(image) as opened:
-            picture = ImageOps.exif_transpose(opened)  # as MMCV reads it
-            if picture.mode.startswith('I'):  # 16 bits, of which MMCV takes the upper 8
-                picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
-            return picture.convert('RGB')
-    # Pillow refuses images of more than 179 million pixels; a TypeError comes from an array that is
-    # no picture.
-    except (OSError, TypeError, ValueError, Image.DecompressionBombError):
+        if isinstance(image, str):  # as MMCV reads it, so that boxes lie where the network has them
+            flags = cv2.IMREAD_COLOR | (0 if is_turned else cv2.IMREAD_IGNORE_ORIENTATION)
+            pixels = cv2.imdecode(np.fromfile(image, np.uint8), flags)
+            return None if pixels is None else Image.fromarray(pixels[..., ::-1])
+        return Image.fromarray(image).convert('RGB')
+    # The latter two come from an array that is no picture.
+    except (OSError, cv2.error, TypeError, ValueError):
         return None
 
 

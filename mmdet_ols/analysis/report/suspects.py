@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from mmdet_ols.analysis.annotations import (
-    Annotation,
-    classes_of_neighbours,
-    read_annotations,
-)
+from mmdet_ols.analysis.annotations import Annotation, classes_of_neighbours, read_annotations
 from mmdet_ols.analysis.predictions import predict_annotations
 from mmdet_ols.analysis.ranking import (
     Ranking,
@@ -22,7 +17,7 @@ from mmdet_ols.analysis.ranking import (
     rank_images,
     shares,
 )
-from mmdet_ols.analysis.report.pictures import crop
+from mmdet_ols.analysis.report.pictures import crop_of
 from mmdet_ols.analysis.report.record import TrainingRecord
 from mmdet_ols.analysis.soft_labels import confused_pairs, profiles_in_checkpoint
 from mmdet_ols.analysis.split_data import class_names
@@ -130,6 +125,7 @@ def audit_sections(audit: AnnotationAudit, top: int) -> dict[str, Any]:
             suspects=len(suspects),
             missed=len(missed),
             boxes=audit.annotations[0].box is not None,
+            classes=len(audit.classes),
         ),
     )
 
@@ -184,10 +180,8 @@ def _card(
     listed = [label for label in largest if seen[label] >= MIN_SHARE]
     if annotation.label not in listed and seen.any():
         listed.append(annotation.label)
-    pixels = annotation.image if annotation.pixels is None else annotation.pixels
     return dict(
-        image=annotation.image,
-        file=Path(annotation.image).name,
+        file=annotation.file,
         number=annotation.number + 1 if annotation.box else None,
         written=audit.classes[annotation.label],
         suggestion=audit.classes[suspect.suggestion] if suspect else None,
@@ -196,7 +190,7 @@ def _card(
             (audit.classes[label], float(seen[label]), label == annotation.label)
             for label in listed
         ],
-        crop=crop(pixels, annotation.box),
+        crop=crop_of(annotation),
     )
 
 

@@ -1,8 +1,10 @@
-"""The table of all suspicious annotations, as a CSV file."""
+"""Tables beside the page, as CSV files: that of all suspicious annotations."""
 
 from __future__ import annotations
 
 import csv
+import io
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ from mmdet_ols.analysis.report.suspects import AnnotationAudit
 
 TABLE = 'suspicious_annotations.csv'
 COLUMNS = (
-    'rank', 'image', 'object', 'x0', 'y0', 'x1', 'y1',
+    'image', 'object', 'x0', 'y0', 'x1', 'y1',
     'written', 'suggested', 'disagreement', 'share_written', 'share_suggested',
 )  # fmt: skip
 
@@ -31,11 +33,22 @@ def write_table(audit: AnnotationAudit, path: Path) -> None:
         verdict = [audit.classes[suggestion], *(f'{value:.3f}' for value in values)]
         rows.append([*_place(audit, row), *verdict])
     rows += [[*_place(audit, row), '(not found)', '', '', ''] for row in audit.ranking.missed]
+    write_ranked(path, COLUMNS, rows)
+
+
+def write_ranked(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write rows as a CSV file in UTF-8, with their rank, from 1, in front.
+
+    A byte-order mark tells Excel the encoding, which plain ASCII does not need.
+    """
+    text = io.StringIO(newline='')
+    table = csv.writer(text)
+    table.writerow(['rank', *columns])
+    table.writerows([rank, *row] for rank, row in enumerate(rows, 1))
+    content = text.getvalue()
+    encoding = 'utf-8' if content.isascii() else 'utf-8-sig'
     # A name of a file need not be text.
-    with path.open('w', newline='', encoding='utf-8', errors='backslashreplace') as file:
-        table = csv.writer(file)
-        table.writerow(COLUMNS)
-        table.writerows([rank, *row] for rank, row in enumerate(rows, 1))
+    path.write_bytes(content.encode(encoding, errors='backslashreplace'))
 
 
 def _place(audit: AnnotationAudit, row: int) -> list[Any]:

@@ -15,12 +15,17 @@ from mmdet_ols.checks.survey.records import Loaded, category_number
 from mmdet_ols.config_tree import (
     REQUIRED,
     constructor_default,
-    is_a,
     package_of,
     registered_class,
     type_name,
 )
-from mmdet_ols.datasets.tree import GIVING_ALL, IN_MEMORY, RELABELLING, inner_datasets, map_datasets
+from mmdet_ols.datasets.tree import (
+    IN_MEMORY,
+    RELABELLING,
+    inner_datasets,
+    map_datasets,
+    sources_of_samples,
+)
 from mmdet_ols.datasets.voc_annotations import read_annotation
 
 #: These read all images when they are built, or change labels on purpose: what is in them counts.
@@ -162,16 +167,13 @@ def decoding(config: Mapping[str, Any]) -> Decoding:
 
 def known_samples(dataset: Any) -> Iterator[Any]:
     """What is known of every sample of a data set, once."""
-    inner = inner_datasets(dataset)
-    if inner and any(is_a(type(dataset), name) for name in GIVING_ALL):
-        for part in inner:
-            yield from known_samples(part)
-    elif not inner and not getattr(dataset, 'serialize_data', True):
-        yield from dataset.data_list  # without the copy that `get_data_info` makes of each
-    elif hasattr(dataset, 'get_data_info'):
-        yield from (dataset.get_data_info(index) for index in range(len(dataset)))
-    else:
-        yield from (None for _ in range(len(dataset)))
+    for source in sources_of_samples(dataset):
+        if not inner_datasets(source) and not getattr(source, 'serialize_data', True):
+            yield from source.data_list  # without the copy that `get_data_info` makes of each
+        elif hasattr(source, 'get_data_info'):
+            yield from (source.get_data_info(index) for index in range(len(source)))
+        else:
+            yield from (None for _ in range(len(source)))
 
 
 def _count_labels(info: Mapping[str, Any], loaded: Loaded) -> None:

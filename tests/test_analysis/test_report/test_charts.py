@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from math import isnan
 
 from mmdet_ols.analysis.report.accuracy import accuracy
@@ -29,6 +30,12 @@ def test_the_learning_rate_is_the_one_that_the_config_names():
     # With a backbone that learns at a tenth, MMEngine logs the backbone's rate as `lr`.
     lines = [dict(iter=1, lr=0.01, base_lr=0.1), dict(iter=2, lr=0.005, base_lr=0.05)]
     assert legend(lines) == [('base_lr', 0.05)]
+
+
+def test_a_single_epoch_has_a_tick_of_its_own_and_no_parts_of_epochs():
+    shown = accuracy(Curves(training=[], epochs=[{'accuracy/top1': 50.0, 'step': 1}]), 'epoch')
+    svg = shown['charts'][0]['svg']
+    assert re.findall(r'<text [^>]*anchor: middle[^>]*>([^<]*)</text>', svg) == ['1', 'epoch']
 
 
 def test_the_last_loss_of_a_training_that_diverged_is_not_finite():

@@ -100,6 +100,21 @@ def test_table_lists_suspects_worst_first_and_then_what_was_not_found(run):
     assert float(rows[0]['share_suggested']) == pytest.approx(0.6 / 0.7, abs=1e-3)
 
 
+@pytest.mark.parametrize('name', ['beetle', 'Käfer', '甲虫'])
+def test_spreadsheets_read_letters_beyond_ascii(run, name):
+    """Excel takes a file for one of the country's encoding, unless a mark says otherwise."""
+    content = torch.load(run[0] / 'epoch_4.pth')
+    content['meta']['dataset_meta']['classes'] = ['ant', 'bee', name]
+    torch.save(content, run[0] / 'epoch_4.pth')
+    np.savez(run[0] / OPINIONS, epoch=4, given=np.zeros(4, int), label=np.full(4, 2))
+    write_report(run[0])
+    for table in TABLES:
+        written = (run[0] / f'{table}.csv').read_bytes()
+        assert written.startswith(b'rank,' if name.isascii() else b'\xef\xbb\xbfrank,')
+        rows = csv.DictReader(written.decode('utf-8-sig').splitlines())
+        assert any(name in row.values() for row in rows)
+
+
 def test_errors_are_best_where_they_are_lowest(tmp_path):
     lines = [step(1, 1, loss=1.0)]
     lines += [{'calibration/ece': value, 'step': epoch} for epoch, value in ((1, 0.25), (2, 0.5))]
@@ -169,6 +184,19 @@ def test_labels_look_right_only_where_objects_were_found(run, monkeypatch, score
     missed = (scores.sum(1) == 0).sum()  # they are all shown
     assert (f'{missed} annotated objects were not found at all' in text) == (missed > 0)
     assert 'the largest' not in text
+
+
+def test_of_a_single_class_no_label_is_said_to_look_right(run, monkeypatch):
+    content = torch.load(run[0] / 'epoch_4.pth')
+    content['meta']['dataset_meta']['classes'] = ['only']
+    torch.save(content, run[0] / 'epoch_4.pth')
+    images = [item._replace(label=0) for item in run[1]]
+    monkeypatch.setattr(suspects, 'read_annotations', lambda *_: images)
+    scores = np.array([[0.9], [0.2], [0], [0.1]], dtype=np.float32)
+    monkeypatch.setattr(suspects, 'predict_annotations', lambda *_: scores)
+    text = ' '.join(Reader(write_report(run[0]).read_text()).text)
+    assert 'There is no other class that an annotation could be taken for.' in text
+    assert 'looks wrong' not in text and '1 annotated objects were not found' in text
 
 
 def test_scores_that_are_not_finite_are_noted(run, monkeypatch):

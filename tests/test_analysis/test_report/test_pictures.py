@@ -11,7 +11,8 @@ import pytest
 from numpy.testing import assert_allclose
 from PIL import Image
 
-from mmdet_ols.analysis.report.pictures import CROP_SIZE, crop, png
+from mmdet_ols.analysis.annotations import Annotation
+from mmdet_ols.analysis.report.pictures import CROP_SIZE, crop, crop_of, png
 
 
 def test_crop_shows_the_object_and_its_box(tmp_path):
@@ -19,9 +20,8 @@ def test_crop_shows_the_object_and_its_box(tmp_path):
     pixels[20:40, 60:80] = (255, 0, 0)
     Image.fromarray(pixels).save(tmp_path / 'image.png')
     uri = crop(str(tmp_path / 'image.png'), (60, 20, 80, 40))
-    seen = Image.open(io.BytesIO(base64.b64decode(uri.removeprefix('data:image/jpeg;base64,'))))
-    assert seen.size == (CROP_SIZE, CROP_SIZE)
-    shown = np.asarray(seen).astype(int)
+    shown = pixels_of(uri)
+    assert shown.shape == (CROP_SIZE, CROP_SIZE, 3)
     # The square around the object is 28 pixels wide, from (56, 16): 6 pixels of it a pixel.
     assert_allclose(shown[84, 84], [255, 0, 0], atol=12)
     assert_allclose(shown[84, 10], [255, 255, 255], atol=12)
@@ -57,10 +57,39 @@ def test_16_bits_are_shown_as_the_network_sees_them(tmp_path):
     assert_allclose(pixels_of(crop(path, None)), np.full((168, 168, 3), 100), atol=2)
 
 
-def test_an_image_that_pillow_refuses_is_left_out(tmp_path, monkeypatch):
+XMP = b"""<x:xmpmeta xmlns:x="adobe:ns:meta/">
+<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
+<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/>
+</rdf:RDF></x:xmpmeta>"""
+
+
+@pytest.mark.parametrize('kind', ['jpg', 'webp'])
+@pytest.mark.parametrize('place', ['exif', 'xmp'])
+def test_a_box_lies_where_the_network_has_it_in_images_that_say_they_are_turned(
+    tmp_path, kind, place
+):
+    path = str(tmp_path / f'image.{kind}')
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new('RGB', (80, 40), 'red').save(path, **{place: exif if place == 'exif' else XMP})
+    loaded = mmcv.imread(path)[..., ::-1]
+    box = (0, 0, loaded.shape[1], loaded.shape[0])
+    assert_allclose(pixels_of(crop(path, box)), pixels_of(crop(loaded, box)), atol=3)
+
+
+def test_an_image_that_is_loaded_unturned_is_shown_so(tmp_path):
+    path = str(tmp_path / 'image.jpg')
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new('RGB', (80, 40), 'red').save(path, exif=exif)
+    stored = Annotation('', 0, (0, 0, 80, 40), 0, 0, np.asarray(Image.open(path)))
+    assert crop_of(stored._replace(image=path, pixels=None, is_turned=False)) == crop_of(stored)
+
+
+def test_an_image_of_more_pixels_than_pillow_opens_is_shown(tmp_path, monkeypatch):
     Image.new('RGB', (20, 20)).save(tmp_path / 'image.png')
     monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 100)
-    assert crop(str(tmp_path / 'image.png'), None) is None
+    assert crop(str(tmp_path / 'image.png'), None).startswith('data:image/jpeg')
 
 
 def test_boxes_without_area_and_files_that_are_gone(tmp_path):
