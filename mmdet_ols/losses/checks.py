@@ -312,6 +312,8 @@ def check_labels(loss: Loss, label: Tensor, valid: Tensor) -> None:
             f'{type(loss).__name__} is not defined for samples of several classes: use a '
             'binary cross entropy there.'
         )
+        if loss.quality_beta is not None:
+            message += ' The quality of a box, too, is at most 1, as an IoU is.'
     if on_cpu:
         if wrong.any():
             what = 'label' if label.dim() == 1 else 'row that sums to'

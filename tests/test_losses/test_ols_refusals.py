@@ -86,6 +86,12 @@ def test_what_is_no_label_with_a_quality_is_described(label, what):
         criterion(torch.zeros(2, C), label)
 
 
+def test_a_quality_beyond_1_is_refused():
+    criterion = OLSLoss(C, use_sigmoid=True, quality_beta=2.0)
+    with pytest.raises(ValueError, match=r'quality of a box, too, is at most 1.* sums to 1\.5'):
+        criterion(torch.zeros(2, C), (index(0, 1), torch.tensor([0.5, 1.5])))
+
+
 def test_an_unknown_setting_is_named():
     with pytest.raises(TypeError, match="unexpected keyword argument 'alhpa'"):
         OLSLoss(C, alhpa=0.5)
