@@ -1,4 +1,4 @@
-"""Tables beside the page, as CSV files: that of all suspicious annotations."""
+"""Tables next to the page, as CSV files, such as that of all suspicious annotations."""
 
 from __future__ import annotations
 
